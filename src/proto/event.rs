@@ -1,0 +1,192 @@
+//! What goes into the protocol state and what comes out of it.
+
+use std::{collections::VecDeque, time::Instant};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ids::TopicId,
+    peer::PeerData,
+    plumtree::{DeliveryScope, Scope},
+    topic,
+};
+
+/// Tells one connection to a peer from an earlier one.
+///
+/// The caller numbers connections in the order in which they open, over all peers. The protocol
+/// compares them: a Join that comes over a younger connection than the one a neighbor was made on
+/// means that the neighbor has started anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+/// The one timer of a topic. It carries a generation, so the timer of a topic that is gone is
+/// never mistaken for that of a topic which took its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TimerId {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+impl TimerId {
+    /// A small number that no other living topic has: an index for the caller's own table.
+    pub fn slot(&self) -> usize {
+        self.slot as usize
+    }
+}
+
+/// Input to [`State::handle`](super::State::handle).
+#[derive(Clone, Debug)]
+pub enum InEvent<PI> {
+    /// A message arrived.
+    RecvMessage {
+        /// Who sent it.
+        from: PI,
+        /// The connection that it came over.
+        link: LinkId,
+        /// The topic of the stream that it came over.
+        topic: TopicId,
+        /// The message.
+        message: topic::Message<PI>,
+    },
+    /// The application wants something of a topic.
+    Command(TopicId, Command<PI>),
+    /// The deadline of a timer has passed.
+    TimerExpired(TimerId),
+    /// The last connection to a peer is gone.
+    PeerDisconnected(PI),
+    /// A connection to a peer could not be made.
+    DialFailed(PI),
+    /// Our own addresses changed.
+    UpdatePeerData(PeerData),
+}
+
+/// What the application wants of a topic.
+#[derive(Clone, derive_more::Debug)]
+pub enum Command<PI> {
+    /// Take part in the topic, and keep trying to join through these peers until joined.
+    ///
+    /// Without peers the node waits to be joined by others.
+    Join(Vec<PI>),
+    /// Send a message.
+    Broadcast(#[debug("{} bytes", _0.len())] Bytes, Scope),
+    /// Leave the topic and forget its state.
+    Quit,
+}
+
+/// Where [`State::handle`](super::State::handle) puts what follows, in the order in which it has
+/// to be carried out.
+pub type Outbox<PI> = VecDeque<OutEvent<PI>>;
+
+/// Output of [`State::handle`](super::State::handle).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutEvent<PI> {
+    /// Send a message, connecting to the peer first where there is no connection.
+    SendMessage {
+        /// To whom.
+        to: PI,
+        /// In which topic.
+        topic: TopicId,
+        /// What.
+        message: topic::Message<PI>,
+    },
+    /// Tell the application.
+    EmitEvent(TopicId, Event<PI>),
+    /// Set the timer, or move it when it is set already.
+    SetTimer(TimerId, Instant),
+    /// Forget the timer.
+    CancelTimer(TimerId),
+    /// No topic needs the connection to this peer any more. What is queued for it still goes out.
+    DisconnectPeer(PI),
+    /// A peer was introduced with this data (never empty).
+    PeerData(PI, PeerData),
+}
+
+/// What a topic tells the application.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Event<PI> {
+    /// A peer is our direct neighbor now.
+    NeighborUp(PI),
+    /// A peer is not our direct neighbor any more.
+    NeighborDown(PI),
+    /// A message arrived.
+    Received(GossipEvent<PI>),
+}
+
+/// A message as it is handed to the application.
+#[derive(Clone, derive_more::Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct GossipEvent<PI> {
+    /// What was sent.
+    #[debug("{} bytes", content.len())]
+    pub content: Bytes,
+    /// The peer that handed it to us, which need not be its author.
+    pub delivered_from: PI,
+    /// How it was sent, and how far it has come.
+    pub scope: DeliveryScope,
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])+ $name:ident,)+) => {
+        /// What the protocol state refused, dropped or noticed since it began, by reason.
+        ///
+        /// Counts are of the whole node, and only grow.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Counters {
+            $($(#[$doc])+ pub $name: u64,)+
+        }
+
+        impl Counters {
+            /// All counters by name.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+                [$((stringify!($name), self.$name),)+].into_iter()
+            }
+
+            /// Adds every count of `other`.
+            pub fn add(&mut self, other: &Self) {
+                $(self.$name = self.$name.saturating_add(other.$name);)+
+            }
+        }
+    };
+}
+
+counters! {
+    /// Messages for a topic that we are not in.
+    unknown_topic,
+    /// Payloads that came a second time.
+    duplicates,
+    /// Payloads whose id is not the hash of their content.
+    invalid_id,
+    /// Payloads that were delivered but are too large to be sent on.
+    not_forwarded_too_large,
+    /// Commands to broadcast a message that is too large.
+    broadcast_too_large,
+    /// Swarm broadcasts of bytes that were broadcast or received already.
+    broadcast_duplicate,
+    /// Payloads forgotten because the cache was full.
+    cache_evicted,
+    /// Message ids forgotten because too many were remembered.
+    seen_evicted,
+    /// Announcements ignored because too many messages were waited for.
+    missing_full,
+    /// Announcements ignored because enough other peers had announced the same message.
+    claims_full,
+    /// Announcements dropped because too many waited to be sent to a peer.
+    lazy_queue_full,
+    /// Broadcast control messages of peers that are not our neighbors.
+    stranger_control,
+    /// Grafts answered without a payload because the peer asked too often.
+    graft_limited,
+    /// Grafts for messages that the cache does not hold.
+    graft_unknown,
+    /// Peer data dropped because it was too large.
+    peer_data_too_large,
+    /// Introductions dropped that named ourselves, or a message that claimed a false origin.
+    bogus_introduction,
+    /// Entries of Shuffle and ShuffleReply messages beyond what is ever asked for.
+    shuffle_excess,
+    /// ShuffleReplies that nobody asked for.
+    shuffle_unsolicited,
+    /// Introduced peers that were not contacted because too many requests were under way.
+    pending_full,
+}

@@ -1,0 +1,96 @@
+//! The 32-byte identifiers of the protocol: topics and messages.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! id_bytes {
+    ($name:ident) => {
+        impl $name {
+            /// Wraps 32 bytes.
+            pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+                Self(bytes)
+            }
+
+            /// The 32 bytes.
+            pub fn as_bytes(&self) -> &[u8; 32] {
+                &self.0
+            }
+        }
+
+        impl<T: Into<[u8; 32]>> From<T> for $name {
+            fn from(bytes: T) -> Self {
+                Self(bytes.into())
+            }
+        }
+
+        impl AsRef<[u8]> for $name {
+            fn as_ref(&self) -> &[u8] {
+                &self.0
+            }
+        }
+
+        impl AsRef<[u8; 32]> for $name {
+            fn as_ref(&self) -> &[u8; 32] {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = hex::FromHexError;
+
+            /// Parses 64 hexadecimal digits, in either case.
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                let mut bytes = [0; 32];
+                hex::decode_to_slice(text, &mut bytes)?;
+                Ok(Self(bytes))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&data_encoding::HEXLOWER.encode(&self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self)
+            }
+        }
+    };
+}
+
+/// The name of a topic: 32 bytes that everyone who wants to meet there agrees on.
+///
+/// Topics are independent swarms. A common way to a topic is a hash of its name:
+///
+/// ```
+/// # use smol_gossip::proto::TopicId;
+/// let topic: TopicId = blake3::hash(b"weather").into();
+/// assert_eq!(topic.to_string().parse(), Ok(topic));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TopicId([u8; 32]);
+id_bytes!(TopicId);
+
+impl TopicId {
+    /// The first five bytes in hexadecimal, for people and logs.
+    pub fn fmt_short(&self) -> String {
+        data_encoding::HEXLOWER.encode(&self.0[..5])
+    }
+}
+
+/// The identifier of a message: the blake3 hash of its content.
+///
+/// Two messages with equal content are the same message to the protocol.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct MessageId([u8; 32]);
+id_bytes!(MessageId);
+
+impl MessageId {
+    /// Hashes `content`.
+    pub fn from_content(content: &[u8]) -> Self {
+        Self(*blake3::hash(content).as_bytes())
+    }
+}

@@ -1,0 +1,55 @@
+//! Peers as the protocol sees them: an identity, and opaque data that says how to reach them.
+
+use std::{fmt, hash::Hash};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// What identifies a peer. It travels in messages, so all nodes of a swarm must use the same type.
+///
+/// The network layer uses iroh's public key; the simulator uses small integers.
+pub trait PeerIdentity:
+    Hash + Eq + Ord + Copy + fmt::Debug + Serialize + DeserializeOwned + Send + 'static
+{
+}
+
+impl<T> PeerIdentity for T where
+    T: Hash + Eq + Ord + Copy + fmt::Debug + Serialize + DeserializeOwned + Send + 'static
+{
+}
+
+/// Opaque bytes that introduce a peer: to the protocol just cargo, to the network layer addresses.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PeerData(Bytes);
+
+impl PeerData {
+    /// Wraps bytes. Empty bytes say that nothing is known.
+    pub fn new(data: impl Into<Bytes>) -> Self {
+        Self(data.into())
+    }
+
+    /// The bytes, shared.
+    pub fn inner(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PeerData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PeerData({} bytes)", self.0.len())
+    }
+}
+
+/// A peer as it is introduced to others: who, and how to reach it where that is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerInfo<PI> {
+    /// Who.
+    pub id: PI,
+    /// How to reach it; `None` when the introducer does not know.
+    pub data: Option<PeerData>,
+}

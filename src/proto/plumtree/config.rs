@@ -1,0 +1,44 @@
+//! Parameters of the broadcast layer.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::message::Round;
+
+/// Parameters of the broadcast layer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// Time from the first announcement of a message until it is asked for (PlumTree, section 3.8).
+    pub graft_timeout_1: Duration,
+    /// Time from asking one peer for a message until the next is asked; about one round trip.
+    pub graft_timeout_2: Duration,
+    /// Time for which announcements are gathered before they are sent.
+    pub dispatch_timeout: Duration,
+    /// How many hops shorter the way of an announcement must have been than that of the payload
+    /// for the two peers to change places in the tree.
+    pub optimization_threshold: Round,
+    /// How long payloads are kept to answer Grafts. Several round trips at least.
+    pub message_cache_retention: Duration,
+    /// How long message ids are kept to recognise duplicates. At least
+    /// [`Self::message_cache_retention`].
+    pub message_id_retention: Duration,
+    /// How far apart two sweeps of expired cache entries are at the least. There is no sweep
+    /// while there is nothing to expire.
+    pub cache_evict_interval: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            graft_timeout_1: Duration::from_millis(80),
+            graft_timeout_2: Duration::from_millis(40),
+            dispatch_timeout: Duration::from_millis(5),
+            optimization_threshold: Round::from(7),
+            message_cache_retention: Duration::from_secs(30),
+            message_id_retention: Duration::from_secs(90),
+            cache_evict_interval: Duration::from_secs(1),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Messages of the broadcast layer. The order of variants and fields is the wire format.
+
+use bytes::Bytes;
+use derive_more::{Add, From, Sub};
+use serde::{Deserialize, Serialize};
+
+use crate::proto::MessageId;
+
+/// How many hops a message has come. Zero on the way from its author.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, From, Add, Sub,
+)]
+pub struct Round(u16);
+
+impl Round {
+    /// One hop more. Stays at the largest value once there.
+    pub fn next(&self) -> Round {
+        Round(self.0.saturating_add(1))
+    }
+
+    /// The number of hops.
+    pub fn hops(&self) -> u16 {
+        self.0
+    }
+}
+
+/// Who is to get a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Scope {
+    /// Everyone in the swarm.
+    Swarm,
+    /// Our direct neighbors, and nobody beyond them.
+    Neighbors,
+}
+
+/// How a message was sent, and how far it has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum DeliveryScope {
+    /// To everyone in the swarm; it has come this many hops.
+    Swarm(Round),
+    /// To the direct neighbors of its author.
+    Neighbors,
+}
+
+impl DeliveryScope {
+    /// Whether the message came straight from its author.
+    pub fn is_direct(&self) -> bool {
+        match self {
+            Self::Neighbors => true,
+            Self::Swarm(round) => round.0 == 0,
+        }
+    }
+}
+
+/// A message of the broadcast layer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Message {
+    /// A payload.
+    Gossip(Gossip),
+    /// The sender wants announcements from us, not payloads.
+    Prune,
+    /// The sender wants payloads from us, and perhaps one in particular.
+    Graft(Graft),
+    /// The sender has these payloads.
+    IHave(Vec<IHave>),
+}
+
+/// See [`Message::Gossip`].
+#[derive(Clone, derive_more::Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gossip {
+    /// The hash of the content.
+    pub id: MessageId,
+    /// The payload.
+    #[debug("{} bytes", content.len())]
+    pub content: Bytes,
+    /// To whom, and how far it has come.
+    pub scope: DeliveryScope,
+}
+
+/// See [`Message::Graft`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Graft {
+    /// The payload that is asked for, if any.
+    pub id: Option<MessageId>,
+    /// The round of the announcement that led to this.
+    pub round: Round,
+}
+
+/// One announcement. See [`Message::IHave`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IHave {
+    /// The message that the sender has.
+    pub id: MessageId,
+    /// The round that the message would arrive with.
+    pub round: Round,
+}
