@@ -1,0 +1,5 @@
+//! All topics of a node.
+
+/// The protocol state of a node.
+#[derive(Debug)]
+pub struct State<PI>(std::marker::PhantomData<PI>);
