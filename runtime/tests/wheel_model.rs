@@ -23,7 +23,7 @@ enum Step {
     /// Let nanoseconds pass, then pop at most so many timers.
     Advance(u64, usize),
     /// Ask with a `now` that lies back.
-    StepBack(u64),
+    Rewind(u64),
     /// Go where `next_deadline` says and pop.
     Jump,
 }
@@ -56,7 +56,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (any_key, offset()).prop_map(|(key, offset)| Step::Reset(key, offset)),
         4 => (span(), prop_oneof![0usize..4, Just(usize::MAX)])
             .prop_map(|(span, pops)| Step::Advance(span, pops)),
-        1 => span().prop_map(Step::StepBack),
+        1 => span().prop_map(Step::Rewind),
         2 => Just(Step::Jump),
     ]
 }
@@ -162,7 +162,7 @@ impl Pair {
                     assert!(next > self.at(self.now), "nothing was due, yet no rest");
                 }
             }
-            Step::StepBack(span) => {
+            Step::Rewind(span) => {
                 self.pop(self.now.saturating_sub(span));
             }
             Step::Jump => {
