@@ -2,6 +2,16 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-pub mod proto;
+#[cfg(feature = "net")]
+pub use self::net::{GOSSIP_ALPN as ALPN, Gossip};
+pub use self::proto::TopicId;
+#[cfg(feature = "net")]
+pub use smol_gossip_runtime as runtime;
 
-pub use proto::TopicId;
+#[cfg(feature = "net")]
+pub mod api;
+#[cfg(any(feature = "net", feature = "metrics"))]
+pub mod metrics;
+#[cfg(feature = "net")]
+pub mod net;
+pub mod proto;

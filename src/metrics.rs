@@ -1,0 +1,189 @@
+//! Counters of a node.
+//!
+//! The first eighteen are those that programs written for `iroh_gossip` read; some are named after
+//! places in its code, and count what is nearest here. All others state a fact: what was refused,
+//! dropped or noticed, and how often.
+
+use iroh_metrics::{Counter, MetricsGroup};
+
+use crate::proto::Counters;
+
+macro_rules! metrics {
+    (
+        own { $($(#[$doc:meta])+ $name:ident,)+ }
+        protocol { $($(#[$protocol_doc:meta])+ $protocol:ident,)+ }
+    ) => {
+        /// Counters of a node.
+        #[derive(Debug, Default, MetricsGroup)]
+        #[metrics(name = "gossip")]
+        #[non_exhaustive]
+        pub struct Metrics {
+            $($(#[$doc])+ pub $name: Counter,)+
+            $($(#[$protocol_doc])+ pub $protocol: Counter,)+
+        }
+
+        impl Metrics {
+            /// Adds what the protocol state counted between two looks at it.
+            pub(crate) fn add_protocol(&self, before: &Counters, after: &Counters) {
+                $(self.$protocol.inc_by(after.$protocol.saturating_sub(before.$protocol));)+
+            }
+        }
+
+        #[cfg(test)]
+        const PROTOCOL: &[&str] = &[$(stringify!($protocol)),+];
+    };
+}
+
+metrics! {
+    own {
+        /// Control messages sent.
+        msgs_ctrl_sent,
+        /// Control messages received.
+        msgs_ctrl_recv,
+        /// Payloads sent.
+        msgs_data_sent,
+        /// Payloads received.
+        msgs_data_recv,
+        /// Bytes of all payload messages sent.
+        msgs_data_sent_size,
+        /// Bytes of all payload messages received.
+        msgs_data_recv_size,
+        /// Bytes of all control messages sent.
+        msgs_ctrl_sent_size,
+        /// Bytes of all control messages received.
+        msgs_ctrl_recv_size,
+        /// Peers that became a neighbor in a topic.
+        neighbor_up,
+        /// Peers that stopped being a neighbor in a topic.
+        neighbor_down,
+        /// Times the driver was polled.
+        actor_tick_main,
+        /// Things that handles asked for.
+        actor_tick_rx,
+        /// Connections that others made to us.
+        actor_tick_endpoint,
+        /// Dials that ended by themselves.
+        actor_tick_dialer,
+        /// Dials that led to a connection.
+        actor_tick_dialer_success,
+        /// Dials that failed or took too long.
+        actor_tick_dialer_failure,
+        /// Messages of peers that were handled.
+        actor_tick_in_event_rx,
+        /// Timers that expired.
+        actor_tick_timers,
+        /// Connections closed at once because too many peers were connected that no topic needs.
+        connections_refused,
+        /// Connections closed because the same peer had newer ones.
+        connections_surplus,
+        /// Connections dropped because a write to the peer was stuck for too long.
+        peers_stuck,
+        /// Messages dropped because a peer had too many bytes to read already.
+        send_queue_dropped,
+        /// Payloads replaced by an announcement because a peer had many bytes to read already.
+        payloads_announced,
+        /// Connections dropped because a stream did not name its topic in time.
+        headers_timed_out,
+        /// Connections dropped because of a frame that was too large or not a message.
+        frames_invalid,
+        /// Messages that were not sent because they would not fit a frame.
+        oversize_not_sent,
+        /// Dials that failed at once because too many others waited.
+        dials_refused,
+        /// Peer data in which there were no addresses.
+        peer_data_invalid,
+        /// Subscriptions that ended at once because too many topics were joined.
+        topics_refused,
+    }
+    protocol {
+        /// Messages for a topic that we are not in.
+        unknown_topic,
+        /// Payloads that came a second time.
+        duplicates,
+        /// Payloads whose id is not the hash of their content.
+        invalid_id,
+        /// Payloads that were delivered but are too large to be sent on.
+        not_forwarded_too_large,
+        /// Orders to broadcast a message that is too large.
+        broadcast_too_large,
+        /// Swarm broadcasts of bytes that were broadcast or received already.
+        broadcast_duplicate,
+        /// Payloads forgotten because the cache was full.
+        cache_evicted,
+        /// Message ids forgotten because too many were remembered.
+        seen_evicted,
+        /// Announcements ignored because too many messages were waited for.
+        missing_full,
+        /// Announcements ignored because enough other peers had announced the same message.
+        claims_full,
+        /// Announcements dropped because too many waited to be sent to a peer.
+        lazy_queue_full,
+        /// Broadcast control messages of peers that are not our neighbors.
+        stranger_control,
+        /// Grafts answered without a payload because the peer asked too often.
+        graft_limited,
+        /// Grafts for messages that the cache does not hold.
+        graft_unknown,
+        /// Peer data dropped because it was too large.
+        peer_data_too_large,
+        /// Introductions dropped that named ourselves, or messages that claimed a false origin.
+        bogus_introduction,
+        /// Entries of Shuffle and ShuffleReply messages beyond what is ever asked for.
+        shuffle_excess,
+        /// ShuffleReplies that nobody asked for.
+        shuffle_unsolicited,
+        /// Introduced peers that were not contacted because too many requests were under way.
+        pending_full,
+    }
+}
+
+impl Metrics {
+    /// Counts a message that was queued for a peer.
+    #[cfg(feature = "net")]
+    pub(crate) fn count_sent(&self, payload: bool, bytes: usize) {
+        if payload {
+            self.msgs_data_sent.inc();
+            self.msgs_data_sent_size.inc_by(bytes as u64);
+        } else {
+            self.msgs_ctrl_sent.inc();
+            self.msgs_ctrl_sent_size.inc_by(bytes as u64);
+        }
+    }
+
+    /// Counts a message of a peer.
+    #[cfg(feature = "net")]
+    pub(crate) fn count_received(&self, payload: bool, bytes: usize) {
+        if payload {
+            self.msgs_data_recv.inc();
+            self.msgs_data_recv_size.inc_by(bytes as u64);
+        } else {
+            self.msgs_ctrl_recv.inc();
+            self.msgs_ctrl_recv_size.inc_by(bytes as u64);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_protocol_counter_has_a_metric() {
+        let counters = Counters::default();
+        let names: Vec<_> = counters.iter().map(|(name, _)| name).collect();
+        assert_eq!(names, PROTOCOL);
+    }
+
+    #[cfg(feature = "metrics")]
+    #[test]
+    fn only_what_is_new_is_added() {
+        let metrics = Metrics::default();
+        let mut before = Counters::default();
+        before.duplicates = 2;
+        let mut after = before.clone();
+        after.duplicates = 5;
+        metrics.add_protocol(&before, &after);
+        assert_eq!(metrics.duplicates.get(), 3);
+        assert_eq!(metrics.invalid_id.get(), 0);
+    }
+}

@@ -1,0 +1,218 @@
+//! The node on the network: one future over an iroh endpoint.
+//!
+//! [`Gossip`] is the handle, [`Driver`] is the node. Everything between them and the protocol is
+//! private, and laid out along the way of a message:
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `driver` | the poll loop |
+//! | `receive` | results of tasks, frames of peers → protocol |
+//! | `orders` | what handles ask for → protocol |
+//! | `send` | protocol → queues of peers, subscribers, timers |
+//! | `queue` | what waits for one peer |
+//! | `streams` | queues → streams |
+//! | `peers`, `dial` | connections: when they begin and end |
+//! | `connection` | the steps of a connection, as tasks for the slab |
+//! | `topics` | subscriptions |
+//! | `transport` | the little that all this asks of a network, and iroh doing it |
+//! | `addr_info`, `address_lookup` | addresses on the wire, and those learnt from it |
+
+use std::{ops::Deref, sync::Arc};
+
+use iroh::{
+    endpoint::{Connection, QuicTransportConfig},
+    protocol::{AcceptError, ProtocolHandler},
+};
+use n0_error::{e, stack_error};
+use tracing::debug;
+
+pub use self::{
+    builder::{BuildError, Builder},
+    driver::Driver,
+    limits::Limits,
+};
+use crate::{
+    api::{GossipApi, mailbox::Mailbox},
+    metrics::Metrics,
+};
+
+mod addr_info;
+mod address_lookup;
+mod builder;
+mod connection;
+mod dial;
+mod driver;
+mod limits;
+mod orders;
+mod peers;
+mod queue;
+mod receive;
+mod send;
+mod streams;
+mod topics;
+mod transport;
+
+/// The ALPN of the gossip protocol.
+pub const GOSSIP_ALPN: &[u8] = b"/iroh-gossip/1";
+
+/// QUIC parameters that suit gossip, for the application's endpoint.
+///
+/// The driver dials with them; an endpoint bound with them uses them for the connections that it
+/// accepts too. iroh's own flow-control windows are so large that a node under load in both
+/// directions drops its own packets.
+///
+/// ```no_run
+/// # async fn bind() -> Result<(), iroh::endpoint::BindError> {
+/// # use iroh::{Endpoint, endpoint::presets};
+/// # struct Preset;
+/// # impl presets::Preset for Preset {
+/// #     fn apply(self, builder: iroh::endpoint::Builder) -> iroh::endpoint::Builder { builder }
+/// # }
+/// let endpoint = Endpoint::builder(Preset)
+///     .transport_config(smol_gossip::net::transport_config())
+///     .bind()
+///     .await?;
+/// # drop(endpoint);
+/// # Ok(())
+/// # }
+/// ```
+pub fn transport_config() -> QuicTransportConfig {
+    transport::iroh::transport_config(Limits::default().streams_per_connection)
+}
+
+/// A node that takes part in topics. Clones are the same node.
+///
+/// It derefs to [`GossipApi`], which is where topics are subscribed to.
+///
+/// A node needs connections to be handed to it: by registering it as a protocol with iroh's
+/// [`Router`](iroh::protocol::Router), by calling [`Self::handle_connection`] from an accept loop,
+/// or by [`Builder::accept_incoming`]. It makes connections to others by itself.
+///
+/// When the last clone is dropped, the node leaves its topics and ends.
+#[derive(Debug, Clone)]
+pub struct Gossip {
+    node: Arc<Handle>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    api: GossipApi,
+    mailbox: Mailbox,
+    connections: async_channel::Sender<Connection>,
+    shutdowns: async_channel::Sender<async_channel::Sender<()>>,
+    max_message_size: usize,
+    metrics: Arc<Metrics>,
+}
+
+/// Why a call to [`Gossip`] failed.
+#[stack_error(derive, add_meta)]
+#[non_exhaustive]
+pub enum Error {
+    /// The node has ended. Nothing was changed; a connection that was handed over is closed.
+    #[error("the gossip node has ended")]
+    ActorDropped {},
+}
+
+impl Gossip {
+    /// Settings for a new node.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    pub(crate) fn new(
+        mailbox: Mailbox,
+        connections: async_channel::Sender<Connection>,
+        shutdowns: async_channel::Sender<async_channel::Sender<()>>,
+        max_message_size: usize,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let node = Arc::new(Handle {
+            api: GossipApi::local(mailbox.clone()),
+            mailbox,
+            connections,
+            shutdowns,
+            max_message_size,
+            metrics,
+        });
+        Self { node }
+    }
+
+    /// A node that has ended before it began.
+    fn closed(max_message_size: usize) -> Self {
+        let (mailbox, _) = crate::api::mailbox::channel(max_message_size);
+        let (connections, _) = async_channel::bounded(1);
+        let (shutdowns, _) = async_channel::bounded(1);
+        let metrics = Arc::default();
+        Self::new(mailbox, connections, shutdowns, max_message_size, metrics)
+    }
+
+    /// The largest frame that this node reads, in bytes.
+    ///
+    /// The largest content of a message is some 40 bytes less; see
+    /// [`ApiError::TooLarge`](crate::api::ApiError::TooLarge).
+    pub fn max_message_size(&self) -> usize {
+        self.node.max_message_size
+    }
+
+    /// Hands over a connection that a peer made to us. Check its ALPN before.
+    ///
+    /// Waits while many others have not been looked at. Cancel-safe: a cancelled call drops the
+    /// connection.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ActorDropped`] when the node has ended.
+    pub async fn handle_connection(&self, conn: Connection) -> Result<(), Error> {
+        let sent = self.node.connections.send(conn).await;
+        sent.map_err(|_| e!(Error::ActorDropped))
+    }
+
+    /// Leaves all topics, tells the neighbors, and ends the node.
+    ///
+    /// Returns once the neighbors have taken the farewell, but no later than
+    /// [`Limits::shutdown_timeout`] after the driver got to it. A cancelled call does not stop
+    /// the shutdown.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ActorDropped`] when the node has ended already.
+    pub async fn shutdown(&self) -> Result<(), Error> {
+        let (reply, done) = async_channel::bounded(1);
+        let sent = self.node.shutdowns.send(reply).await;
+        sent.map_err(|_| e!(Error::ActorDropped))?;
+        done.recv().await.map_err(|_| e!(Error::ActorDropped))
+    }
+
+    /// What the node has counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.node.metrics
+    }
+}
+
+impl Deref for Gossip {
+    type Target = GossipApi;
+
+    fn deref(&self) -> &GossipApi {
+        &self.node.api
+    }
+}
+
+impl ProtocolHandler for Gossip {
+    async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
+        self.handle_connection(connection)
+            .await
+            .map_err(AcceptError::from_err)
+    }
+
+    async fn shutdown(&self) {
+        if let Err(error) = Gossip::shutdown(self).await {
+            debug!(%error, "nothing to shut down");
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.mailbox.stop();
+    }
+}

@@ -1,0 +1,211 @@
+//! The sequential work on one connection, as futures for the task slab.
+//!
+//! Each future does one step and gives back what it worked with, so that the driver decides
+//! about the next: a stream is not read while frames of the last read still wait to be handled.
+//! That is all the flow control there is, and QUIC passes it on to the peer.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use iroh::EndpointId;
+
+use super::{
+    queue::Batch,
+    transport::{
+        BoxFuture, BoxStream, Broken, Connection, Handshake, RecvStream, SendStream, Transport,
+    },
+};
+use crate::proto::{
+    LinkId, PeerData, TopicId,
+    wire::{FrameParser, StreamHeader},
+};
+
+/// Chunks of received data taken over in one read.
+const CHUNKS_PER_READ: usize = 32;
+
+/// A connection of ours. The number is never used again, so a result of a task that outlived its
+/// connection finds nothing.
+pub(crate) type ConnectionKey = LinkId;
+
+type Sender<T> = <<T as Transport>::Connection as Connection>::Send;
+type Receiver<T> = <<T as Transport>::Connection as Connection>::Recv;
+
+/// What a task has done.
+pub(crate) enum Done<T: Transport> {
+    /// A dial has ended.
+    Dialed(EndpointId, Result<T::Connection, Broken>),
+    /// Someone begins a connection to us; `None` when the endpoint is closed.
+    Incoming(Option<Handshake<T::Connection>>),
+    /// The handshake of an incoming connection has ended.
+    Accepted(Result<T::Connection, Broken>),
+    /// Our own addresses have changed; `None` when they never will again.
+    LocalData(BoxStream<PeerData>, Option<PeerData>),
+    /// A connection is gone.
+    Closed(ConnectionKey, Broken),
+    /// The peer opened a stream.
+    Stream(ConnectionKey, Result<Receiver<T>, Broken>),
+    /// A new stream has named its topic.
+    Header(ConnectionKey, Result<(TopicId, Reader<Receiver<T>>), Broken>),
+    /// A stream has new frames, or came to its end.
+    Read(ConnectionKey, TopicId, Result<Reader<Receiver<T>>, Broken>),
+    /// A stream of ours is open.
+    Opened(StreamKey, Result<Sender<T>, Broken>),
+    /// A write has ended.
+    Written(StreamKey, Result<Sender<T>, Broken>),
+    /// All that was written to a finished stream has arrived.
+    Finished(StreamKey, Result<(), Broken>),
+}
+
+/// A stream of ours. The number is never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StreamKey {
+    pub(crate) peer: EndpointId,
+    pub(crate) topic: TopicId,
+    pub(crate) connection: ConnectionKey,
+    pub(crate) serial: u64,
+}
+
+/// A stream of a peer, and what was read from it but not handled.
+pub(crate) struct Reader<S> {
+    stream: S,
+    parser: FrameParser,
+    chunks: VecDeque<Bytes>,
+    ended: bool,
+}
+
+impl<S: RecvStream> Reader<S> {
+    fn new(stream: S, max_message_size: usize) -> Self {
+        Self {
+            stream,
+            parser: FrameParser::new(max_message_size),
+            chunks: VecDeque::new(),
+            ended: false,
+        }
+    }
+
+    /// The next whole frame of what was read, if there is one.
+    pub(crate) fn take_frame(&mut self) -> Result<Option<Bytes>, Broken> {
+        while let Some(chunk) = self.chunks.front_mut() {
+            match self.parser.take_frame(chunk) {
+                Ok(Some(frame)) => return Ok(Some(frame)),
+                Ok(None) => {
+                    self.chunks.pop_front();
+                }
+                Err(error) => return Err(Broken::from_error(error)),
+            }
+        }
+        if self.ended {
+            self.parser.finish().map_err(Broken::from_error)?;
+        }
+        Ok(None)
+    }
+
+    /// Whether the peer has finished the stream. Frames may still be left.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Tells the peer that we read no further.
+    pub(crate) fn stop(&mut self) {
+        self.stream.stop();
+    }
+
+    async fn read_more(&mut self) -> Result<(), Broken> {
+        let mut chunks = [const { Bytes::new() }; CHUNKS_PER_READ];
+        let count = self.stream.read(&mut chunks).await?;
+        self.ended = count == 0;
+        self.chunks.extend(chunks.into_iter().take(count));
+        Ok(())
+    }
+}
+
+/// Waits until the connection is gone.
+pub(crate) fn closed<T: Transport>(
+    key: ConnectionKey,
+    connection: &T::Connection,
+) -> BoxFuture<Done<T>> {
+    let closed = connection.closed();
+    Box::pin(async move { Done::Closed(key, closed.await) })
+}
+
+/// Waits for the next stream of the peer.
+pub(crate) fn accept_stream<T: Transport>(
+    key: ConnectionKey,
+    connection: &T::Connection,
+) -> BoxFuture<Done<T>> {
+    let accept = connection.accept_stream();
+    Box::pin(async move { Done::Stream(key, accept.await) })
+}
+
+/// Reads the topic that a new stream is for.
+pub(crate) fn read_header<T: Transport>(
+    key: ConnectionKey,
+    stream: Receiver<T>,
+    max_message_size: usize,
+) -> BoxFuture<Done<T>> {
+    Box::pin(async move {
+        let mut reader = Reader::new(stream, max_message_size);
+        let header = async {
+            loop {
+                if let Some(frame) = reader.take_frame()? {
+                    return StreamHeader::decode(&frame).map_err(Broken::from_error);
+                }
+                if reader.is_ended() {
+                    return Err(Broken("a stream ended before it named its topic".into()));
+                }
+                reader.read_more().await?;
+            }
+        };
+        let header = header.await;
+        Done::Header(key, header.map(|header| (header.topic_id, reader)))
+    })
+}
+
+/// Reads on.
+pub(crate) fn read<T: Transport>(
+    key: ConnectionKey,
+    topic: TopicId,
+    mut reader: Reader<Receiver<T>>,
+) -> BoxFuture<Done<T>> {
+    Box::pin(async move {
+        let result = reader.read_more().await;
+        Done::Read(key, topic, result.map(|()| reader))
+    })
+}
+
+/// Opens a stream.
+pub(crate) fn open_stream<T: Transport>(
+    key: StreamKey,
+    connection: &T::Connection,
+) -> BoxFuture<Done<T>> {
+    let open = connection.open_stream();
+    Box::pin(async move { Done::Opened(key, open.await) })
+}
+
+/// Writes a batch.
+pub(crate) fn write<T: Transport>(
+    key: StreamKey,
+    mut stream: Sender<T>,
+    mut batch: Batch,
+) -> BoxFuture<Done<T>> {
+    Box::pin(async move {
+        let result = stream.write_all(&mut batch.chunks).await;
+        Done::Written(key, result.map(|()| stream))
+    })
+}
+
+/// Finishes a stream, after a frame where there is one, and waits until the peer has it all.
+pub(crate) fn finish<T: Transport>(
+    key: StreamKey,
+    mut stream: Sender<T>,
+    frame: Option<Bytes>,
+) -> BoxFuture<Done<T>> {
+    Box::pin(async move {
+        if let Some(frame) = frame
+            && let Err(reason) = stream.write_all(&mut [frame]).await
+        {
+            return Done::Finished(key, Err(reason));
+        }
+        Done::Finished(key, stream.finish().await)
+    })
+}

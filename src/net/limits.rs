@@ -1,0 +1,80 @@
+//! The bounds of the network layer.
+
+use std::time::Duration;
+
+use crate::proto;
+
+/// The bounds of everything in a node that a peer can make grow, and what happens when one is
+/// reached.
+///
+/// The defaults suit messages of 4 KiB and 30 neighbors. These are local decisions: nodes of one
+/// swarm may differ.
+///
+/// ```
+/// # use smol_gossip::net::Limits;
+/// let mut limits = Limits::default();
+/// limits.send_queue_bytes = 256 * 1024;
+/// limits.protocol.cache_bytes = 1024 * 1024;
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Bounds of the protocol state of each topic.
+    pub protocol: proto::Limits,
+    /// Bytes that wait to be written to one peer. From half of it on, payloads are replaced by
+    /// announcements, which the peer answers with a Graft once it reads again. When full, new
+    /// announcements are dropped, and for a control message the peer is.
+    pub send_queue_bytes: usize,
+    /// How long a write to a peer may be stuck until the connection is dropped.
+    pub stuck_timeout: Duration,
+    /// How long a connection that no topic needs may stay silent until it is closed.
+    pub idle_timeout: Duration,
+    /// How long a peer may take from opening a stream to naming its topic. Then the connection
+    /// is dropped.
+    pub header_timeout: Duration,
+    /// How long a dial may take until it counts as failed.
+    pub dial_timeout: Duration,
+    /// How long [`Gossip::shutdown`](super::Gossip::shutdown) waits at the most for peers to take
+    /// our farewell.
+    pub shutdown_timeout: Duration,
+    /// Streams that a peer may have open towards us on one connection; QUIC holds it to that.
+    pub streams_per_connection: u32,
+    /// Connections to one peer. When there are more, the oldest is closed.
+    pub connections_per_peer: usize,
+    /// Peers connected to us that no topic needs. When there are more, new ones are closed.
+    pub idle_peers: usize,
+    /// Dials under way at once. Others wait.
+    pub dials: usize,
+    /// Dials that wait. When full, a dial fails at once.
+    pub waiting_dials: usize,
+    /// Handshakes of incoming connections at once, where the driver accepts them itself. Others
+    /// wait in the endpoint.
+    pub handshakes: usize,
+    /// Peers whose addresses are remembered from introductions. When full, the longest unheard
+    /// of is forgotten.
+    pub known_addresses: usize,
+    /// Topics joined at once. A subscription beyond that ends at once.
+    pub topics: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            protocol: proto::Limits::default(),
+            send_queue_bytes: 1024 * 1024,
+            stuck_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(10),
+            dial_timeout: Duration::from_secs(15),
+            shutdown_timeout: Duration::from_secs(2),
+            streams_per_connection: 1024,
+            connections_per_peer: 4,
+            idle_peers: 256,
+            dials: 32,
+            waiting_dials: 256,
+            handshakes: 64,
+            known_addresses: 1024,
+            topics: 1 << 16,
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What handles ask for.
+
+use std::task::{Context, Poll};
+
+use smol_gossip_runtime::Runtime;
+use tracing::debug;
+
+use super::{
+    driver::{Node, SHARE},
+    transport::Transport,
+};
+use crate::{
+    api::{
+        Published,
+        mailbox::{Order, SubscriptionId, Work},
+    },
+    proto::{Command, InEvent, Scope, TopicId},
+};
+
+impl<T: Transport, R: Runtime> Node<T, R> {
+    pub(crate) fn poll_inbox(&mut self, cx: &mut Context<'_>) -> usize {
+        for done in 0..SHARE {
+            let Some(inbox) = &mut self.inbox else {
+                return done;
+            };
+            let Poll::Ready(work) = inbox.poll_work(cx) else {
+                return done;
+            };
+            self.metrics.actor_tick_rx.inc();
+            match work {
+                Work::Subscribe {
+                    id,
+                    topic,
+                    bootstrap,
+                    events,
+                } => {
+                    if !self.topics.contains(&topic) && self.topics.len() >= self.limits.topics {
+                        self.metrics.topics_refused.inc();
+                        // Without its events the subscription ends.
+                        continue;
+                    }
+                    debug!(topic = %topic.fmt_short(), peers = bootstrap.len(), "subscribe");
+                    self.topics.subscribe(id, topic, events);
+                    self.handle(InEvent::Command(topic, Command::Join(bootstrap)));
+                }
+                Work::Command(id, order) => self.order(id, order),
+                Work::Unsubscribe(id) => {
+                    if let Some(topic) = self.topics.unsubscribe(id) {
+                        debug!(topic = %topic.fmt_short(), "leave");
+                        self.handle(InEvent::Command(topic, Command::Quit));
+                    }
+                }
+                Work::Stop => self.stop(),
+            }
+            self.work_off();
+        }
+        SHARE
+    }
+
+    fn order(&mut self, id: SubscriptionId, order: Order) {
+        let Some(topic) = self.topics.topic_of(id) else {
+            return;
+        };
+        let command = match order {
+            Order::Broadcast(content) => Command::Broadcast(content, Scope::Swarm),
+            Order::BroadcastNeighbors(content) => Command::Broadcast(content, Scope::Neighbors),
+            Order::JoinPeers(peers) => Command::Join(peers),
+            Order::Publish(content, reply) => {
+                let before = self.state.counters().broadcast_duplicate;
+                self.handle(InEvent::Command(
+                    topic,
+                    Command::Broadcast(content, Scope::Swarm),
+                ));
+                let published = if self.state.counters().broadcast_duplicate > before {
+                    Published::Duplicate
+                } else {
+                    Published::Sent
+                };
+                // Whoever asked may not wait any more.
+                let _ = reply.try_send(published);
+                return;
+            }
+        };
+        self.handle(InEvent::Command(topic, command));
+    }
+
+    /// Whether every neighbor of the topic has so much to read already that a message of ours
+    /// would only wait. One neighbor that keeps up is enough.
+    pub(crate) fn is_congested(&self, topic: &TopicId) -> bool {
+        let pace = self.limits.send_queue_bytes / 4;
+        let mut neighbors = self.topics.neighbors(topic).peekable();
+        neighbors.peek().is_some()
+            && neighbors.all(|id| {
+                let peer = self.peers.get(&id);
+                peer.is_some_and(|peer| peer.queue.bytes() > pace)
+            })
+    }
+}

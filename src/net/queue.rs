@@ -1,0 +1,305 @@
+//! What waits to be written to one peer.
+//!
+//! The driver pushes and never waits; the streams of the peer take batches as fast as it reads.
+//! Within a topic, control messages go before our own payloads, those before forwarded ones, and
+//! announcements last. A Disconnect is the last message of its stream: what was pushed before it
+//! goes before it, and what is pushed after it waits for the next stream.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+use indexmap::IndexMap;
+use iroh::EndpointId;
+
+use crate::proto::{
+    Message, TopicId,
+    plumtree::{self, IHave},
+    wire,
+};
+
+/// Bytes that are given to one write at the most, give or take a frame.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// Frames up to this many bytes are copied together; larger ones are handed on as they are.
+const COALESCE_BYTES: usize = 1024;
+
+/// What an announcement is charged with: its size on the wire.
+const IHAVE_BYTES: usize = 35;
+
+/// How urgent a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Membership, Prune and Graft.
+    Control = 0,
+    /// Payloads that begin here.
+    Own = 1,
+    /// Payloads of others.
+    Forwarded = 2,
+    /// Announcements.
+    Announce = 3,
+}
+
+const LANES: usize = 4;
+
+/// Frames for one peer, by topic.
+#[derive(Debug, Default)]
+pub(crate) struct SendQueue {
+    topics: IndexMap<TopicId, VecDeque<Segment>>,
+    bytes: usize,
+}
+
+/// What goes over one stream.
+#[derive(Debug, Default)]
+struct Segment {
+    lanes: [VecDeque<Bytes>; LANES],
+    /// Announcements that are not frames yet.
+    ihaves: Vec<IHave>,
+    /// The Disconnect.
+    last: Option<Bytes>,
+}
+
+/// What one write takes.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// Whole frames, some of them joined.
+    pub(crate) chunks: Vec<Bytes>,
+    /// Bytes in all chunks.
+    pub(crate) bytes: usize,
+    /// Whether the stream is to be finished after it.
+    pub(crate) last: bool,
+}
+
+impl SendQueue {
+    /// Bytes that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.topics.is_empty()
+    }
+
+    /// The topics that something waits for, longest waiting first.
+    pub(crate) fn topics(&self) -> impl Iterator<Item = TopicId> + '_ {
+        self.topics.keys().copied()
+    }
+
+    pub(crate) fn contains(&self, topic: &TopicId) -> bool {
+        self.topics.contains_key(topic)
+    }
+
+    /// Adds a frame.
+    pub(crate) fn push(&mut self, topic: TopicId, lane: Lane, frame: Bytes) {
+        self.bytes += frame.len();
+        self.segment(topic).lanes[lane as usize].push_back(frame);
+    }
+
+    /// Adds an announcement; announcements that wait together share frames.
+    pub(crate) fn announce(&mut self, topic: TopicId, ihave: IHave) {
+        self.bytes += IHAVE_BYTES;
+        self.segment(topic).ihaves.push(ihave);
+    }
+
+    /// Adds the Disconnect of the topic.
+    pub(crate) fn push_last(&mut self, topic: TopicId, frame: Bytes) {
+        self.bytes += frame.len();
+        self.segment(topic).last = Some(frame);
+    }
+
+    /// Takes what one write to the stream of `topic` can carry. Frames stay below
+    /// `max_message_size`.
+    pub(crate) fn take(&mut self, topic: &TopicId, max_message_size: usize) -> Batch {
+        let mut joiner = Joiner::default();
+        let mut last = false;
+        if let Some(segments) = self.topics.get_mut(topic)
+            && let Some(segment) = segments.front_mut()
+        {
+            segment.frame_announcements(&mut self.bytes, max_message_size);
+            'lanes: for lane in &mut segment.lanes {
+                while joiner.bytes < BATCH_BYTES {
+                    let Some(frame) = lane.pop_front() else {
+                        continue 'lanes;
+                    };
+                    joiner.push(frame);
+                }
+                break;
+            }
+            if segment.lanes.iter().all(VecDeque::is_empty) {
+                if let Some(frame) = segment.last.take() {
+                    joiner.push(frame);
+                    last = true;
+                }
+                segments.pop_front();
+                if segments.is_empty() {
+                    self.topics.shift_remove(topic);
+                }
+            }
+        }
+        let batch = joiner.finish(last);
+        self.bytes = self.bytes.saturating_sub(batch.bytes);
+        batch
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    fn segment(&mut self, topic: TopicId) -> &mut Segment {
+        let segments = self.topics.entry(topic).or_default();
+        if segments.back().is_none_or(|segment| segment.last.is_some()) {
+            segments.push_back(Segment::default());
+        }
+        let newest = segments.len() - 1;
+        &mut segments[newest]
+    }
+}
+
+impl Segment {
+    /// Makes frames of the announcements, and charges their true size.
+    fn frame_announcements(&mut self, bytes: &mut usize, max_message_size: usize) {
+        if self.ihaves.is_empty() {
+            return;
+        }
+        *bytes = bytes.saturating_sub(self.ihaves.len() * IHAVE_BYTES);
+        let per_frame = (max_message_size.saturating_sub(8) / IHAVE_BYTES).max(1);
+        for chunk in self.ihaves.chunks(per_frame) {
+            let message = plumtree::Message::IHave(chunk.to_vec());
+            // Cannot fail: the chunk was cut to fit, and no peer identity is in it.
+            if let Ok(frame) =
+                wire::encode(&Message::<EndpointId>::Gossip(message), max_message_size)
+            {
+                *bytes += frame.len();
+                self.lanes[Lane::Announce as usize].push_back(frame);
+            }
+        }
+        self.ihaves = Vec::new();
+    }
+}
+
+/// Joins small frames, so that a write has few chunks to go through.
+#[derive(Default)]
+struct Joiner {
+    chunks: Vec<Bytes>,
+    small: BytesMut,
+    bytes: usize,
+}
+
+impl Joiner {
+    fn push(&mut self, frame: Bytes) {
+        self.bytes += frame.len();
+        if frame.len() <= COALESCE_BYTES {
+            self.small.extend_from_slice(&frame);
+        } else {
+            self.flush();
+            self.chunks.push(frame);
+        }
+    }
+
+    fn flush(&mut self) {
+        if !self.small.is_empty() {
+            self.chunks.push(self.small.split().freeze());
+        }
+    }
+
+    fn finish(mut self, last: bool) -> Batch {
+        self.flush();
+        Batch {
+            chunks: self.chunks,
+            bytes: self.bytes,
+            last,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::{MessageId, Round};
+
+    const MAX: usize = 512;
+
+    fn topic(n: u8) -> TopicId {
+        TopicId::from_bytes([n; 32])
+    }
+
+    fn frame(text: &'static str) -> Bytes {
+        Bytes::from_static(text.as_bytes())
+    }
+
+    fn text(batch: &Batch) -> String {
+        String::from_utf8(batch.chunks.concat()).unwrap()
+    }
+
+    #[test]
+    fn urgent_frames_go_first() {
+        let mut queue = SendQueue::default();
+        queue.push(topic(1), Lane::Announce, frame("d"));
+        queue.push(topic(1), Lane::Forwarded, frame("c"));
+        queue.push(topic(1), Lane::Own, frame("b"));
+        queue.push(topic(1), Lane::Control, frame("a"));
+        queue.push(topic(2), Lane::Control, frame("x"));
+        let batch = queue.take(&topic(1), MAX);
+        assert_eq!(text(&batch), "abcd");
+        assert_eq!((batch.chunks.len(), batch.last, queue.bytes()), (1, false, 1));
+    }
+
+    #[test]
+    fn nothing_passes_a_disconnect() {
+        let mut queue = SendQueue::default();
+        queue.push(topic(1), Lane::Own, frame("payload "));
+        queue.push_last(topic(1), frame("disconnect"));
+        queue.push(topic(1), Lane::Control, frame("join"));
+        let batch = queue.take(&topic(1), MAX);
+        assert_eq!((text(&batch).as_str(), batch.last), ("payload disconnect", true));
+        let batch = queue.take(&topic(1), MAX);
+        assert_eq!((text(&batch).as_str(), batch.last), ("join", false));
+        assert!(queue.is_empty() && queue.bytes() == 0);
+    }
+
+    #[test]
+    fn batches_are_bounded_and_lose_nothing() {
+        let mut queue = SendQueue::default();
+        let large = Bytes::from(vec![7; 4000]);
+        for _ in 0..100 {
+            queue.push(topic(1), Lane::Forwarded, large.clone());
+            queue.push(topic(1), Lane::Forwarded, large.slice(..10));
+        }
+        let mut total = 0;
+        while queue.contains(&topic(1)) {
+            let batch = queue.take(&topic(1), MAX);
+            assert!(batch.bytes < BATCH_BYTES + 4000);
+            assert_eq!(batch.bytes, batch.chunks.iter().map(Bytes::len).sum());
+            total += batch.bytes;
+        }
+        assert_eq!((total, queue.bytes()), (100 * 4010, 0));
+    }
+
+    #[test]
+    fn announcements_share_frames_within_bounds() {
+        let mut queue = SendQueue::default();
+        for n in 0..100u8 {
+            let id = MessageId::from_content(&[n]);
+            queue.announce(topic(1), IHave { id, round: Round::from(u16::MAX) });
+        }
+        let mut parser = wire::FrameParser::new(MAX - 1);
+        let mut data = Bytes::from(queue.take(&topic(1), MAX).chunks.concat());
+        let mut count = 0;
+        while let Some(body) = parser.take_frame(&mut data).unwrap() {
+            match wire::decode::<EndpointId>(body).unwrap() {
+                Message::Gossip(plumtree::Message::IHave(ihaves)) => count += ihaves.len(),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((count, queue.bytes(), queue.is_empty()), (100, 0, true));
+    }
+
+    #[test]
+    fn a_lone_disconnect_ends_the_stream() {
+        let mut queue = SendQueue::default();
+        queue.push_last(topic(1), frame("bye"));
+        assert!(queue.take(&topic(1), MAX).last);
+        assert!(queue.is_empty());
+        assert_eq!(queue.take(&topic(1), MAX).bytes, 0);
+    }
+}

@@ -1,0 +1,226 @@
+//! From connections to the protocol: results of tasks, and the frames of peers.
+
+use iroh::EndpointId;
+use smol_gossip_runtime::Runtime;
+use tracing::{debug, trace};
+
+use super::{
+    connection::{self, ConnectionKey, Done, Reader},
+    driver::{Accept, Node, Timer, wait_for_connection, watch_local_data},
+    transport::{Broken, Connection, Transport},
+};
+use crate::proto::{InEvent, Message, TopicId, plumtree, wire};
+
+/// Streams looked at in a pass.
+const STREAMS_PER_PASS: usize = 16;
+
+/// Frames of one stream handled before others have their turn.
+const FRAMES_PER_STREAM: usize = 32;
+
+type Receiver<T> = <<T as Transport>::Connection as Connection>::Recv;
+
+impl<T: Transport, R: Runtime> Node<T, R> {
+    /// A task has ended.
+    pub(crate) fn task_done(&mut self, done: Done<T>) {
+        match done {
+            Done::Dialed(peer, result) => self.dialed(peer, result),
+            Done::Incoming(incoming) => {
+                self.accept = Accept::Off;
+                let Some(handshake) = incoming else {
+                    debug!("the endpoint is closed");
+                    return;
+                };
+                if self.is_stopping() {
+                    return;
+                }
+                self.handshakes += 1;
+                self.events
+                    .spawn(Box::pin(async move { Done::Accepted(handshake.await) }));
+                self.accept = Accept::Full;
+                self.accept_more();
+            }
+            Done::Accepted(result) => {
+                self.handshakes = self.handshakes.saturating_sub(1);
+                match result {
+                    Ok(connection) => self.accepted(connection),
+                    Err(reason) => debug!(%reason, "handshake failed"),
+                }
+                self.accept_more();
+            }
+            Done::LocalData(changes, data) => {
+                if let Some(data) = data {
+                    self.handle(InEvent::UpdatePeerData(data));
+                    self.events.spawn(watch_local_data::<T>(changes));
+                }
+            }
+            Done::Closed(key, reason) => {
+                if self.links.contains_key(&key) {
+                    trace!(%reason, "connection closed");
+                    self.link_down(key);
+                }
+            }
+            Done::Stream(key, result) => self.stream_accepted(key, result),
+            Done::Header(key, result) => self.header_read(key, result),
+            Done::Read(key, topic, result) => match result {
+                Ok(reader) => self.ready.push_back((key, topic, reader)),
+                Err(reason) => self.link_broken(key, &reason),
+            },
+            Done::Opened(key, result) => self.stream_opened(key, result),
+            Done::Written(key, result) => self.written(key, result),
+            Done::Finished(key, result) => self.stream_finished(key, result),
+        }
+    }
+
+    /// Waits for the next connection where the accept loop paused and there is room again.
+    fn accept_more(&mut self) {
+        if self.accept == Accept::Full && self.handshakes < self.limits.handshakes {
+            self.accept = Accept::Waiting;
+            self.events.spawn(wait_for_connection(&self.transport));
+        }
+    }
+
+    /// Something on a connection failed, which is the end of it.
+    pub(crate) fn link_broken(&mut self, key: ConnectionKey, reason: &Broken) {
+        if let Some(link) = self.links.get(&key) {
+            debug!(peer = %link.peer.fmt_short(), %reason, "connection failed");
+            self.drop_link(key, "failed");
+        }
+    }
+
+    fn stream_accepted(&mut self, key: ConnectionKey, result: Result<Receiver<T>, Broken>) {
+        let Some(link) = self.links.get_mut(&key) else {
+            return;
+        };
+        match result {
+            Ok(stream) => {
+                let task = connection::read_header::<T>(key, stream, self.max_message_size);
+                let task = self.events.spawn(task);
+                let deadline = self.now + self.limits.header_timeout;
+                let timer = self.events.schedule(deadline, Timer::Header(key));
+                link.header = Some((task, timer));
+            }
+            Err(reason) => self.link_broken(key, &reason),
+        }
+    }
+
+    fn header_read(
+        &mut self,
+        key: ConnectionKey,
+        result: Result<(TopicId, Reader<Receiver<T>>), Broken>,
+    ) {
+        let Some(link) = self.links.get_mut(&key) else {
+            return;
+        };
+        if let Some((_, timer)) = link.header.take() {
+            self.events.cancel_timer(timer);
+        }
+        match result {
+            Ok((topic, reader)) => {
+                trace!(peer = %link.peer.fmt_short(), topic = %topic.fmt_short(), "stream");
+                self.events
+                    .spawn(connection::accept_stream::<T>(key, &link.connection));
+                match link.readers.get_mut(&topic) {
+                    // The peer finished the stream before this one, or is about to.
+                    Some(waiting) => waiting.push(reader),
+                    None => {
+                        link.readers.insert(topic, Vec::new());
+                        self.ready.push_back((key, topic, reader));
+                    }
+                }
+            }
+            Err(reason) => {
+                self.metrics.frames_invalid.inc();
+                self.link_broken(key, &reason);
+            }
+        }
+    }
+
+    /// Handles frames of the streams that have some, each in its turn.
+    pub(crate) fn handle_frames(&mut self) -> usize {
+        let mut handled = 0;
+        for _ in 0..STREAMS_PER_PASS.min(self.ready.len()) {
+            let Some((key, topic, mut reader)) = self.ready.pop_front() else {
+                break;
+            };
+            handled += 1;
+            let Some(link) = self.links.get(&key) else {
+                reader.stop();
+                continue;
+            };
+            let peer = link.peer;
+            if let Some(peer) = self.peers.get_mut(&peer) {
+                peer.heard = self.now;
+            }
+            let mut left = FRAMES_PER_STREAM;
+            let more = loop {
+                if left == 0 {
+                    break Ok(true);
+                }
+                match reader.take_frame() {
+                    Ok(Some(frame)) => {
+                        left -= 1;
+                        handled += 1;
+                        if let Err(reason) = self.handle_frame(peer, key, topic, frame) {
+                            break Err(reason);
+                        }
+                    }
+                    Ok(None) => break Ok(false),
+                    Err(reason) => break Err(reason),
+                }
+            };
+            match more {
+                Ok(true) => self.ready.push_back((key, topic, reader)),
+                Ok(false) if reader.is_ended() => self.stream_ended(key, topic),
+                Ok(false) => {
+                    if self.links.contains_key(&key) {
+                        self.events.spawn(connection::read::<T>(key, topic, reader));
+                    }
+                }
+                Err(reason) => {
+                    self.metrics.frames_invalid.inc();
+                    self.link_broken(key, &reason);
+                }
+            }
+        }
+        handled
+    }
+
+    fn handle_frame(
+        &mut self,
+        from: EndpointId,
+        link: ConnectionKey,
+        topic: TopicId,
+        frame: bytes::Bytes,
+    ) -> Result<(), Broken> {
+        self.metrics.actor_tick_in_event_rx.inc();
+        let size = frame.len();
+        let message = wire::decode(frame).map_err(Broken::from_error)?;
+        let payload = matches!(message, Message::Gossip(plumtree::Message::Gossip(_)));
+        self.metrics.count_received(payload, size);
+        self.handle(InEvent::RecvMessage {
+            from,
+            link,
+            topic,
+            message,
+        });
+        self.work_off();
+        Ok(())
+    }
+
+    /// The peer has finished a stream, and all of it was handled.
+    fn stream_ended(&mut self, key: ConnectionKey, topic: TopicId) {
+        let Some(link) = self.links.get_mut(&key) else {
+            return;
+        };
+        match link.readers.get_mut(&topic) {
+            Some(waiting) if !waiting.is_empty() => {
+                let next = waiting.remove(0);
+                self.ready.push_back((key, topic, next));
+            }
+            _ => {
+                link.readers.swap_remove(&topic);
+                self.dirty.insert(link.peer);
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! From the protocol's output to the queues of peers and subscribers.
+
+use bytes::Bytes;
+use iroh::EndpointId;
+use smol_gossip_runtime::Runtime;
+use tracing::{debug, warn};
+
+use super::{
+    driver::{Node, Timer},
+    peers::Peer,
+    queue::Lane,
+    transport::Transport,
+};
+use crate::proto::{
+    DeliveryScope, Message, MessageId, OutEvent, PeerData, TopicId,
+    plumtree::{self, IHave},
+    wire::{self, EncodeError},
+};
+
+/// Writes messages as frames. A payload goes to several peers in a row: it is written once, and
+/// the bytes are shared.
+#[derive(Debug, Default)]
+pub(crate) struct Encoder {
+    latest: Option<(MessageId, DeliveryScope, Bytes)>,
+}
+
+impl Encoder {
+    fn encode(&mut self, message: &Message<EndpointId>, max: usize) -> Result<Bytes, EncodeError> {
+        let Message::Gossip(plumtree::Message::Gossip(gossip)) = message else {
+            return wire::encode(message, max);
+        };
+        if let Some((id, scope, frame)) = &self.latest
+            && *id == gossip.id
+            && *scope == gossip.scope
+        {
+            return Ok(frame.clone());
+        }
+        let frame = wire::encode(message, max)?;
+        self.latest = Some((gossip.id, gossip.scope, frame.clone()));
+        Ok(frame)
+    }
+
+    /// Lets go of the payload.
+    fn forget(&mut self) {
+        self.latest = None;
+    }
+}
+
+impl<T: Transport, R: Runtime> Node<T, R> {
+    /// Does everything that the protocol asks for.
+    pub(crate) fn work_off(&mut self) {
+        if self.outbox.is_empty() {
+            return;
+        }
+        while let Some(event) = self.outbox.pop_front() {
+            match event {
+                OutEvent::SendMessage { to, topic, message } => self.send(to, topic, message),
+                OutEvent::EmitEvent(topic, event) => {
+                    match &event {
+                        crate::proto::Event::NeighborUp(_) => {
+                            self.metrics.neighbor_up.inc();
+                        }
+                        crate::proto::Event::NeighborDown(_) => {
+                            self.metrics.neighbor_down.inc();
+                        }
+                        crate::proto::Event::Received(_) => {}
+                    }
+                    self.topics.emit(&topic, event.into());
+                }
+                OutEvent::SetTimer(id, deadline) => self.set_topic_timer(id, Some(deadline)),
+                OutEvent::CancelTimer(id) => self.set_topic_timer(id, None),
+                OutEvent::DisconnectPeer(id) => {
+                    if let Some(peer) = self.peers.get_mut(&id) {
+                        peer.wanted = false;
+                        self.dirty.insert(id);
+                    }
+                }
+                OutEvent::PeerData(id, data) => self.learn_addresses(id, &data),
+            }
+        }
+        self.encoder.forget();
+    }
+
+    /// Queues a message for a peer.
+    fn send(&mut self, to: EndpointId, topic: TopicId, message: Message<EndpointId>) {
+        let peer = self
+            .peers
+            .entry(to)
+            .or_insert_with(|| Peer::new(self.now));
+        peer.wanted = true;
+        peer.served = true;
+        self.dirty.insert(to);
+        let full = peer.queue.bytes() >= self.limits.send_queue_bytes;
+        let backlogged = peer.queue.bytes() >= self.limits.send_queue_bytes / 2;
+        let lane = match &message {
+            Message::Swarm(_) => Lane::Control,
+            Message::Gossip(message) => match message {
+                plumtree::Message::Prune | plumtree::Message::Graft(_) => Lane::Control,
+                plumtree::Message::IHave(_) => Lane::Announce,
+                plumtree::Message::Gossip(gossip) => match gossip.scope {
+                    DeliveryScope::Swarm(round) => {
+                        if full {
+                            self.metrics.send_queue_dropped.inc();
+                            return;
+                        }
+                        if backlogged {
+                            let id = gossip.id;
+                            self.metrics.payloads_announced.inc();
+                            peer.queue.announce(topic, IHave { id, round });
+                            return;
+                        }
+                        if round.hops() == 0 {
+                            Lane::Own
+                        } else {
+                            Lane::Forwarded
+                        }
+                    }
+                    DeliveryScope::Neighbors => Lane::Own,
+                },
+            },
+        };
+        if full {
+            self.metrics.send_queue_dropped.inc();
+            if lane == Lane::Control {
+                debug!(peer = %to.fmt_short(), "queue full: dropped");
+                self.close_peer(to, "too slow");
+            }
+            return;
+        }
+        let frame = match self.encoder.encode(&message, self.max_message_size) {
+            Ok(frame) => frame,
+            Err(error) => {
+                // The protocol state stays within bounds; this guards the link if it did not.
+                warn!(peer = %to.fmt_short(), %error, "not sent");
+                self.metrics.oversize_not_sent.inc();
+                return;
+            }
+        };
+        let payload = matches!(message, Message::Gossip(plumtree::Message::Gossip(_)));
+        self.metrics
+            .count_sent(payload, frame.len() - wire::LENGTH_PREFIX);
+        if message.is_disconnect() {
+            peer.queue.push_last(topic, frame);
+        } else {
+            peer.queue.push(topic, lane, frame);
+        }
+    }
+
+    fn learn_addresses(&mut self, id: EndpointId, data: &PeerData) {
+        if self.transport.learn(id, data, self.now) {
+            self.forget_addresses();
+        } else {
+            self.metrics.peer_data_invalid.inc();
+        }
+    }
+
+    /// Forgets stale addresses, and comes back when the next ones are due.
+    pub(crate) fn forget_addresses(&mut self) {
+        if self.forget_timer.is_none()
+            && let Some(due) = self.transport.forget_stale(self.now)
+        {
+            self.forget_timer = Some(self.events.schedule(due, Timer::ForgetAddresses));
+        }
+    }
+}

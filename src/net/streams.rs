@@ -1,0 +1,321 @@
+//! Our streams to a peer: opening, writing, finishing.
+//!
+//! Each topic has a stream of its own. When the newest connection changes, the stream is finished
+//! on the old one, and opened anew once the peer has all of it or [`RETIRE_TIMEOUT`] has passed,
+//! so that messages of a topic keep their order while both connections live. When more topics have
+//! something to say than streams can be open, the stream that was idle the longest makes room.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use iroh::EndpointId;
+use smol_gossip_runtime::Runtime;
+use tracing::{debug, trace};
+
+use super::{
+    connection::{self, StreamKey},
+    driver::{Node, Timer},
+    peers::Dial,
+    transport::{Broken, Connection, Transport},
+};
+use crate::proto::{TopicId, wire::StreamHeader};
+
+/// Streams that we keep open at once towards a peer. QUIC endpoints let a peer open 100 unless
+/// told otherwise, and we cannot see what this one was told.
+pub(crate) const MAX_OPEN_STREAMS: usize = 90;
+
+/// How long a stream on an older connection may take to finish before its topic goes on without.
+pub(crate) const RETIRE_TIMEOUT: Duration = Duration::from_millis(500);
+
+type Sender<T> = <<T as Transport>::Connection as Connection>::Send;
+
+/// A stream of ours.
+pub(crate) struct OutStream<T: Transport> {
+    pub(crate) key: StreamKey,
+    state: OutState<<T::Connection as Connection>::Send>,
+    /// When the state began.
+    since: Instant,
+    /// Whether it has not named its topic yet.
+    fresh: bool,
+}
+
+/// What a stream of ours is busy with.
+pub(crate) enum OutState<S> {
+    /// Being opened.
+    Opening,
+    /// With nothing.
+    Idle(S),
+    /// With a write; `last` when it carries the Disconnect.
+    Writing {
+        last: bool,
+    },
+    /// Being finished.
+    Finishing,
+}
+
+impl<T: Transport> OutStream<T> {
+    fn opening(key: StreamKey, now: Instant) -> Self {
+        Self {
+            key,
+            state: OutState::Opening,
+            since: now,
+            fresh: true,
+        }
+    }
+}
+
+impl<T: Transport, R: Runtime> Node<T, R> {
+    /// Hands everything to the streams that they can take now.
+    pub(crate) fn flush(&mut self) {
+        while let Some(id) = self.dirty.pop() {
+            self.flush_peer(id);
+            self.close_unneeded(id);
+        }
+    }
+
+    fn flush_peer(&mut self, id: EndpointId) {
+        let now = self.now;
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let Some(&newest) = peer.connections.last() else {
+            if !peer.queue.is_empty() && peer.dial == Dial::None {
+                self.dial(id);
+            }
+            return;
+        };
+        let Some(link) = self.links.get(&newest) else {
+            return;
+        };
+        let mut open = peer.streams.len();
+        let mut wants_room = false;
+        for topic in peer.queue.topics().collect::<Vec<_>>() {
+            let Some(stream) = peer.streams.get_mut(&topic) else {
+                if open >= MAX_OPEN_STREAMS {
+                    wants_room = true;
+                    continue;
+                }
+                open += 1;
+                self.next_serial += 1;
+                let key = StreamKey {
+                    peer: id,
+                    topic,
+                    connection: newest,
+                    serial: self.next_serial,
+                };
+                self.events
+                    .spawn(connection::open_stream::<T>(key, &link.connection));
+                peer.streams.insert(topic, OutStream::opening(key, now));
+                continue;
+            };
+            if !matches!(stream.state, OutState::Idle(_)) || stream.key.connection != newest {
+                continue;
+            }
+            let mut batch = peer.queue.take(&topic, self.max_message_size);
+            if std::mem::take(&mut stream.fresh) {
+                batch.chunks.insert(0, header(topic));
+            }
+            let writing = OutState::Writing { last: batch.last };
+            if let OutState::Idle(sender) = std::mem::replace(&mut stream.state, writing) {
+                stream.since = now;
+                trace!(peer = %id.fmt_short(), bytes = batch.bytes, "write");
+                self.events
+                    .spawn(connection::write::<T>(stream.key, sender, batch));
+            }
+        }
+        if wants_room {
+            self.make_stream_room(id);
+        }
+        self.watch_progress(id);
+    }
+
+    /// Finishes the idle stream that was used the longest ago, unless one is finishing already.
+    fn make_stream_room(&mut self, id: EndpointId) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let waiting = peer.queue.topics().count();
+        let finishing = peer
+            .streams
+            .values()
+            .filter(|stream| matches!(stream.state, OutState::Finishing))
+            .count();
+        let mut idle: Vec<_> = peer
+            .streams
+            .values()
+            .filter(|stream| matches!(stream.state, OutState::Idle(_)))
+            .map(|stream| (stream.since, stream.key.serial, stream.key.topic))
+            .collect();
+        idle.sort_unstable();
+        let count = waiting.saturating_sub(finishing);
+        for (_, _, topic) in idle.into_iter().take(count) {
+            self.finish_stream(id, topic);
+        }
+    }
+
+    /// Finishes a stream that is idle.
+    pub(crate) fn finish_stream(&mut self, id: EndpointId, topic: TopicId) {
+        let now = self.now;
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let Some(stream) = peer.streams.get_mut(&topic) else {
+            return;
+        };
+        if !matches!(stream.state, OutState::Idle(_)) {
+            return;
+        }
+        let fresh = std::mem::take(&mut stream.fresh);
+        if let OutState::Idle(sender) = std::mem::replace(&mut stream.state, OutState::Finishing) {
+            stream.since = now;
+            self.finish_sender(stream.key, sender, fresh);
+        }
+    }
+
+    /// Finishes a stream. One that never named its topic does so now, since peers take a stream
+    /// without a topic for a broken connection.
+    fn finish_sender(&mut self, key: StreamKey, sender: Sender<T>, fresh: bool) {
+        let names = fresh.then(|| header(key.topic));
+        self.events
+            .spawn(connection::finish::<T>(key, sender, names));
+    }
+
+    /// Leads the streams of a peer over to its newest connection.
+    fn retire_old_streams(&mut self, id: EndpointId) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let newest = peer.connections.last().copied();
+        let old: Vec<_> = peer
+            .streams
+            .values()
+            .filter(|stream| Some(stream.key.connection) != newest)
+            .map(|stream| stream.key.topic)
+            .collect();
+        if old.is_empty() {
+            return;
+        }
+        if peer.retire_timer.is_none() {
+            let timer = self
+                .events
+                .schedule(self.now + RETIRE_TIMEOUT, Timer::Retire(id));
+            peer.retire_timer = Some(timer);
+        }
+        for topic in old {
+            self.finish_stream(id, topic);
+        }
+    }
+
+    /// Goes on without the streams that older connections would not finish in time.
+    pub(crate) fn retire_expired(&mut self, id: EndpointId) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        peer.retire_timer = None;
+        let newest = peer.connections.last().copied();
+        peer.streams
+            .retain(|_, stream| Some(stream.key.connection) == newest);
+        self.dirty.insert(id);
+    }
+
+    /// Sees to it that a stuck stream is noticed.
+    fn watch_progress(&mut self, id: EndpointId) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let busy = peer.streams.values().any(|stream| stream.state.is_busy());
+        if busy && peer.stuck_timer.is_none() {
+            let deadline = self.now + self.limits.stuck_timeout;
+            peer.stuck_timer = Some(self.events.schedule(deadline, Timer::Stuck(id)));
+        }
+    }
+
+    /// Drops connections on which something has been stuck for too long.
+    pub(crate) fn stuck_expired(&mut self, id: EndpointId) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        peer.stuck_timer = None;
+        let busy = peer.streams.values().filter(|stream| stream.state.is_busy());
+        let Some(oldest) = busy.min_by_key(|stream| stream.since) else {
+            return;
+        };
+        let deadline = oldest.since + self.limits.stuck_timeout;
+        if deadline > self.now {
+            peer.stuck_timer = Some(self.events.schedule(deadline, Timer::Stuck(id)));
+        } else {
+            let key = oldest.key.connection;
+            debug!(peer = %id.fmt_short(), "takes nothing: dropped");
+            self.metrics.peers_stuck.inc();
+            self.drop_link(key, "too slow");
+        }
+    }
+
+    /// A stream of ours is open.
+    pub(crate) fn stream_opened(&mut self, key: StreamKey, result: Result<Sender<T>, Broken>) {
+        match result {
+            Ok(sender) => self.stream_idle(key, sender, true),
+            Err(reason) => self.link_broken(key.connection, &reason),
+        }
+    }
+
+    /// A write has ended.
+    pub(crate) fn written(&mut self, key: StreamKey, result: Result<Sender<T>, Broken>) {
+        match result {
+            Ok(sender) => self.stream_idle(key, sender, false),
+            Err(reason) => self.link_broken(key.connection, &reason),
+        }
+    }
+
+    /// All that was written to a stream has arrived, or never will.
+    pub(crate) fn stream_finished(&mut self, key: StreamKey, result: Result<(), Broken>) {
+        if let Err(reason) = result {
+            self.link_broken(key.connection, &reason);
+        }
+        if let Some(peer) = self.peers.get_mut(&key.peer)
+            && let Some(stream) = peer.streams.get(&key.topic)
+            && stream.key == key
+        {
+            peer.streams.swap_remove(&key.topic);
+            self.dirty.insert(key.peer);
+        }
+    }
+
+    /// A stream waits for more, or is finished if there will be no more.
+    fn stream_idle(&mut self, key: StreamKey, sender: Sender<T>, fresh: bool) {
+        let now = self.now;
+        let stream = self.peers.get_mut(&key.peer).and_then(|peer| {
+            let newest = peer.connections.last().copied();
+            let stream = peer.streams.get_mut(&key.topic)?;
+            (stream.key == key).then_some((stream, newest))
+        });
+        let Some((stream, newest)) = stream else {
+            // Its topic goes on elsewhere, but the peer is owed a clean end.
+            self.finish_sender(key, sender, fresh);
+            return;
+        };
+        let last = matches!(stream.state, OutState::Writing { last: true });
+        stream.state = OutState::Idle(sender);
+        stream.since = now;
+        stream.fresh = fresh;
+        if last || newest != Some(key.connection) {
+            self.finish_stream(key.peer, key.topic);
+        }
+        self.dirty.insert(key.peer);
+    }
+}
+
+impl<S> OutState<S> {
+    /// Whether the peer has to do its part for this to go on.
+    fn is_busy(&self) -> bool {
+        match self {
+            Self::Opening | Self::Writing { .. } | Self::Finishing => true,
+            Self::Idle(_) => false,
+        }
+    }
+}
+
+/// The first frame of a stream.
+fn header(topic: TopicId) -> Bytes {
+    StreamHeader { topic_id: topic }.encode()
+}

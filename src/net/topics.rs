@@ -1,0 +1,114 @@
+//! Who listens to what: the subscriptions of each topic, and its neighbors as told to them.
+
+use indexmap::{IndexMap, IndexSet};
+use iroh::EndpointId;
+
+use crate::{
+    api::{
+        Event,
+        events::EventSender,
+        mailbox::SubscriptionId,
+    },
+    proto::TopicId,
+};
+
+/// All topics that anyone here is subscribed to.
+#[derive(Default)]
+pub(crate) struct Topics {
+    topics: IndexMap<TopicId, Topic>,
+    subscriptions: IndexMap<SubscriptionId, TopicId>,
+    /// Subscriptions that were pushed to, but not woken yet.
+    unwoken: IndexSet<SubscriptionId>,
+}
+
+#[derive(Default)]
+struct Topic {
+    neighbors: IndexSet<EndpointId>,
+    subscriptions: IndexMap<SubscriptionId, EventSender>,
+}
+
+impl Topics {
+    pub(crate) fn len(&self) -> usize {
+        self.topics.len()
+    }
+
+    pub(crate) fn contains(&self, topic: &TopicId) -> bool {
+        self.topics.contains_key(topic)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = TopicId> + '_ {
+        self.topics.keys().copied()
+    }
+
+    /// The topic of a subscription.
+    pub(crate) fn topic_of(&self, id: SubscriptionId) -> Option<TopicId> {
+        self.subscriptions.get(&id).copied()
+    }
+
+    /// The peers that subscribers of the topic know as neighbors.
+    pub(crate) fn neighbors(&self, topic: &TopicId) -> impl Iterator<Item = EndpointId> + '_ {
+        let topic = self.topics.get(topic);
+        topic.into_iter().flat_map(|topic| topic.neighbors.iter().copied())
+    }
+
+    /// Adds a subscription, and tells it the neighbors that there are.
+    pub(crate) fn subscribe(&mut self, id: SubscriptionId, topic: TopicId, events: EventSender) {
+        let entry = self.topics.entry(topic).or_default();
+        for neighbor in &entry.neighbors {
+            events.push(Event::NeighborUp(*neighbor));
+        }
+        entry.subscriptions.insert(id, events);
+        self.subscriptions.insert(id, topic);
+        self.unwoken.insert(id);
+    }
+
+    /// Removes a subscription. Returns its topic if that was the last one, which removes the
+    /// topic too.
+    pub(crate) fn unsubscribe(&mut self, id: SubscriptionId) -> Option<TopicId> {
+        self.unwoken.swap_remove(&id);
+        let topic = self.subscriptions.swap_remove(&id)?;
+        let entry = self.topics.get_mut(&topic)?;
+        entry.subscriptions.shift_remove(&id);
+        if entry.subscriptions.is_empty() {
+            self.topics.shift_remove(&topic);
+            return Some(topic);
+        }
+        None
+    }
+
+    /// Hands an event to all subscribers of a topic. They are woken by [`Self::wake`].
+    pub(crate) fn emit(&mut self, topic: &TopicId, event: Event) {
+        let Some(topic) = self.topics.get_mut(topic) else {
+            return;
+        };
+        match &event {
+            Event::NeighborUp(peer) => {
+                topic.neighbors.insert(*peer);
+            }
+            Event::NeighborDown(peer) => {
+                topic.neighbors.shift_remove(peer);
+            }
+            Event::Received(_) | Event::Lagged => {}
+        }
+        let Some((last_id, last)) = topic.subscriptions.last() else {
+            return;
+        };
+        for (id, events) in topic.subscriptions.iter().take(topic.subscriptions.len() - 1) {
+            events.push(event.clone());
+            self.unwoken.insert(*id);
+        }
+        last.push(event);
+        self.unwoken.insert(*last_id);
+    }
+
+    /// Wakes every subscriber that was pushed to since.
+    pub(crate) fn wake(&mut self) {
+        for id in self.unwoken.drain(..) {
+            let topic = self.subscriptions.get(&id);
+            let topic = topic.and_then(|topic| self.topics.get(topic));
+            if let Some(events) = topic.and_then(|topic| topic.subscriptions.get(&id)) {
+                events.wake();
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The network that users get: an iroh endpoint.
+
+use std::{future::Future, time::Instant};
+
+use bytes::Bytes;
+use futures_lite::StreamExt;
+use iroh::{
+    Endpoint, EndpointId, Watcher,
+    endpoint::{self, ConnectOptions, QuicTransportConfig, VarInt},
+};
+
+use super::{
+    BoxFuture, BoxStream, Broken, Connection, Handshake, RecvStream, SendStream, Transport,
+};
+use crate::{
+    net::{addr_info::AddrInfo, address_lookup::GossipAddressLookup},
+    proto::PeerData,
+};
+
+/// Flow-control window of a connection that we dial, in bytes, for all its streams together.
+///
+/// With iroh's much larger default windows a node under load in both directions drops its own
+/// packets; windows up to this size do not, and do not cost throughput.
+pub(crate) const RECEIVE_WINDOW: u32 = 128 * 1024;
+
+/// The code that we close connections and stop streams with. It means nothing to anyone.
+const CLOSE_CODE: VarInt = VarInt::from_u32(0);
+
+/// The QUIC parameters that suit gossip: what this crate dials with.
+pub(crate) fn transport_config(streams: u32) -> QuicTransportConfig {
+    QuicTransportConfig::builder()
+        .receive_window(RECEIVE_WINDOW.into())
+        .stream_receive_window(RECEIVE_WINDOW.into())
+        .max_concurrent_uni_streams(streams.into())
+        .build()
+}
+
+/// An iroh endpoint as a [`Transport`].
+pub(crate) struct IrohTransport {
+    endpoint: Endpoint,
+    alpn: Bytes,
+    config: QuicTransportConfig,
+    lookup: GossipAddressLookup,
+}
+
+impl IrohTransport {
+    /// Attaches to an endpoint and adds our address lookup to it.
+    ///
+    /// Connections are dialed with `alpn`, and let the peer open `streams` streams at once.
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        alpn: Bytes,
+        streams: u32,
+        lookup: GossipAddressLookup,
+    ) -> Self {
+        // A closed endpoint has no address lookup any more, and will not need one.
+        if let Ok(services) = endpoint.address_lookup() {
+            services.add(lookup.clone());
+        }
+        Self {
+            endpoint,
+            alpn,
+            config: transport_config(streams),
+            lookup,
+        }
+    }
+}
+
+impl Transport for IrohTransport {
+    type Connection = endpoint::Connection;
+
+    fn local_id(&self) -> EndpointId {
+        self.endpoint.id()
+    }
+
+    fn local_data(&self) -> PeerData {
+        AddrInfo::from(self.endpoint.addr()).encode()
+    }
+
+    fn local_data_changes(&self) -> BoxStream<PeerData> {
+        let addresses = self.endpoint.watch_addr().stream_updates_only();
+        Box::pin(addresses.map(|addr| AddrInfo::from(addr).encode()))
+    }
+
+    fn connect(&self, peer: EndpointId) -> Handshake<endpoint::Connection> {
+        let endpoint = self.endpoint.clone();
+        let alpn = self.alpn.clone();
+        let options = ConnectOptions::new().with_transport_config(self.config.clone());
+        Box::pin(async move {
+            endpoint
+                .connect_with_opts(peer, &alpn, options)
+                .await
+                .map_err(Broken::from_error)?
+                .await
+                .map_err(Broken::from_error)
+        })
+    }
+
+    fn accept(&self) -> BoxFuture<Option<Handshake<endpoint::Connection>>> {
+        let endpoint = self.endpoint.clone();
+        let alpn = self.alpn.clone();
+        Box::pin(async move {
+            let incoming = endpoint.accept().await?;
+            let handshake: Handshake<endpoint::Connection> = Box::pin(async move {
+                let connection = incoming
+                    .accept()
+                    .map_err(Broken::from_error)?
+                    .await
+                    .map_err(Broken::from_error)?;
+                if connection.alpn() != &alpn[..] {
+                    connection.close(CLOSE_CODE, b"another protocol");
+                    return Err(Broken("the peer wants another protocol".into()));
+                }
+                Ok(connection)
+            });
+            Some(handshake)
+        })
+    }
+
+    fn learn(&mut self, peer: EndpointId, data: &PeerData, now: Instant) -> bool {
+        match AddrInfo::decode(data) {
+            Ok(info) => self.lookup.learn(peer, info, now),
+            Err(_) => false,
+        }
+    }
+
+    fn forget_stale(&mut self, now: Instant) -> Option<Instant> {
+        self.lookup.forget_stale(now)
+    }
+}
+
+impl Connection for endpoint::Connection {
+    type Send = endpoint::SendStream;
+    type Recv = endpoint::RecvStream;
+
+    fn remote_id(&self) -> EndpointId {
+        self.remote_id()
+    }
+
+    fn allow_streams(&self, count: u32) {
+        self.set_max_concurrent_uni_streams(count.into());
+    }
+
+    fn open_stream(&self) -> impl Future<Output = Result<Self::Send, Broken>> + Send + 'static {
+        let connection = self.clone();
+        async move { connection.open_uni().await.map_err(Broken::from_error) }
+    }
+
+    fn accept_stream(&self) -> impl Future<Output = Result<Self::Recv, Broken>> + Send + 'static {
+        let connection = self.clone();
+        async move { connection.accept_uni().await.map_err(Broken::from_error) }
+    }
+
+    fn closed(&self) -> impl Future<Output = Broken> + Send + 'static {
+        let connection = self.clone();
+        async move { Broken::from_error(connection.closed().await) }
+    }
+
+    fn close(&self, reason: &'static str) {
+        endpoint::Connection::close(self, CLOSE_CODE, reason.as_bytes());
+    }
+}
+
+impl SendStream for endpoint::SendStream {
+    async fn write_all(&mut self, chunks: &mut [Bytes]) -> Result<(), Broken> {
+        self.write_all_chunks(chunks)
+            .await
+            .map_err(Broken::from_error)
+    }
+
+    async fn finish(mut self) -> Result<(), Broken> {
+        endpoint::SendStream::finish(&mut self).map_err(Broken::from_error)?;
+        match self.stopped().await {
+            Ok(None) => Ok(()),
+            Ok(Some(code)) => Err(Broken(format!("the peer stopped the stream: {code}"))),
+            Err(error) => Err(Broken::from_error(error)),
+        }
+    }
+}
+
+impl RecvStream for endpoint::RecvStream {
+    async fn read(&mut self, chunks: &mut [Bytes]) -> Result<usize, Broken> {
+        match self.read_many_chunks(chunks).await {
+            Ok(count) => Ok(count.unwrap_or(0)),
+            Err(error) => Err(Broken::from_error(error)),
+        }
+    }
+
+    fn stop(&mut self) {
+        // Fails where the stream has ended already, and then there is nothing to stop.
+        let _ = endpoint::RecvStream::stop(self, CLOSE_CODE);
+    }
+}
