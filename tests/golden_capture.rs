@@ -36,6 +36,9 @@ type TestResult<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
 const MAX: usize = 4096;
 
+/// Announced by B with no hop, then sent by A with twenty.
+const LONG_WAY: &[u8] = b"announced by b, and come a long way through a";
+
 async fn bind(key: u8, lookup: &MemoryLookup) -> TestResult<Endpoint> {
     let endpoint = Endpoint::builder(presets::Minimal)
         .secret_key(secret_key(key))

@@ -47,7 +47,6 @@ pub(crate) const ANNOUNCED: &[u8] = b"announced to a lazy peer";
 /// What the peers broadcast.
 pub(crate) const FROM_A: &[u8] = b"from a";
 pub(crate) const NEVER_SENT: &[u8] = b"announced by a and never sent";
-pub(crate) const LONG_WAY: &[u8] = b"announced by b, and come a long way through a";
 
 /// The round that A announces [`NEVER_SENT`] with.
 pub(crate) const NEVER_SENT_ROUND: u16 = 300;
@@ -72,7 +71,7 @@ pub(crate) fn load(kind: &str) -> Vec<u8> {
 
 #[allow(
     dead_code,
-    reason = "one of the two tests that share this file writes vectors"
+    reason = "only one of the tests that share this file writes vectors"
 )]
 pub(crate) fn store(kind: &str, body: &[u8]) {
     let digits = hex::encode(body).into_bytes();
