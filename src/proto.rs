@@ -37,5 +37,5 @@ pub use hyparview::Config as HyparviewConfig;
 pub use ids::{MessageId, TopicId};
 pub use peer::{PeerData, PeerIdentity, PeerInfo};
 pub use plumtree::{Config as PlumtreeConfig, DeliveryScope, Round, Scope};
-pub use state::State;
+pub use state::{ConfigError, State};
 pub use topic::Message;
