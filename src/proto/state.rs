@@ -1,5 +1,403 @@
-//! All topics of a node.
+//! All topics of a node, and which peers any of them still needs.
+//!
+//! Topics are independent of each other, but connections are shared: a connection is needed as
+//! long as one topic needs it. Here the topics are told apart, their timers are named, and the
+//! needs are counted.
 
-/// The protocol state of a node.
+mod peers;
+mod sensible;
+#[cfg(test)]
+pub(crate) mod swarm;
+#[cfg(test)]
+mod tests;
+
+use std::time::Instant;
+
+use indexmap::IndexMap;
+use rand::Rng;
+use slab::Slab;
+
+use self::peers::Peers;
+
+pub use self::sensible::ConfigError;
+use super::{
+    Command, Config, Counters, Event, InEvent, Limits, Message, OutEvent,
+    Outbox, PeerData, PeerIdentity, TimerId, TopicId, hash::Keyed, plumtree, topic,
+};
+
+/// The protocol state of a node: all the topics that it takes part in.
+///
+/// [`Self::handle`] is the one way in. It appends to the outbox what follows, and the caller
+/// carries that out in order:
+///
+/// - messages of one topic to one peer stay in order; [`OutEvent::DisconnectPeer`] comes after
+///   all messages of the same call, and only when no topic needs the peer;
+/// - every topic has at most one timer. A timer that goes off early is set again; one of a topic
+///   that is gone does nothing.
+///
+/// Nothing is left to poll: once the outbox is empty and no timer is due, nothing will happen
+/// until the next event.
+///
+/// ```
+/// # use std::time::Instant;
+/// # use rand::{SeedableRng, rngs::StdRng};
+/// # use smol_gossip::proto::{Command, Config, InEvent, Limits, Outbox, OutEvent, State, TopicId};
+/// # fn now() -> Instant { Instant::now() }
+/// let mut rng = StdRng::seed_from_u64(1);
+/// let mut state = State::new(1u64, Default::default(), Config::default(), Limits::default(), &mut rng)?;
+/// let mut outbox = Outbox::new();
+/// let topic = TopicId::from_bytes([7; 32]);
+/// state.handle(InEvent::Command(topic, Command::Join(vec![2])), now(), &mut rng, &mut outbox);
+/// assert!(outbox.iter().any(|out| matches!(out, OutEvent::SendMessage { to: 2, .. })));
+/// # Ok::<_, smol_gossip::proto::ConfigError>(())
+/// ```
 #[derive(Debug)]
-pub struct State<PI>(std::marker::PhantomData<PI>);
+pub struct State<PI> {
+    me: PI,
+    me_data: PeerData,
+    config: Config,
+    limits: Limits,
+    keyed: Keyed,
+    topics: Slab<Topic<PI>>,
+    /// Where each topic is, in the order in which they were joined.
+    slots: IndexMap<TopicId, usize, Keyed>,
+    /// How many topics have been joined so far. Tells the timers of topics in one slot apart.
+    generation: u32,
+    peers: Peers<PI>,
+    counters: Counters,
+}
+
+/// A topic that the node takes part in.
+#[derive(Debug)]
+struct Topic<PI> {
+    id: TopicId,
+    generation: u32,
+    state: topic::State<PI>,
+    /// What the timer is set to.
+    armed: Option<Instant>,
+}
+
+impl<PI: PeerIdentity> State<PI> {
+    /// A node without topics.
+    ///
+    /// What makes no sense in `config` and `limits` is put right where there is only one way to:
+    /// see [`Self::config`] and [`Self::limits`] for what holds.
+    ///
+    /// - Capacities and bounds below one that would leave a node deaf are one.
+    /// - Message ids are kept no shorter than payloads.
+    /// - Times that the protocol repeats something after are a millisecond at least, and no time
+    ///   is longer than a century.
+    pub fn new(
+        me: PI,
+        me_data: PeerData,
+        config: Config,
+        limits: Limits,
+        rng: &mut impl Rng,
+    ) -> Result<Self, ConfigError> {
+        let config = sensible::config(config)?;
+        let keyed = Keyed::new(rng);
+        Ok(Self {
+            me,
+            me_data,
+            config,
+            limits: sensible::limits(limits),
+            keyed,
+            topics: Slab::new(),
+            slots: IndexMap::with_hasher(keyed),
+            generation: 0,
+            peers: Peers::new(keyed),
+            counters: Counters::default(),
+        })
+    }
+
+    /// Our own identity.
+    pub fn me(&self) -> &PI {
+        &self.me
+    }
+
+    /// The parameters that hold.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The bounds that hold.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The largest frame that is accepted. Those that are written stay below it.
+    pub fn max_message_size(&self) -> usize {
+        self.config.max_message_size
+    }
+
+    /// The largest content that can be broadcast.
+    pub fn max_content_size(&self) -> usize {
+        plumtree::max_content_size(self.config.max_message_size)
+    }
+
+    /// What was refused, dropped or noticed so far, in all topics.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The topics that the node takes part in, in the order in which they were joined.
+    pub fn topics(&self) -> impl ExactSizeIterator<Item = &TopicId> {
+        self.slots.keys()
+    }
+
+    /// Whether the node takes part in a topic.
+    pub fn contains(&self, topic: &TopicId) -> bool {
+        self.slots.contains_key(topic)
+    }
+
+    /// The state of a topic, to look at.
+    pub fn topic(&self, topic: &TopicId) -> Option<&topic::State<PI>> {
+        let slot = *self.slots.get(topic)?;
+        self.topics.get(slot).map(|topic| &topic.state)
+    }
+
+    /// The neighbors in a topic. None in a topic that the node is not in.
+    pub fn neighbors(&self, topic: &TopicId) -> impl Iterator<Item = &PI> {
+        let topic = self.topic(topic).into_iter();
+        topic.flat_map(topic::State::active_view)
+    }
+
+    /// Whether any topic needs the connection to a peer: because the peer is a neighbor, or is
+    /// asked to become one.
+    pub fn is_needed(&self, peer: &PI) -> bool {
+        self.peers.is_held(peer)
+    }
+
+    /// Takes an event in, and appends what follows to the outbox.
+    ///
+    /// `now` must not go back from one call to the next.
+    pub fn handle(
+        &mut self,
+        event: InEvent<PI>,
+        now: Instant,
+        rng: &mut impl Rng,
+        out: &mut Outbox<PI>,
+    ) {
+        match event {
+            InEvent::RecvMessage {
+                from,
+                link,
+                topic,
+                message,
+            } => match self.slots.get(&topic) {
+                Some(slot) => {
+                    let input = topic::Input::RecvMessage {
+                        from,
+                        link,
+                        message,
+                    };
+                    self.handle_topic(*slot, input, now, rng, out);
+                }
+                None => self.counters.unknown_topic += 1,
+            },
+            InEvent::Command(topic, command) => self.handle_command(topic, command, now, rng, out),
+            InEvent::TimerExpired(timer) => self.handle_timer(timer, now, rng, out),
+            InEvent::PeerDisconnected(peer) => {
+                self.peers.set_gone(peer);
+                let input = topic::Input::PeerDisconnected(peer);
+                self.handle_all_topics(input, now, rng, out);
+            }
+            InEvent::DialFailed(peer) => {
+                self.peers.set_gone(peer);
+                let input = topic::Input::DialFailed(peer);
+                self.handle_all_topics(input, now, rng, out);
+            }
+            InEvent::UpdatePeerData(data) => {
+                self.me_data = data.clone();
+                let input = topic::Input::UpdatePeerData(data);
+                self.handle_all_topics(input, now, rng, out);
+            }
+        }
+        self.peers.disconnect_unneeded(out);
+    }
+
+    fn handle_command(
+        &mut self,
+        topic: TopicId,
+        command: Command<PI>,
+        now: Instant,
+        rng: &mut impl Rng,
+        out: &mut Outbox<PI>,
+    ) {
+        let known = self.slots.get(&topic).copied();
+        match (command, known) {
+            (Command::Join(peers), known) => {
+                let slot = known.unwrap_or_else(|| self.insert_topic(topic));
+                self.handle_topic(slot, topic::Input::Join(peers), now, rng, out);
+            }
+            (Command::Broadcast(content, scope), Some(slot)) => {
+                let input = topic::Input::Broadcast(content, scope);
+                self.handle_topic(slot, input, now, rng, out);
+            }
+            (Command::Broadcast(..), None) => self.counters.unknown_topic += 1,
+            (Command::Quit, Some(slot)) => self.quit_topic(slot, now, rng, out),
+            (Command::Quit, None) => {}
+        }
+    }
+
+    fn handle_timer(
+        &mut self,
+        timer: TimerId,
+        now: Instant,
+        rng: &mut impl Rng,
+        out: &mut Outbox<PI>,
+    ) {
+        let topic = self.topics.get_mut(timer.slot());
+        let Some(topic) = topic.filter(|topic| topic.generation == timer.generation) else {
+            return;
+        };
+        match topic.armed {
+            Some(deadline) if deadline <= now => {
+                topic.armed = None;
+                let mut sink = TopicSink {
+                    topic: topic.id,
+                    peers: &mut self.peers,
+                    out,
+                };
+                topic
+                    .state
+                    .handle_timeout(now, rng, &mut self.counters, &mut sink);
+                topic.set_timer(timer.slot(), out);
+            }
+            Some(deadline) => out.push_back(OutEvent::SetTimer(timer, deadline)),
+            None => {}
+        }
+    }
+
+    fn handle_topic(
+        &mut self,
+        slot: usize,
+        input: topic::Input<PI>,
+        now: Instant,
+        rng: &mut impl Rng,
+        out: &mut Outbox<PI>,
+    ) {
+        let Some(topic) = self.topics.get_mut(slot) else {
+            return;
+        };
+        let mut sink = TopicSink {
+            topic: topic.id,
+            peers: &mut self.peers,
+            out,
+        };
+        topic
+            .state
+            .handle(input, now, rng, &mut self.counters, &mut sink);
+        topic.set_timer(slot, out);
+    }
+
+    fn handle_all_topics(
+        &mut self,
+        input: topic::Input<PI>,
+        now: Instant,
+        rng: &mut impl Rng,
+        out: &mut Outbox<PI>,
+    ) {
+        for index in 0..self.slots.len() {
+            let slot = self.slots[index];
+            self.handle_topic(slot, input.clone(), now, rng, out);
+        }
+    }
+
+    fn insert_topic(&mut self, id: TopicId) -> usize {
+        self.generation = self.generation.wrapping_add(1);
+        let state = topic::State::new(
+            self.me,
+            self.me_data.clone(),
+            &self.config,
+            &self.limits,
+            self.keyed,
+        );
+        let slot = self.topics.insert(Topic {
+            id,
+            generation: self.generation,
+            state,
+            armed: None,
+        });
+        self.slots.insert(id, slot);
+        slot
+    }
+
+    fn quit_topic(&mut self, slot: usize, now: Instant, rng: &mut impl Rng, out: &mut Outbox<PI>) {
+        let mut topic = self.topics.remove(slot);
+        self.slots.shift_remove(&topic.id);
+        let mut sink = TopicSink {
+            topic: topic.id,
+            peers: &mut self.peers,
+            out,
+        };
+        let quit = topic::Input::Quit;
+        topic
+            .state
+            .handle(quit, now, rng, &mut self.counters, &mut sink);
+        if topic.armed.is_some() {
+            out.push_back(OutEvent::CancelTimer(topic.timer(slot)));
+        }
+    }
+}
+
+impl<PI: PeerIdentity> Topic<PI> {
+    fn timer(&self, slot: usize) -> TimerId {
+        TimerId {
+            slot: slot as u32,
+            generation: self.generation,
+        }
+    }
+
+    /// Sets the timer to when the topic wants to be woken, if it is not set to that already.
+    fn set_timer(&mut self, slot: usize, out: &mut Outbox<PI>) {
+        let deadline = self.state.next_deadline();
+        if deadline == self.armed {
+            return;
+        }
+        self.armed = deadline;
+        let timer = self.timer(slot);
+        out.push_back(match deadline {
+            Some(deadline) => OutEvent::SetTimer(timer, deadline),
+            None => OutEvent::CancelTimer(timer),
+        });
+    }
+}
+
+/// Takes the output of one topic.
+struct TopicSink<'a, PI> {
+    topic: TopicId,
+    peers: &'a mut Peers<PI>,
+    out: &'a mut Outbox<PI>,
+}
+
+impl<PI: PeerIdentity> topic::Sink<PI> for TopicSink<'_, PI> {
+    fn send(&mut self, to: PI, message: Message<PI>) {
+        match &message {
+            Message::Swarm(_) => self.peers.sent(to),
+            // Goes to neighbors only, and those are held.
+            Message::Gossip(_) => debug_assert!(self.peers.is_held(&to), "{to:?} is held"),
+        }
+        self.out.push_back(OutEvent::SendMessage {
+            to,
+            topic: self.topic,
+            message,
+        });
+    }
+
+    fn emit(&mut self, event: Event<PI>) {
+        self.out.push_back(OutEvent::EmitEvent(self.topic, event));
+    }
+
+    fn peer_data(&mut self, peer: PI, data: PeerData) {
+        self.out.push_back(OutEvent::PeerData(peer, data));
+    }
+
+    fn hold(&mut self, peer: PI) {
+        self.peers.hold(peer);
+    }
+
+    fn release(&mut self, peer: PI) {
+        self.peers.release(peer);
+    }
+}

@@ -1,8 +1,26 @@
 //! One topic: its membership and its broadcast tree, joined together.
+//!
+//! The two layers do not know each other. What one has to know of the other passes through here:
+//! a peer that the membership takes for a neighbor becomes a peer of the broadcast tree, and one
+//! that it drops is none any more.
+//!
+//! **Invariants:** a peer of the broadcast tree is a neighbor, always. To the application the
+//! event that a peer is a neighbor comes before any message that the broadcast layer handled with
+//! the peer as its neighbor, and the event that it is none any more after all of them.
 
+#[cfg(test)]
+mod tests;
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{hyparview, plumtree};
+use super::{
+    Config, Counters, Event, GossipEvent, Limits, LinkId, PeerData, PeerIdentity, Scope,
+    hash::Keyed, hyparview, plumtree,
+};
 
 /// A message of one topic. The order of variants is the wire format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,5 +35,289 @@ impl<PI> Message<PI> {
     /// Whether this is the last message of its topic on a connection.
     pub fn is_disconnect(&self) -> bool {
         matches!(self, Message::Swarm(hyparview::Message::Disconnect(_)))
+    }
+}
+
+/// Input to [`State::handle`].
+#[derive(Clone, Debug)]
+pub(crate) enum Input<PI> {
+    /// A message arrived.
+    RecvMessage {
+        from: PI,
+        link: LinkId,
+        message: Message<PI>,
+    },
+    /// Keep trying to join through these peers until joined.
+    Join(Vec<PI>),
+    /// Send a message.
+    Broadcast(Bytes, Scope),
+    /// The last connection to a peer is gone.
+    PeerDisconnected(PI),
+    /// A connection to a peer could not be made.
+    DialFailed(PI),
+    /// Our own addresses changed.
+    UpdatePeerData(PeerData),
+    /// Take leave of everyone. Nothing may be put in after this.
+    Quit,
+}
+
+/// Where a topic puts what follows from its input, in the order in which it has to be carried
+/// out.
+pub(crate) trait Sink<PI> {
+    /// Send a message, connecting to the peer first where there is no connection.
+    fn send(&mut self, to: PI, message: Message<PI>);
+    /// Tell the application.
+    fn emit(&mut self, event: Event<PI>);
+    /// A peer was introduced with this data.
+    fn peer_data(&mut self, peer: PI, data: PeerData);
+    /// From now on the connection to the peer is needed. Alternates with [`Self::release`].
+    fn hold(&mut self, peer: PI);
+    /// The connection to the peer is not needed any more.
+    fn release(&mut self, peer: PI);
+}
+
+/// The protocol state of one topic.
+#[derive(Debug)]
+pub struct State<PI> {
+    membership: hyparview::State<PI>,
+    broadcast: plumtree::State<PI>,
+}
+
+impl<PI: PeerIdentity> State<PI> {
+    pub(crate) fn new(
+        me: PI,
+        me_data: PeerData,
+        config: &Config,
+        limits: &Limits,
+        keyed: Keyed,
+    ) -> Self {
+        let max = config.max_message_size;
+        Self {
+            membership: hyparview::State::new(
+                me,
+                me_data,
+                config.membership.clone(),
+                limits,
+                max,
+                keyed,
+            ),
+            broadcast: plumtree::State::new(me, config.broadcast.clone(), limits, max, keyed),
+        }
+    }
+
+    /// The neighbors: the peers that we keep connections to.
+    pub fn active_view(&self) -> impl Iterator<Item = &PI> {
+        self.membership.active_view()
+    }
+
+    /// The peers that are remembered, to take the place of neighbors that go.
+    pub fn passive_view(&self) -> impl Iterator<Item = &PI> {
+        self.membership.passive_view()
+    }
+
+    /// The neighbors that get payloads.
+    pub fn eager(&self) -> impl Iterator<Item = &PI> {
+        self.broadcast.eager()
+    }
+
+    /// The neighbors that get announcements.
+    pub fn lazy(&self) -> impl Iterator<Item = &PI> {
+        self.broadcast.lazy()
+    }
+
+    /// Whether a peer is a neighbor.
+    pub fn is_neighbor(&self, peer: &PI) -> bool {
+        self.membership.is_active(peer)
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let membership = self.membership.next_deadline();
+        let broadcast = self.broadcast.next_deadline();
+        membership.into_iter().chain(broadcast).min()
+    }
+
+    pub(crate) fn handle(
+        &mut self,
+        input: Input<PI>,
+        now: Instant,
+        rng: &mut impl Rng,
+        counters: &mut Counters,
+        sink: &mut impl Sink<PI>,
+    ) {
+        let input = match input {
+            Input::RecvMessage {
+                from,
+                message: Message::Gossip(message),
+                link: _,
+            } => {
+                let input = plumtree::Input::RecvMessage { from, message };
+                let mut sink = BroadcastSink(sink);
+                return self.broadcast.handle(input, now, counters, &mut sink);
+            }
+            Input::Broadcast(content, scope) => {
+                let input = plumtree::Input::Broadcast(content, scope);
+                let mut sink = BroadcastSink(sink);
+                return self.broadcast.handle(input, now, counters, &mut sink);
+            }
+            Input::Quit => {
+                let mut sink = LeavingSink(sink);
+                let input = hyparview::Input::Quit;
+                return self.membership.handle(input, now, rng, counters, &mut sink);
+            }
+            Input::RecvMessage {
+                from,
+                link,
+                message: Message::Swarm(message),
+            } => hyparview::Input::RecvMessage {
+                from,
+                link,
+                message,
+            },
+            Input::Join(peers) => hyparview::Input::Join(peers),
+            Input::PeerDisconnected(peer) => hyparview::Input::PeerDisconnected(peer),
+            Input::DialFailed(peer) => hyparview::Input::DialFailed(peer),
+            Input::UpdatePeerData(data) => hyparview::Input::UpdatePeerData(data),
+        };
+        let mut membership_sink = MembershipSink::new(sink);
+        self.membership
+            .handle(input, now, rng, counters, &mut membership_sink);
+        let changes = membership_sink.changes;
+        self.follow(changes, now, counters, sink);
+    }
+
+    /// Does what is due. Doing it early does no harm.
+    pub(crate) fn handle_timeout(
+        &mut self,
+        now: Instant,
+        rng: &mut impl Rng,
+        counters: &mut Counters,
+        sink: &mut impl Sink<PI>,
+    ) {
+        let is_due = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now);
+        if is_due(self.membership.next_deadline()) {
+            let mut membership_sink = MembershipSink::new(sink);
+            self.membership
+                .handle_timeout(now, rng, counters, &mut membership_sink);
+            let changes = membership_sink.changes;
+            self.follow(changes, now, counters, sink);
+        }
+        if is_due(self.broadcast.next_deadline()) {
+            self.broadcast
+                .handle_timeout(now, counters, &mut BroadcastSink(sink));
+        }
+    }
+
+    /// Lets the broadcast layer follow what the membership layer has decided.
+    fn follow(
+        &mut self,
+        changes: Vec<Change<PI>>,
+        now: Instant,
+        counters: &mut Counters,
+        sink: &mut impl Sink<PI>,
+    ) {
+        for change in changes {
+            let input = match change {
+                Change::Up(peer) => plumtree::Input::NeighborUp(peer),
+                Change::Down(peer) => plumtree::Input::NeighborDown(peer),
+            };
+            self.broadcast
+                .handle(input, now, counters, &mut BroadcastSink(sink));
+        }
+    }
+}
+
+/// What the broadcast layer has yet to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change<PI> {
+    Up(PI),
+    Down(PI),
+}
+
+/// Takes the output of the membership layer.
+struct MembershipSink<'a, PI, S> {
+    sink: &'a mut S,
+    changes: Vec<Change<PI>>,
+}
+
+impl<'a, PI, S> MembershipSink<'a, PI, S> {
+    fn new(sink: &'a mut S) -> Self {
+        Self {
+            sink,
+            changes: Vec::new(),
+        }
+    }
+}
+
+impl<PI: PeerIdentity, S: Sink<PI>> hyparview::Sink<PI> for MembershipSink<'_, PI, S> {
+    fn send(&mut self, to: PI, message: hyparview::Message<PI>) {
+        self.sink.send(to, Message::Swarm(message));
+    }
+
+    fn neighbor_up(&mut self, peer: PI) {
+        self.changes.push(Change::Up(peer));
+        self.sink.emit(Event::NeighborUp(peer));
+    }
+
+    fn neighbor_down(&mut self, peer: PI) {
+        // A neighbor that went as it came never was one to the broadcast layer. Else announcements
+        // to it would go out behind the Disconnect, which must be the last that it gets.
+        match self.changes.iter().position(|c| *c == Change::Up(peer)) {
+            Some(came) => {
+                self.changes.remove(came);
+            }
+            None => self.changes.push(Change::Down(peer)),
+        }
+        self.sink.emit(Event::NeighborDown(peer));
+    }
+
+    fn peer_data(&mut self, peer: PI, data: PeerData) {
+        self.sink.peer_data(peer, data);
+    }
+
+    fn hold(&mut self, peer: PI) {
+        self.sink.hold(peer);
+    }
+
+    fn release(&mut self, peer: PI) {
+        self.sink.release(peer);
+    }
+}
+
+/// Takes the output of the membership layer as it takes leave: nobody listens to events any more.
+struct LeavingSink<'a, S>(&'a mut S);
+
+impl<PI: PeerIdentity, S: Sink<PI>> hyparview::Sink<PI> for LeavingSink<'_, S> {
+    fn send(&mut self, to: PI, message: hyparview::Message<PI>) {
+        self.0.send(to, Message::Swarm(message));
+    }
+
+    fn neighbor_up(&mut self, _peer: PI) {}
+
+    fn neighbor_down(&mut self, _peer: PI) {}
+
+    fn peer_data(&mut self, peer: PI, data: PeerData) {
+        self.0.peer_data(peer, data);
+    }
+
+    fn hold(&mut self, peer: PI) {
+        self.0.hold(peer);
+    }
+
+    fn release(&mut self, peer: PI) {
+        self.0.release(peer);
+    }
+}
+
+/// Takes the output of the broadcast layer.
+struct BroadcastSink<'a, S>(&'a mut S);
+
+impl<PI: PeerIdentity, S: Sink<PI>> plumtree::Sink<PI> for BroadcastSink<'_, S> {
+    fn send(&mut self, to: PI, message: plumtree::Message) {
+        self.0.send(to, Message::Gossip(message));
+    }
+
+    fn deliver(&mut self, event: GossipEvent<PI>) {
+        self.0.emit(Event::Received(event));
     }
 }

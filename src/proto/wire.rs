@@ -1,1 +1,228 @@
 //! Messages to bytes and back.
+//!
+//! A connection carries one unidirectional stream per topic and direction. A stream is a sequence
+//! of frames: a big-endian `u32` length, and a body of that many bytes. The body of the first
+//! frame is a [`StreamHeader`]; all others are [`Message`]s in [postcard] encoding. The topic is
+//! not repeated.
+//!
+//! What travels most, the broadcast layer, is written and read by hand here: a payload is read as
+//! a slice of the body that it came in, without a copy. The membership layer goes through serde.
+//! Both speak the same postcard, and the tests hold the first against the second.
+//!
+//! Reading is as lenient as other nodes of the network are, and no more: bytes after the end of a
+//! message are ignored, and a number may be written longer than it need be. Everything else that
+//! is out of order is a [`DecodeError`], and nothing is allocated on the word of a length alone.
+//!
+//! A frame is accepted up to *and including* the maximum message size, but written only *below*
+//! it: other nodes on the network refuse to write a frame of exactly the maximum, so a message
+//! of that size could not be passed on.
+//!
+//! [postcard]: https://postcard.jamesmunns.com/wire-format
+
+mod broadcast;
+mod frame;
+#[cfg(test)]
+pub(crate) mod strategies;
+#[cfg(test)]
+mod tests;
+mod varint;
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use self::varint::Reader;
+use super::{Message, PeerIdentity, TopicId, hyparview};
+
+pub use self::frame::{FrameError, FrameParser};
+
+/// Bytes of the length in front of every frame.
+pub const LENGTH_PREFIX: usize = 4;
+
+/// What stands before a membership message, and before a broadcast message.
+const SWARM: u8 = 0;
+const GOSSIP: u8 = 1;
+
+/// The first frame of a stream: the topic that all others belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamHeader {
+    /// The topic.
+    pub topic_id: TopicId,
+}
+
+impl StreamHeader {
+    /// The whole frame, with its length in front.
+    pub fn encode(&self) -> Bytes {
+        let body = self.topic_id.as_bytes();
+        let mut frame = frame_of(body.len());
+        frame.extend_from_slice(body);
+        frame.into()
+    }
+
+    /// Reads the body of a frame.
+    pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
+        match body.first_chunk() {
+            Some(topic) => Ok(Self {
+                topic_id: TopicId::from_bytes(*topic),
+            }),
+            None => Err(DecodeError::Truncated),
+        }
+    }
+}
+
+/// The length of the body that `message` is written as, without the length in front.
+///
+/// `usize::MAX` when the peer identity has no fixed form in bytes, so that it fits nowhere.
+pub fn encoded_len<PI: PeerIdentity>(message: &Message<PI>) -> usize {
+    match message {
+        Message::Swarm(message) => {
+            postcard::experimental::serialized_size(message).map_or(usize::MAX, |len| 1 + len)
+        }
+        Message::Gossip(message) => 1 + broadcast::encoded_len(message),
+    }
+}
+
+/// Writes `message` as a whole frame, with its length in front, in one allocation.
+///
+/// The body stays below `max_message_size`, or nothing is written.
+///
+/// ```
+/// # use smol_gossip::proto::{Message, plumtree, wire};
+/// let message: Message<u64> = Message::Gossip(plumtree::Message::Prune);
+/// let frame = wire::encode(&message, 4096)?;
+/// assert_eq!(frame[..], [0, 0, 0, 2, 1, 1]);
+/// # Ok::<_, wire::EncodeError>(())
+/// ```
+pub fn encode<PI: PeerIdentity>(
+    message: &Message<PI>,
+    max_message_size: usize,
+) -> Result<Bytes, EncodeError> {
+    let len = encoded_len(message);
+    if len == usize::MAX {
+        return Err(EncodeError::Identity);
+    }
+    if len >= max_message_size || u32::try_from(len).is_err() {
+        return Err(EncodeError::TooLarge {
+            len,
+            max: max_message_size.saturating_sub(1),
+        });
+    }
+    let mut frame = frame_of(len);
+    match message {
+        Message::Swarm(message) => {
+            frame.push(SWARM);
+            frame.resize(LENGTH_PREFIX + len, 0);
+            postcard::to_slice(message, &mut frame[LENGTH_PREFIX + 1..])
+                .map_err(|_| EncodeError::Identity)?;
+        }
+        Message::Gossip(message) => {
+            frame.push(GOSSIP);
+            broadcast::encode(message, &mut frame);
+        }
+    }
+    debug_assert_eq!(frame.len(), LENGTH_PREFIX + len);
+    Ok(frame.into())
+}
+
+/// Reads the body of a frame.
+///
+/// The content of a payload is a slice of `body`: whoever keeps it for long, while `body` is part
+/// of a larger read, should copy it. Everything else is copied out.
+///
+/// ```
+/// # use bytes::Bytes;
+/// # use smol_gossip::proto::{Message, plumtree, wire};
+/// let message: Message<u64> = wire::decode(Bytes::from_static(&[1, 1]))?;
+/// assert_eq!(message, Message::Gossip(plumtree::Message::Prune));
+/// # Ok::<_, wire::DecodeError>(())
+/// ```
+pub fn decode<PI: PeerIdentity>(body: Bytes) -> Result<Message<PI>, DecodeError> {
+    let mut reader = Reader::new(body);
+    match reader.read_u32()? {
+        0 => {
+            let message: hyparview::Message<PI> = postcard::from_bytes(reader.remaining())?;
+            Ok(Message::Swarm(message))
+        }
+        1 => Ok(Message::Gossip(broadcast::decode(&mut reader)?)),
+        _ => Err(DecodeError::Invalid),
+    }
+}
+
+/// A frame for a body of `len` bytes, which fits into `u32`, with the length written already.
+fn frame_of(len: usize) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(LENGTH_PREFIX + len);
+    frame.extend_from_slice(&(len as u32).to_be_bytes());
+    frame
+}
+
+/// Why a message was not written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// The message is larger than a frame may be.
+    TooLarge {
+        /// The length of its body.
+        len: usize,
+        /// The largest length of a body that is written.
+        max: usize,
+    },
+    /// The type of the peer identity cannot be written in postcard encoding. This is a matter of
+    /// the type, and does not happen with iroh's public keys.
+    Identity,
+}
+
+impl fmt::Display for EncodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge { len, max } => {
+                write!(
+                    f,
+                    "message of {len} bytes is larger than the {max} that fit a frame"
+                )
+            }
+            Self::Identity => f.write_str("peer identity cannot be written in postcard encoding"),
+        }
+    }
+}
+
+impl std::error::Error for EncodeError {}
+
+/// Why the body of a frame could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The body ends before the message does.
+    Truncated,
+    /// A number is larger than its field.
+    Number,
+    /// A yes or no is neither.
+    Flag,
+    /// A kind of message that is not known, or a peer identity that is none.
+    Invalid,
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Truncated => "frame ends before its message does",
+            Self::Number => "number in a message is too large for its field",
+            Self::Flag => "flag in a message is neither set nor unset",
+            Self::Invalid => "unknown kind of message, or invalid peer identity",
+        })
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+impl From<postcard::Error> for DecodeError {
+    fn from(error: postcard::Error) -> Self {
+        match error {
+            postcard::Error::DeserializeUnexpectedEnd => Self::Truncated,
+            postcard::Error::DeserializeBadVarint => Self::Number,
+            postcard::Error::DeserializeBadBool | postcard::Error::DeserializeBadOption => {
+                Self::Flag
+            }
+            _ => Self::Invalid,
+        }
+    }
+}

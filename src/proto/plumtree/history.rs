@@ -1,0 +1,393 @@
+//! What was received or sent before: message ids, to recognise duplicates, and payloads, to
+//! answer Grafts.
+//!
+//! Both are queues in order of arrival, and so in order of expiry. Every payload belongs to an id,
+//! and the payloads are always those of the youngest ids; so one lookup finds both. The index into
+//! the queue is a table of eight bytes a slot. A general map would hold every id a second time: 31
+//! instead of 15 MB at the default limit of ids.
+
+use std::{collections::VecDeque, hash::BuildHasher, ops::Range};
+
+use bytes::Bytes;
+
+use super::{
+    clock::At,
+    message::{IHave, Round},
+};
+use crate::proto::{Counters, MessageId, hash::Keyed};
+
+/// What a cached payload takes beyond its content, in bytes: its place in the queue, and what the
+/// allocator and the shared ownership of the content need. Counted, so that many tiny messages do
+/// not outgrow a limit that is meant for memory.
+pub(super) const PAYLOAD_OVERHEAD: usize = 96;
+
+/// The bounds of a [`History`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Retention {
+    /// Payload bytes, [`PAYLOAD_OVERHEAD`] included.
+    pub(super) cache_bytes: usize,
+    /// Message ids.
+    pub(super) seen_ids: usize,
+    /// Nanoseconds for which a payload is kept.
+    pub(super) payloads_for: u64,
+    /// Nanoseconds for which an id is kept.
+    pub(super) ids_for: u64,
+}
+
+#[derive(Debug)]
+struct Seen {
+    id: MessageId,
+    at: At,
+}
+
+#[derive(Debug)]
+struct Payload {
+    /// `None` where the message is too large to be sent on.
+    content: Option<Bytes>,
+    /// The round that it is sent with.
+    round: Round,
+    /// Whether we know of nobody else who has it.
+    unshared: bool,
+}
+
+impl Payload {
+    fn cost(&self) -> usize {
+        PAYLOAD_OVERHEAD + self.content.as_ref().map_or(0, Bytes::len)
+    }
+}
+
+/// A message that is known, by its place in the history. Good until the history changes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known(usize);
+
+/// What is remembered of earlier messages.
+#[derive(Debug)]
+pub(super) struct History {
+    retention: Retention,
+    index: Index,
+    seen: VecDeque<Seen>,
+    /// The number of the oldest id, counting all that were ever remembered.
+    first: u64,
+    /// Invariant: the payloads of the last ids in `seen`, in the same order.
+    payloads: VecDeque<Payload>,
+    /// Invariant: the sum of the costs of `payloads`.
+    cache_bytes: usize,
+    /// Invariant: the number of `payloads` that are unshared.
+    unshared: usize,
+}
+
+impl History {
+    pub(super) fn new(retention: Retention, keyed: &Keyed) -> Self {
+        Self {
+            retention: Retention {
+                // The index holds 32 bits of a message's number.
+                seen_ids: retention.seen_ids.clamp(1, 1 << 30),
+                ids_for: retention.ids_for.max(retention.payloads_for),
+                ..retention
+            },
+            index: Index::new(keyed),
+            seen: VecDeque::new(),
+            first: 0,
+            payloads: VecDeque::new(),
+            cache_bytes: 0,
+            unshared: 0,
+        }
+    }
+
+    /// Message ids remembered.
+    pub(super) fn ids(&self) -> usize {
+        self.seen.len()
+    }
+
+    /// What the cached payloads take, in bytes.
+    pub(super) fn cache_bytes(&self) -> usize {
+        self.cache_bytes
+    }
+
+    /// The number that the next message will have.
+    pub(super) fn next_number(&self) -> u64 {
+        self.first + self.seen.len() as u64
+    }
+
+    /// Whether some payload is known to nobody else.
+    pub(super) fn has_unshared(&self) -> bool {
+        self.unshared > 0
+    }
+
+    /// Whether any payload is cached.
+    pub(super) fn has_payloads(&self) -> bool {
+        !self.payloads.is_empty()
+    }
+
+    /// Looks a message up.
+    pub(super) fn find(&self, id: &MessageId) -> Option<Known> {
+        self.index.find(id, |low| {
+            let place = low.wrapping_sub(self.first as u32) as usize;
+            (self.seen.get(place)?.id == *id).then_some(Known(place))
+        })
+    }
+
+    /// The payload of a known message and the round to send it with, if it is still cached.
+    pub(super) fn payload(&self, known: Known) -> Option<(Bytes, Round)> {
+        let payload = self.payloads.get(self.payload_place(known)?)?;
+        Some((payload.content.clone()?, payload.round))
+    }
+
+    /// Notes that someone else has a known message.
+    pub(super) fn mark_shared(&mut self, known: Known) {
+        if self.unshared == 0 {
+            return;
+        }
+        if let Some(place) = self.payload_place(known)
+            && let Some(payload) = self.payloads.get_mut(place)
+            && std::mem::take(&mut payload.unshared)
+        {
+            self.unshared -= 1;
+        }
+    }
+
+    /// Remembers a message that [`Self::find`] did not find, forgetting the oldest where the
+    /// bounds ask for it.
+    ///
+    /// The payload is `None` for a message that will never be sent on.
+    pub(super) fn remember(
+        &mut self,
+        id: MessageId,
+        content: Option<Bytes>,
+        round: Round,
+        unshared: bool,
+        now: At,
+        counters: &mut Counters,
+    ) {
+        while self.seen.len() >= self.retention.seen_ids {
+            self.forget_oldest();
+            counters.seen_evicted += 1;
+        }
+        self.index.insert(&id, self.next_number() as u32);
+        self.seen.push_back(Seen { id, at: now });
+        let payload = Payload {
+            content,
+            round,
+            unshared,
+        };
+        self.cache_bytes += payload.cost();
+        self.unshared += usize::from(unshared);
+        self.payloads.push_back(payload);
+        while self.cache_bytes > self.retention.cache_bytes {
+            if !self.drop_oldest_payload() {
+                break;
+            }
+            counters.cache_evicted += 1;
+        }
+    }
+
+    /// Forgets what is too old, and gives back memory that is no longer needed.
+    pub(super) fn expire(&mut self, now: At) {
+        let retention = self.retention;
+        let outdated = |seen: &Seen, nanos| seen.at.after(nanos) <= now;
+        while let Some(seen) = self.seen.get(self.seen.len() - self.payloads.len())
+            && outdated(seen, retention.payloads_for)
+            && self.drop_oldest_payload()
+        {}
+        while let Some(seen) = self.seen.front()
+            && outdated(seen, retention.ids_for)
+        {
+            self.forget_oldest();
+        }
+        shrink(&mut self.payloads);
+        shrink(&mut self.seen);
+        self.index.shrink(self.seen.len());
+    }
+
+    /// When everything that is remembered now will have expired: first the payloads, then the ids.
+    /// `None` when there is nothing.
+    pub(super) fn last_expiry(&self) -> Option<At> {
+        let newest = self.seen.back()?.at;
+        Some(newest.after(if self.payloads.is_empty() {
+            self.retention.ids_for
+        } else {
+            self.retention.payloads_for
+        }))
+    }
+
+    /// Announcements for a peer that became a neighbor when the next message had number `before`:
+    /// of every payload that nobody else is known to have, and of the `recent` latest.
+    pub(super) fn announcements(&self, before: u64, recent: usize) -> Vec<IHave> {
+        let first_payload = self.seen.len() - self.payloads.len();
+        let end = usize::try_from(before.saturating_sub(self.first))
+            .unwrap_or(usize::MAX)
+            .min(self.seen.len());
+        let recent_from = end.saturating_sub(recent).max(first_payload);
+        let places: Range<usize> = if self.unshared > 0 {
+            first_payload..end
+        } else {
+            recent_from..end
+        };
+        places
+            .filter_map(|place| {
+                let payload = self.payloads.get(place.checked_sub(first_payload)?)?;
+                let wanted = payload.unshared || place >= recent_from;
+                (wanted && payload.content.is_some()).then_some(IHave {
+                    id: self.seen.get(place)?.id,
+                    round: payload.round,
+                })
+            })
+            .collect()
+    }
+
+    fn payload_place(&self, known: Known) -> Option<usize> {
+        known.0.checked_sub(self.seen.len() - self.payloads.len())
+    }
+
+    fn drop_oldest_payload(&mut self) -> bool {
+        let Some(payload) = self.payloads.pop_front() else {
+            return false;
+        };
+        self.cache_bytes -= payload.cost();
+        self.unshared -= usize::from(payload.unshared);
+        true
+    }
+
+    fn forget_oldest(&mut self) {
+        if self.payloads.len() == self.seen.len() {
+            self.drop_oldest_payload();
+        }
+        if let Some(seen) = self.seen.pop_front() {
+            self.index.remove(&seen.id, self.first as u32);
+            self.first += 1;
+        }
+    }
+}
+
+/// Gives memory back once a quarter of it would do.
+fn shrink<T>(queue: &mut VecDeque<T>) {
+    if queue.is_empty() {
+        *queue = VecDeque::new();
+    } else if queue.len() < queue.capacity() / 4 {
+        queue.shrink_to(queue.len() * 2);
+    }
+}
+
+/// A hash table with open addressing from message ids to the low 32 bits of message numbers.
+///
+/// A slot holds 32 bits of the id's hash above the number, so an id that is not in the table is
+/// told apart without a look at the queue, and the table grows without hashing anything again.
+/// Zero is an empty slot; the top bit of the hash is always set.
+///
+/// Only ids that were found to be the hash of their content get in, and they are hashed under
+/// secret keys; so nobody can aim for one slot, not even by grinding contents.
+#[derive(Debug)]
+struct Index {
+    keys: [u64; 2],
+    /// Invariant: empty, or of a length that is a power of two with a slot of four free.
+    slots: Vec<u64>,
+    used: usize,
+}
+
+impl Index {
+    fn new(keyed: &Keyed) -> Self {
+        Self {
+            keys: [keyed.hash_one(0u8), keyed.hash_one(1u8)],
+            slots: Vec::new(),
+            used: 0,
+        }
+    }
+
+    fn tag(&self, id: &MessageId) -> u64 {
+        let [first, second, ..] = id.as_bytes().as_chunks::<8>().0 else {
+            return 0;
+        };
+        let left = u64::from_le_bytes(*first) ^ self.keys[0];
+        let right = u64::from_le_bytes(*second) ^ self.keys[1];
+        let product = u128::from(left) * u128::from(right);
+        (((product >> 64) as u64 ^ product as u64) & 0xffff_ffff) | 1 << 31
+    }
+
+    fn find<T>(&self, id: &MessageId, check: impl Fn(u32) -> Option<T>) -> Option<T> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        let mask = self.slots.len() - 1;
+        let tag = self.tag(id);
+        let mut place = tag as usize & mask;
+        loop {
+            let slot = self.slots[place];
+            if slot == 0 {
+                return None;
+            }
+            if slot >> 32 == tag
+                && let Some(found) = check(slot as u32)
+            {
+                return Some(found);
+            }
+            place = (place + 1) & mask;
+        }
+    }
+
+    fn insert(&mut self, id: &MessageId, number: u32) {
+        if (self.used + 1) * 4 > self.slots.len() * 3 {
+            self.resize((self.slots.len() * 2).max(8));
+        }
+        self.used += 1;
+        let slot = self.tag(id) << 32 | u64::from(number);
+        place_slot(&mut self.slots, slot);
+    }
+
+    fn remove(&mut self, id: &MessageId, number: u32) {
+        if self.slots.is_empty() {
+            return;
+        }
+        let mask = self.slots.len() - 1;
+        let tag = self.tag(id);
+        let wanted = tag << 32 | u64::from(number);
+        let mut hole = tag as usize & mask;
+        while self.slots[hole] != wanted {
+            if self.slots[hole] == 0 {
+                return;
+            }
+            hole = (hole + 1) & mask;
+        }
+        // Close the hole: move back every later slot of the run that may stand there.
+        let mut place = hole;
+        loop {
+            place = (place + 1) & mask;
+            let slot = self.slots[place];
+            if slot == 0 {
+                break;
+            }
+            let home = (slot >> 32) as usize & mask;
+            if place.wrapping_sub(home) & mask >= place.wrapping_sub(hole) & mask {
+                self.slots[hole] = slot;
+                hole = place;
+            }
+        }
+        self.slots[hole] = 0;
+        self.used -= 1;
+    }
+
+    /// Gives memory back once it is far too large for `len` ids.
+    fn shrink(&mut self, len: usize) {
+        if len == 0 {
+            self.slots = Vec::new();
+        } else if len * 8 < self.slots.len() {
+            self.resize((len * 2).next_power_of_two().max(8));
+        }
+    }
+
+    fn resize(&mut self, len: usize) {
+        let old = std::mem::replace(&mut self.slots, vec![0; len]);
+        for slot in old.into_iter().filter(|slot| *slot != 0) {
+            place_slot(&mut self.slots, slot);
+        }
+    }
+}
+
+/// Puts a slot where its hash wants it, or in the next free place.
+fn place_slot(slots: &mut [u64], slot: u64) {
+    let mask = slots.len() - 1;
+    let mut place = (slot >> 32) as usize & mask;
+    while slots[place] != 0 {
+        place = (place + 1) & mask;
+    }
+    slots[place] = slot;
+}

@@ -1,0 +1,218 @@
+//! Messages that were announced but did not arrive yet (PlumTree, "Fault Tolerance and Tree
+//! Repair").
+//!
+//! The ids in here are whatever peers claim, so the map is hashed under secret keys and bounded.
+
+use std::collections::{HashMap, VecDeque, hash_map::Entry};
+
+use super::{clock::At, message::Round, neighbors::Serial};
+use crate::proto::{MessageId, hash::Keyed};
+
+/// The shortest time after which the next peer is asked. A timeout of zero would ask all at once,
+/// and ask one whose allowance is used up for ever.
+const SHORTEST_TIMEOUT: u64 = 1_000_000;
+
+/// Someone says that it has a message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim {
+    /// Who.
+    pub(super) claimant: Serial,
+    /// The round that the message would arrive with.
+    pub(super) round: Round,
+}
+
+/// A message that is waited for.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    /// The one time at which something is done about it.
+    due: At,
+    /// Everyone who claims to have it. Those already asked stand first, then those who came first.
+    pub(super) claims: Vec<Claim>,
+    /// How many were asked.
+    asked: usize,
+    /// Who announced it first: its share of the room is used.
+    pub(super) first: Serial,
+}
+
+impl Wanted {
+    /// Takes the first claim that was not acted upon and that `usable` agrees to.
+    pub(super) fn next_claim(&mut self, mut usable: impl FnMut(&Claim) -> bool) -> Option<Claim> {
+        let place = (self.asked..self.claims.len())
+            .find(|place| self.claims.get(*place).is_some_and(&mut usable))?;
+        self.claims.swap(place, self.asked);
+        let claim = self.claims.get(self.asked).copied();
+        self.asked += 1;
+        claim
+    }
+}
+
+/// What became of a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The message was not waited for before.
+    First,
+    /// One more peer to ask, or one that is known already.
+    Noted,
+    /// Too many messages are waited for.
+    Full,
+    /// Enough other peers claim to have it.
+    EnoughClaims,
+}
+
+/// All messages that are waited for.
+#[derive(Debug)]
+pub(super) struct Missing {
+    limit: usize,
+    claims_limit: usize,
+    wanted: HashMap<MessageId, Wanted, Keyed>,
+    /// Ids by the time at which they are due. There are two timeouts, each always the same, so two
+    /// queues are in order by themselves: ids that nobody was asked for yet, and the others. An
+    /// entry is stale when its id is gone or due at another time.
+    unasked: VecDeque<(At, MessageId)>,
+    asked: VecDeque<(At, MessageId)>,
+}
+
+impl Missing {
+    pub(super) fn new(limit: usize, claims_limit: usize, keyed: Keyed) -> Self {
+        Self {
+            limit,
+            claims_limit: claims_limit.max(1),
+            wanted: HashMap::with_hasher(keyed),
+            unasked: VecDeque::new(),
+            asked: VecDeque::new(),
+        }
+    }
+
+    /// Messages that are waited for.
+    pub(super) fn len(&self) -> usize {
+        self.wanted.len()
+    }
+
+    /// Whether one of `neighbors` that was the first to announce `used` missing messages may be
+    /// the first to announce another one.
+    ///
+    /// Half of the room is for whoever comes first; of the other half every neighbor has an equal
+    /// share. So however many ids one makes up, there is room for those of the others, and a lone
+    /// neighbor with much to tell still gets more than half of all.
+    fn has_room(&self, used: usize, neighbors: usize) -> bool {
+        let shared = self.limit / 2;
+        let own = ((self.limit - shared) / neighbors.max(1)).max(1);
+        self.len() < self.limit && (self.len() < shared || used < own)
+    }
+
+    /// Notes that a neighbor claims to have a message. If it is the first to do so, the message is
+    /// `due` then.
+    pub(super) fn claim(
+        &mut self,
+        id: MessageId,
+        claim: Claim,
+        due: At,
+        announced_first: usize,
+        neighbors: usize,
+    ) -> Outcome {
+        let has_room = self.has_room(announced_first, neighbors);
+        match self.wanted.entry(id) {
+            Entry::Occupied(entry) => {
+                let claims = &mut entry.into_mut().claims;
+                if claims.iter().any(|one| one.claimant == claim.claimant) {
+                    Outcome::Noted
+                } else if claims.len() < self.claims_limit {
+                    claims.push(claim);
+                    Outcome::Noted
+                } else {
+                    Outcome::EnoughClaims
+                }
+            }
+            Entry::Vacant(_) if !has_room => Outcome::Full,
+            Entry::Vacant(entry) => {
+                entry.insert(Wanted {
+                    due,
+                    claims: vec![claim],
+                    asked: 0,
+                    first: claim.claimant,
+                });
+                self.unasked.push_back((due, id));
+                Outcome::First
+            }
+        }
+    }
+
+    /// Stops waiting for a message.
+    pub(super) fn remove(&mut self, id: &MessageId) -> Option<Wanted> {
+        if self.wanted.is_empty() {
+            return None;
+        }
+        let removed = self.wanted.remove(id)?;
+        self.drop_stale();
+        Some(removed)
+    }
+
+    /// The next time at which something is due.
+    pub(super) fn next_due(&self) -> Option<At> {
+        let unasked = self.unasked.front().map(|(due, _)| *due);
+        let asked = self.asked.front().map(|(due, _)| *due);
+        unasked.into_iter().chain(asked).min()
+    }
+
+    /// A message that is due by `now`. It must be [removed](Self::remove) or
+    /// [put off](Self::put_off).
+    pub(super) fn pop_due(&mut self, now: At) -> Option<(MessageId, &mut Wanted)> {
+        let id = loop {
+            let front = |queue: &VecDeque<(At, MessageId)>| queue.front().map(|(due, _)| *due);
+            let queue = match (front(&self.unasked), front(&self.asked)) {
+                (Some(unasked), Some(asked)) if asked < unasked => &mut self.asked,
+                (Some(_), _) => &mut self.unasked,
+                (None, _) => &mut self.asked,
+            };
+            let (due, id) = *queue.front().filter(|(due, _)| *due <= now)?;
+            queue.pop_front();
+            if is_live(&self.wanted, due, &id) {
+                break id;
+            }
+        };
+        Some((id, self.wanted.get_mut(&id)?))
+    }
+
+    /// Does something about a message again after `timeout`.
+    pub(super) fn put_off(&mut self, id: MessageId, timeout: u64, now: At) {
+        if let Some(wanted) = self.wanted.get_mut(&id) {
+            wanted.due = now.after(timeout.max(SHORTEST_TIMEOUT));
+            self.asked.push_back((wanted.due, id));
+        }
+        self.drop_stale();
+    }
+
+    /// Gives the memory back if nothing is waited for.
+    pub(super) fn shrink(&mut self) {
+        if self.wanted.is_empty() {
+            self.wanted.shrink_to_fit();
+            self.unasked = VecDeque::new();
+            self.asked = VecDeque::new();
+        }
+    }
+
+    /// Drops stale entries: always those at the front, so that nothing is ever due for a message
+    /// that arrived, and all once they are the most.
+    fn drop_stale(&mut self) {
+        if self.wanted.is_empty() {
+            self.unasked.clear();
+            self.asked.clear();
+            return;
+        }
+        for queue in [&mut self.unasked, &mut self.asked] {
+            while let Some((due, id)) = queue.front()
+                && !is_live(&self.wanted, *due, id)
+            {
+                queue.pop_front();
+            }
+            if queue.len() > 2 * self.wanted.len() + 64 {
+                queue.retain(|(due, id)| is_live(&self.wanted, *due, id));
+            }
+        }
+    }
+}
+
+/// Whether an entry of a queue is not stale.
+fn is_live(wanted: &HashMap<MessageId, Wanted, Keyed>, due: At, id: &MessageId) -> bool {
+    wanted.get(id).is_some_and(|wanted| wanted.due == due)
+}

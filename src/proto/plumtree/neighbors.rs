@@ -1,0 +1,128 @@
+//! The neighbors: who gets payloads at once, and who gets announcements.
+
+use super::clock::{Allowance, At};
+
+/// Names one neighbor from the time it came up to the time it went down. A peer that comes back
+/// gets a new one, so nothing that was noted about its earlier stay can be taken for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Serial(u32);
+
+/// A set of neighbors, one bit each. See [`Neighbor::bit`].
+pub(super) type NeighborSet = u64;
+
+/// What may be exchanged with a neighbor to repair the tree.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Allowances {
+    /// Payloads sent to it for its Grafts.
+    pub(super) answers: Allowance,
+    /// Grafts sent to it.
+    pub(super) questions: Allowance,
+}
+
+/// One neighbor.
+#[derive(Debug)]
+pub(super) struct Neighbor<PI> {
+    pub(super) peer: PI,
+    pub(super) serial: Serial,
+    slot: u8,
+    /// Whether it gets payloads (the paper's eager push peers) or announcements (lazy).
+    pub(super) eager: bool,
+    /// While lazy: the place in the queue of announcements from which on they are for it.
+    pub(super) lazy_since: u64,
+    /// When we last sent it a Prune, if it was lazy ever since.
+    pub(super) pruned_at: Option<At>,
+    pub(super) allowances: Allowances,
+    /// Missing messages that it was the first to announce.
+    pub(super) announced_first: usize,
+}
+
+impl<PI> Neighbor<PI> {
+    /// The bit of this neighbor in a [`NeighborSet`], unlike that of all others; none for those
+    /// beyond the 64th.
+    pub(super) fn bit(&self) -> NeighborSet {
+        1u64.checked_shl(self.slot.into()).unwrap_or(0)
+    }
+}
+
+/// All neighbors, in the order in which they came up.
+///
+/// They are few, so everything here is a linear search.
+#[derive(Debug)]
+pub(super) struct Neighbors<PI> {
+    list: Vec<Neighbor<PI>>,
+    next_serial: u32,
+}
+
+impl<PI: Copy + Eq> Neighbors<PI> {
+    pub(super) fn new() -> Self {
+        Self {
+            list: Vec::new(),
+            next_serial: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> std::slice::Iter<'_, Neighbor<PI>> {
+        self.list.iter()
+    }
+
+    pub(super) fn find(&mut self, peer: &PI) -> Option<&mut Neighbor<PI>> {
+        self.list.iter_mut().find(|one| one.peer == *peer)
+    }
+
+    pub(super) fn by_serial(&mut self, serial: Serial) -> Option<&mut Neighbor<PI>> {
+        self.list.iter_mut().find(|one| one.serial == serial)
+    }
+
+    /// Adds an eager neighbor.
+    pub(super) fn add(&mut self, peer: PI, allowances: Allowances) -> Serial {
+        let serial = Serial(self.next_serial);
+        self.next_serial = self.next_serial.wrapping_add(1);
+        let taken = self.list.iter().fold(0, |set, one| set | one.bit());
+        self.list.push(Neighbor {
+            peer,
+            serial,
+            slot: u64::trailing_ones(taken) as u8,
+            eager: true,
+            lazy_since: 0,
+            pruned_at: None,
+            allowances,
+            announced_first: 0,
+        });
+        serial
+    }
+
+    /// Removes a neighbor, keeping the order of the others.
+    pub(super) fn remove(&mut self, peer: &PI) -> Option<Neighbor<PI>> {
+        let place = self.list.iter().position(|one| one.peer == *peer)?;
+        Some(self.list.remove(place))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_are_distinct_and_reused() {
+        let mut neighbors = Neighbors::new();
+        for peer in 0..70u32 {
+            neighbors.add(peer, Allowances::default());
+        }
+        let bits: Vec<_> = neighbors.iter().map(Neighbor::bit).collect();
+        assert_eq!(bits.iter().fold(0, |set, bit| set | bit), u64::MAX);
+        assert!(bits[64..].iter().all(|bit| *bit == 0));
+        let before = neighbors.remove(&7).map(|one| (one.bit(), one.serial));
+        let serial = neighbors.add(7, Allowances::default());
+        let again = neighbors.find(&7).map(|one| one.bit());
+        assert_eq!(before.map(|(bit, _)| bit), again);
+        assert_ne!(before.map(|(_, serial)| serial), Some(serial));
+    }
+}

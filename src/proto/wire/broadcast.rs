@@ -1,0 +1,130 @@
+//! Messages of the broadcast layer, by hand.
+
+use crate::proto::{
+    MessageId,
+    plumtree::{DeliveryScope, Gossip, Graft, IHave, Message, Round},
+};
+
+use super::{
+    DecodeError,
+    varint::{self, Reader},
+};
+
+const ID: usize = 32;
+
+/// The shortest announcement: an id, and a round of one byte.
+const MIN_IHAVE: usize = ID + 1;
+
+pub(super) fn encoded_len(message: &Message) -> usize {
+    let fields = match message {
+        Message::Gossip(Gossip {
+            id: _,
+            content,
+            scope,
+        }) => {
+            let scope = match scope {
+                DeliveryScope::Swarm(round) => 1 + round_len(*round),
+                DeliveryScope::Neighbors => 1,
+            };
+            ID + varint::encoded_len(content.len()) + content.len() + scope
+        }
+        Message::Prune => 0,
+        Message::Graft(Graft { id, round }) => 1 + id.map_or(0, |_| ID) + round_len(*round),
+        Message::IHave(announced) => {
+            let entries: usize = announced
+                .iter()
+                .map(|IHave { id: _, round }| ID + round_len(*round))
+                .sum();
+            varint::encoded_len(announced.len()) + entries
+        }
+    };
+    1 + fields
+}
+
+pub(super) fn encode(message: &Message, out: &mut Vec<u8>) {
+    match message {
+        Message::Gossip(Gossip { id, content, scope }) => {
+            out.push(0);
+            out.extend_from_slice(id.as_bytes());
+            varint::encode(content.len(), out);
+            out.extend_from_slice(content);
+            match scope {
+                DeliveryScope::Swarm(round) => {
+                    out.push(0);
+                    encode_round(*round, out);
+                }
+                DeliveryScope::Neighbors => out.push(1),
+            }
+        }
+        Message::Prune => out.push(1),
+        Message::Graft(Graft { id, round }) => {
+            out.push(2);
+            match id {
+                Some(id) => {
+                    out.push(1);
+                    out.extend_from_slice(id.as_bytes());
+                }
+                None => out.push(0),
+            }
+            encode_round(*round, out);
+        }
+        Message::IHave(announced) => {
+            out.push(3);
+            varint::encode(announced.len(), out);
+            for IHave { id, round } in announced {
+                out.extend_from_slice(id.as_bytes());
+                encode_round(*round, out);
+            }
+        }
+    }
+}
+
+pub(super) fn decode(reader: &mut Reader) -> Result<Message, DecodeError> {
+    match reader.read_u32()? {
+        0 => {
+            let id = MessageId::from_bytes(reader.read_id()?);
+            let len = reader.read_usize()?;
+            let content = reader.read_slice(len)?;
+            let scope = match reader.read_u32()? {
+                0 => DeliveryScope::Swarm(decode_round(reader)?),
+                1 => DeliveryScope::Neighbors,
+                _ => return Err(DecodeError::Invalid),
+            };
+            Ok(Message::Gossip(Gossip { id, content, scope }))
+        }
+        1 => Ok(Message::Prune),
+        2 => {
+            let id = match reader.read_u8()? {
+                0 => None,
+                1 => Some(MessageId::from_bytes(reader.read_id()?)),
+                _ => return Err(DecodeError::Flag),
+            };
+            let round = decode_round(reader)?;
+            Ok(Message::Graft(Graft { id, round }))
+        }
+        3 => {
+            let count = reader.read_usize()?;
+            let at_most = reader.remaining().len() / MIN_IHAVE;
+            let mut announced = Vec::with_capacity(count.min(at_most));
+            for _ in 0..count {
+                let id = MessageId::from_bytes(reader.read_id()?);
+                let round = decode_round(reader)?;
+                announced.push(IHave { id, round });
+            }
+            Ok(Message::IHave(announced))
+        }
+        _ => Err(DecodeError::Invalid),
+    }
+}
+
+fn round_len(round: Round) -> usize {
+    varint::encoded_len(round.hops().into())
+}
+
+fn encode_round(round: Round, out: &mut Vec<u8>) {
+    varint::encode(round.hops().into(), out);
+}
+
+fn decode_round(reader: &mut Reader) -> Result<Round, DecodeError> {
+    reader.read_u16().map(Round::from)
+}

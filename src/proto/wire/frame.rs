@@ -1,0 +1,182 @@
+//! Frames out of a stream of bytes.
+
+use std::fmt;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::LENGTH_PREFIX;
+
+/// Up to this length the buffer for a scattered frame is allocated at once, on the word of its
+/// length; beyond it the buffer grows with what has really come.
+const TRUSTED_LEN: usize = 64 * 1024;
+
+/// Cuts what a stream brings into the bodies of frames.
+///
+/// The parser is handed every chunk of the stream in order, and takes one frame at a time out of
+/// it. A frame that lies within one chunk is a slice of it, without a copy; only a frame that is
+/// scattered over several is put together in a buffer. So the parser never holds more than one
+/// unfinished frame, and never pins a chunk; the bodies that it hands out may.
+///
+/// A length beyond the maximum is refused as soon as it is known, and with it the stream: there
+/// is no telling where the next frame would begin.
+///
+/// ```
+/// # use bytes::Bytes;
+/// # use smol_gossip::proto::wire::{FrameParser, FrameError};
+/// let mut parser = FrameParser::new(4096);
+/// for mut chunk in [&[0, 0, 0, 2, 1][..], &[1, 0, 0]].map(Bytes::from_static) {
+///     while let Some(body) = parser.take_frame(&mut chunk)? {
+///         assert_eq!(body[..], [1, 1]);
+///     }
+///     assert!(chunk.is_empty());
+/// }
+/// assert_eq!(parser.finish(), Err(FrameError::Unfinished));
+/// # Ok::<_, FrameError>(())
+/// ```
+#[derive(Debug)]
+pub struct FrameParser {
+    max_message_size: usize,
+    /// The beginning of a frame that has not come to its end, without its length.
+    ///
+    /// Invariant: empty, and without an allocation, while `expected` is not `Expected::Body`.
+    partial: BytesMut,
+    expected: Expected,
+}
+
+/// What comes next in the stream.
+#[derive(Debug)]
+enum Expected {
+    /// A length, of which `known` bytes have come.
+    Length {
+        prefix: [u8; LENGTH_PREFIX],
+        known: usize,
+    },
+    /// A body of `len` bytes.
+    Body { len: usize },
+    /// Nothing of use: a frame of this length was refused.
+    Refused { len: usize },
+}
+
+impl Expected {
+    const NEW_FRAME: Self = Self::Length {
+        prefix: [0; LENGTH_PREFIX],
+        known: 0,
+    };
+}
+
+impl FrameParser {
+    /// A parser for a stream from its beginning, for bodies of up to `max_message_size` bytes.
+    pub fn new(max_message_size: usize) -> Self {
+        Self {
+            max_message_size,
+            partial: BytesMut::new(),
+            expected: Expected::NEW_FRAME,
+        }
+    }
+
+    /// Takes the body of the next frame out of `chunk`, and leaves the rest in it.
+    ///
+    /// `None` means that the chunk is used up and the next one is needed. Once this has failed it
+    /// fails again on every call, and takes nothing.
+    pub fn take_frame(&mut self, chunk: &mut Bytes) -> Result<Option<Bytes>, FrameError> {
+        self.take(chunk, Bytes::split_to)
+    }
+
+    /// Does the same for bytes that are only lent: each body is copied, once.
+    pub fn take_frame_copied(&mut self, chunk: &mut &[u8]) -> Result<Option<Bytes>, FrameError> {
+        self.take(chunk, |chunk, len| {
+            let (body, rest) = chunk.split_at(len);
+            *chunk = rest;
+            Bytes::copy_from_slice(body)
+        })
+    }
+
+    /// Whether the stream may end here: between two frames.
+    pub fn finish(&self) -> Result<(), FrameError> {
+        match self.expected {
+            Expected::Length { known: 0, .. } => Ok(()),
+            Expected::Length { .. } | Expected::Body { .. } => Err(FrameError::Unfinished),
+            Expected::Refused { len } => Err(self.too_large(len)),
+        }
+    }
+
+    fn take<C: Buf>(
+        &mut self,
+        chunk: &mut C,
+        split_to: impl FnOnce(&mut C, usize) -> Bytes,
+    ) -> Result<Option<Bytes>, FrameError> {
+        if let Expected::Length { prefix, known } = &mut self.expected {
+            let missing = &mut prefix[*known..];
+            let count = missing.len().min(chunk.remaining());
+            chunk.copy_to_slice(&mut missing[..count]);
+            *known += count;
+            if *known < LENGTH_PREFIX {
+                return Ok(None);
+            }
+            let len = usize::try_from(u32::from_be_bytes(*prefix)).unwrap_or(usize::MAX);
+            self.expected = if len > self.max_message_size {
+                Expected::Refused { len }
+            } else {
+                Expected::Body { len }
+            };
+        }
+        let len = match self.expected {
+            Expected::Body { len } => len,
+            Expected::Refused { len } => return Err(self.too_large(len)),
+            Expected::Length { .. } => return Ok(None),
+        };
+        if self.partial.is_empty() && chunk.remaining() >= len {
+            self.expected = Expected::NEW_FRAME;
+            return Ok(Some(split_to(chunk, len)));
+        }
+        if self.partial.capacity() == 0 && chunk.has_remaining() {
+            self.partial.reserve(len.min(TRUSTED_LEN));
+        }
+        let count = (len - self.partial.len()).min(chunk.remaining());
+        self.partial.extend_from_slice(&chunk.chunk()[..count]);
+        chunk.advance(count);
+        if self.partial.len() < len {
+            return Ok(None);
+        }
+        self.expected = Expected::NEW_FRAME;
+        Ok(Some(std::mem::take(&mut self.partial).freeze()))
+    }
+
+    fn too_large(&self, len: usize) -> FrameError {
+        FrameError::TooLarge {
+            len,
+            max: self.max_message_size,
+        }
+    }
+}
+
+/// Why a stream could not be cut into frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// A frame is longer than is accepted.
+    TooLarge {
+        /// The length of its body.
+        len: usize,
+        /// The largest that is accepted.
+        max: usize,
+    },
+    /// The stream ended within a frame.
+    Unfinished,
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge { len, max } => {
+                write!(
+                    f,
+                    "frame of {len} bytes is larger than the {max} that are accepted"
+                )
+            }
+            Self::Unfinished => f.write_str("stream ended within a frame"),
+        }
+    }
+}
+
+impl std::error::Error for FrameError {}

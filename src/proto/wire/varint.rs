@@ -1,0 +1,102 @@
+//! Numbers as postcard writes them: seven bits a byte, the least significant first, the top bit
+//! set on all bytes but the last.
+
+use bytes::Bytes;
+
+use super::DecodeError;
+
+/// How many bytes `value` takes.
+pub(super) fn encoded_len(value: usize) -> usize {
+    let bits = (usize::BITS - value.leading_zeros()).max(1);
+    bits.div_ceil(7) as usize
+}
+
+/// Writes `value`.
+pub(super) fn encode(mut value: usize, out: &mut Vec<u8>) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// Reads a body from its start to its end.
+#[derive(Debug)]
+pub(super) struct Reader {
+    body: Bytes,
+    at: usize,
+}
+
+impl Reader {
+    pub(super) fn new(body: Bytes) -> Self {
+        Self { body, at: 0 }
+    }
+
+    /// What has not been read yet.
+    pub(super) fn remaining(&self) -> &[u8] {
+        // Invariant: `at <= body.len()`.
+        &self.body[self.at..]
+    }
+
+    pub(super) fn read_u8(&mut self) -> Result<u8, DecodeError> {
+        let byte = *self.body.get(self.at).ok_or(DecodeError::Truncated)?;
+        self.at += 1;
+        Ok(byte)
+    }
+
+    pub(super) fn read_u16(&mut self) -> Result<u16, DecodeError> {
+        self.read_varint(u16::BITS).map(|value| value as u16)
+    }
+
+    pub(super) fn read_u32(&mut self) -> Result<u32, DecodeError> {
+        self.read_varint(u32::BITS).map(|value| value as u32)
+    }
+
+    /// Reads a length or a count. Nothing may be allocated on its word alone.
+    pub(super) fn read_usize(&mut self) -> Result<usize, DecodeError> {
+        self.read_varint(usize::BITS).map(|value| value as usize)
+    }
+
+    /// Copies 32 bytes out.
+    pub(super) fn read_id(&mut self) -> Result<[u8; 32], DecodeError> {
+        let id = *self
+            .remaining()
+            .first_chunk()
+            .ok_or(DecodeError::Truncated)?;
+        self.at += id.len();
+        Ok(id)
+    }
+
+    /// Takes `len` bytes out, shared with the body.
+    pub(super) fn read_slice(&mut self, len: usize) -> Result<Bytes, DecodeError> {
+        if len > self.remaining().len() {
+            return Err(DecodeError::Truncated);
+        }
+        let slice = self.body.slice(self.at..self.at + len);
+        self.at += len;
+        Ok(slice)
+    }
+
+    /// Reads a number of at most `bits` bits.
+    ///
+    /// As postcard does, this accepts a number that is written longer than it need be, as long as
+    /// it takes no more bytes than the largest of its type.
+    fn read_varint(&mut self, bits: u32) -> Result<u64, DecodeError> {
+        let mut value = 0;
+        let mut shift = 0;
+        while shift < bits {
+            let byte = self.read_u8()?;
+            let part = u64::from(byte & 0x7f);
+            let room = bits - shift;
+            if room < 7 && part >> room != 0 {
+                return Err(DecodeError::Number);
+            }
+            value |= part << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+            shift += 7;
+        }
+        Err(DecodeError::Number)
+    }
+}
