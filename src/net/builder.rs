@@ -182,7 +182,8 @@ impl Builder {
         let runtime = TokioRuntime::current()?;
         let context = runtime.context();
         let (gossip, driver) = self.build(endpoint, runtime)?;
-        context.spawn(driver);
+        // The driver ends by itself; nobody waits for the task.
+        drop(context.handle().spawn(driver));
         Ok(gossip)
     }
 

@@ -261,7 +261,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         let Some((newest, older)) = peer.connections.split_last() else {
             return;
         };
-        let link_used = |key| {
+        let link_used = |key: &ConnectionKey| {
             self.links
                 .get(key)
                 .is_some_and(|link| !link.readers.is_empty() || link.header.is_some())

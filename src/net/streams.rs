@@ -165,10 +165,10 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         if !matches!(stream.state, OutState::Idle(_)) {
             return;
         }
-        let fresh = std::mem::take(&mut stream.fresh);
+        let (key, fresh) = (stream.key, std::mem::take(&mut stream.fresh));
         if let OutState::Idle(sender) = std::mem::replace(&mut stream.state, OutState::Finishing) {
             stream.since = now;
-            self.finish_sender(stream.key, sender, fresh);
+            self.finish_sender(key, sender, fresh);
         }
     }
 
@@ -181,7 +181,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     }
 
     /// Leads the streams of a peer over to its newest connection.
-    fn retire_old_streams(&mut self, id: EndpointId) {
+    pub(crate) fn retire_old_streams(&mut self, id: EndpointId) {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
