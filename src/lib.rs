@@ -2,6 +2,12 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "net")]
+pub mod api;
 pub mod proto;
+#[cfg(feature = "signed")]
+pub mod signed;
+#[cfg(feature = "net")]
+pub mod ticket;
 
 pub use proto::TopicId;
