@@ -15,3 +15,7 @@ pub mod metrics;
 #[cfg(feature = "net")]
 pub mod net;
 pub mod proto;
+#[cfg(feature = "signed")]
+pub mod signed;
+#[cfg(feature = "net")]
+pub mod ticket;

@@ -1,0 +1,409 @@
+//! What applications hold: handles to subscribe to topics, to send, and to receive.
+//!
+//! [`GossipApi`] subscribes. A subscription is a [`GossipTopic`], which is a stream of [`Event`]s
+//! and can send; it splits into a [`GossipSender`] that can be cloned and a [`GossipReceiver`].
+//!
+//! ```
+//! use bytes::Bytes;
+//! use n0_future::StreamExt;
+//! use smol_gossip::{
+//!     TopicId,
+//!     api::{ApiError, Event, GossipApi},
+//! };
+//!
+//! async fn greet(gossip: &GossipApi, topic: TopicId) -> Result<(), ApiError> {
+//!     let mut topic = gossip.subscribe(topic, vec![]).await?;
+//!     topic.joined().await?;
+//!     topic.broadcast(Bytes::from_static(b"hello")).await?;
+//!     while let Some(event) = topic.next().await {
+//!         match event? {
+//!             Event::Received(message) => println!("{:?}", message.content),
+//!             Event::Lagged => println!("some messages are missing here"),
+//!             Event::NeighborUp(_) | Event::NeighborDown(_) => {}
+//!         }
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! No method here does any work of the protocol: handles put orders into bounded queues, and the
+//! node's driver takes them out. So nothing happens unless the driver is polled, and a handle
+//! waits only where it says so.
+//!
+//! A topic stays open while any [`GossipSender`] or the [`GossipReceiver`] of any subscription to
+//! it lives, and is left when the last one is dropped.
+
+use std::{
+    collections::BTreeSet,
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use iroh_base::EndpointId;
+use n0_error::{e, stack_error};
+use n0_future::Stream;
+
+use crate::proto::TopicId;
+
+pub(crate) mod events;
+pub(crate) mod mailbox;
+mod sync;
+mod types;
+
+pub use types::{Command, Event, JoinOptions, Message, Published};
+
+use events::EventReceiver;
+use mailbox::{Closed, Lease, Mailbox, Order};
+
+/// Why a call did nothing.
+#[stack_error(derive, add_meta, from_sources)]
+#[non_exhaustive]
+pub enum ApiError {
+    /// The node is in another process, and talking to it failed.
+    ///
+    /// The subscription is of no more use. Handles to a node in this process never answer this.
+    #[error(transparent)]
+    Rpc {
+        /// What failed.
+        source: irpc::Error,
+    },
+    /// The node has stopped: its driver ended or was dropped.
+    ///
+    /// Every further call answers the same.
+    #[error("the node has stopped")]
+    Closed,
+    /// The message does not fit into a frame, and was not sent.
+    ///
+    /// Nothing else has changed: the topic and its connections are as they were.
+    #[error("a message of {len} bytes is too large, the largest that fits has {max} bytes")]
+    TooLarge {
+        /// The length of the message, in bytes.
+        len: usize,
+        /// The length of the largest message that is accepted, in bytes.
+        max: usize,
+    },
+}
+
+impl From<irpc::channel::SendError> for ApiError {
+    fn from(error: irpc::channel::SendError) -> Self {
+        Self::from(irpc::Error::from(error))
+    }
+}
+
+impl From<irpc::channel::mpsc::RecvError> for ApiError {
+    fn from(error: irpc::channel::mpsc::RecvError) -> Self {
+        Self::from(irpc::Error::from(error))
+    }
+}
+
+impl From<irpc::channel::oneshot::RecvError> for ApiError {
+    fn from(error: irpc::channel::oneshot::RecvError) -> Self {
+        Self::from(irpc::Error::from(error))
+    }
+}
+
+impl From<Closed> for ApiError {
+    fn from(Closed: Closed) -> Self {
+        e!(ApiError::Closed)
+    }
+}
+
+/// Subscribes to topics.
+///
+/// It is cheap to clone, and clones do the same. It does not keep the node alive.
+// Whatever answers an inbox is a node to these handles: one in another process takes no more than
+// a task that drives an inbox over a connection.
+#[derive(Clone, Debug)]
+pub struct GossipApi {
+    mailbox: Mailbox,
+}
+
+impl GossipApi {
+    pub(crate) fn local(mailbox: Mailbox) -> Self {
+        Self { mailbox }
+    }
+
+    /// Takes part in a topic, joining through `bootstrap`, and does not wait until it has joined.
+    ///
+    /// The same as [`subscribe_with_opts`](Self::subscribe_with_opts) with
+    /// [`JoinOptions::with_bootstrap`].
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Closed`] when the node has stopped.
+    pub async fn subscribe(
+        &self,
+        topic_id: TopicId,
+        bootstrap: Vec<EndpointId>,
+    ) -> Result<GossipTopic, ApiError> {
+        self.subscribe_with_opts(topic_id, JoinOptions::with_bootstrap(bootstrap))
+            .await
+    }
+
+    /// Takes part in a topic and waits for the first neighbor.
+    ///
+    /// The node tries the `bootstrap` peers again and again, so this waits for as long as none of
+    /// them is there; put a timeout around it where that is not wanted. Dropping the future gives
+    /// the subscription up.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Closed`] when the node has stopped or stops meanwhile.
+    pub async fn subscribe_and_join(
+        &self,
+        topic_id: TopicId,
+        bootstrap: Vec<EndpointId>,
+    ) -> Result<GossipTopic, ApiError> {
+        let mut topic = self.subscribe(topic_id, bootstrap).await?;
+        topic.joined().await?;
+        Ok(topic)
+    }
+
+    /// Takes part in a topic, and does not wait until it has joined.
+    ///
+    /// Messages can be sent at once: what is sent before there is a neighbor is kept, within
+    /// bounds, and offered to the first one.
+    ///
+    /// There may be several subscriptions to a topic; each receives every event from when it
+    /// began, starting with the neighbors that are there already.
+    ///
+    /// This waits only while a thousand other subscriptions are new to the driver. Dropping the
+    /// future means that there is no subscription.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Closed`] when the node has stopped.
+    pub async fn subscribe_with_opts(
+        &self,
+        topic_id: TopicId,
+        opts: JoinOptions,
+    ) -> Result<GossipTopic, ApiError> {
+        let (lease, events) = self.mailbox.subscribe(topic_id, opts).await?;
+        let lease = Arc::new(lease);
+        Ok(GossipTopic {
+            sender: GossipSender {
+                lease: lease.clone(),
+            },
+            receiver: GossipReceiver {
+                events,
+                neighbors: BTreeSet::new(),
+                _lease: lease,
+            },
+        })
+    }
+}
+
+/// Sends to a topic. Clones send to the same one.
+///
+/// Orders of one subscription are carried out in the order in which they were accepted. Up to 64
+/// wait for the driver; with as many waiting, the next call waits until there is room, and calls
+/// get their turn in the order in which they came.
+///
+/// All methods are cancel-safe: a future that is dropped before it is done has sent nothing
+/// (with the one exception that [`publish`](Self::publish) mentions).
+#[derive(Clone, Debug)]
+pub struct GossipSender {
+    lease: Arc<Lease>,
+}
+
+impl GossipSender {
+    /// Sends a message to the whole swarm.
+    ///
+    /// `Ok` means that the node has it. The very same bytes within a short while are sent only
+    /// once, since to the protocol they are one message; [`publish`](Self::publish) tells.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::TooLarge`] when the message does not fit into a frame, [`ApiError::Closed`]
+    /// when the node has stopped. Nothing was sent then, and nothing else has changed.
+    pub async fn broadcast(&self, message: Bytes) -> Result<(), ApiError> {
+        self.send(Order::Broadcast(self.fitting(message)?)).await
+    }
+
+    /// Sends a message to the direct neighbors, who do not pass it on.
+    ///
+    /// It is sent however often the same bytes were sent before.
+    ///
+    /// # Errors
+    ///
+    /// As for [`broadcast`](Self::broadcast).
+    pub async fn broadcast_neighbors(&self, message: Bytes) -> Result<(), ApiError> {
+        self.send(Order::BroadcastNeighbors(self.fitting(message)?))
+            .await
+    }
+
+    /// Sends a message to the whole swarm, and waits until the node has looked at it.
+    ///
+    /// Where [`broadcast`](Self::broadcast) is silent about it, this answers
+    /// [`Published::Duplicate`] when the same bytes were seen a short while ago and were therefore
+    /// not sent.
+    ///
+    /// A future that is dropped while it waits for room has sent nothing; one that is dropped
+    /// while it waits for the answer has sent the message.
+    ///
+    /// # Errors
+    ///
+    /// As for [`broadcast`](Self::broadcast); when the node stops before it answers,
+    /// [`ApiError::Closed`] leaves open whether the message was sent.
+    pub async fn publish(&self, message: Bytes) -> Result<Published, ApiError> {
+        let (reply, answer) = async_channel::bounded(1);
+        self.send(Order::Publish(self.fitting(message)?, reply))
+            .await?;
+        answer.recv().await.map_err(|_| e!(ApiError::Closed))
+    }
+
+    /// Joins the topic through these peers too.
+    ///
+    /// `Ok` means that the node will try, not that it has joined.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Closed`] when the node has stopped.
+    pub async fn join_peers(&self, peers: Vec<EndpointId>) -> Result<(), ApiError> {
+        self.send(Order::JoinPeers(peers)).await
+    }
+
+    fn fitting(&self, message: Bytes) -> Result<Bytes, ApiError> {
+        let (len, max) = (message.len(), self.lease.max_content());
+        if len > max {
+            return Err(e!(ApiError::TooLarge { len, max }));
+        }
+        Ok(message)
+    }
+
+    async fn send(&self, order: Order) -> Result<(), ApiError> {
+        Ok(self.lease.send(order).await?)
+    }
+}
+
+/// A subscription to a topic: a stream of its [`Event`]s that can also send.
+///
+/// [`split`](Self::split) it to send from several places, or to send while receiving.
+#[derive(Debug)]
+pub struct GossipTopic {
+    sender: GossipSender,
+    receiver: GossipReceiver,
+}
+
+impl GossipTopic {
+    /// The two halves. The topic stays open while either lives.
+    pub fn split(self) -> (GossipSender, GossipReceiver) {
+        (self.sender, self.receiver)
+    }
+
+    /// Sends a message to the whole swarm. See [`GossipSender::broadcast`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub async fn broadcast(&mut self, message: Bytes) -> Result<(), ApiError> {
+        self.sender.broadcast(message).await
+    }
+
+    /// Sends a message to the direct neighbors. See [`GossipSender::broadcast_neighbors`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub async fn broadcast_neighbors(&mut self, message: Bytes) -> Result<(), ApiError> {
+        self.sender.broadcast_neighbors(message).await
+    }
+
+    /// The direct neighbors. See [`GossipReceiver::neighbors`].
+    pub fn neighbors(&self) -> impl Iterator<Item = EndpointId> + '_ {
+        self.receiver.neighbors()
+    }
+
+    /// Waits for the first neighbor. See [`GossipReceiver::joined`].
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub async fn joined(&mut self) -> Result<(), ApiError> {
+        self.receiver.joined().await
+    }
+
+    /// Whether there is a neighbor. See [`GossipReceiver::is_joined`].
+    pub fn is_joined(&self) -> bool {
+        self.receiver.is_joined()
+    }
+}
+
+impl Stream for GossipTopic {
+    type Item = Result<Event, ApiError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Pin::new(&mut self.receiver).poll_next(cx)
+    }
+}
+
+/// Receives from a topic: a stream of its [`Event`]s.
+///
+/// The stream ends when the node stops, after what was queued. It never ends for being read
+/// slowly: then it goes on behind an [`Event::Lagged`].
+#[derive(Debug)]
+pub struct GossipReceiver {
+    events: EventReceiver,
+    neighbors: BTreeSet<EndpointId>,
+    /// The topic stays open while this lives.
+    _lease: Arc<Lease>,
+}
+
+impl GossipReceiver {
+    /// The direct neighbors, as of the events that were received so far.
+    ///
+    /// A neighbor whose [`Event::NeighborUp`] is still in the stream is not among them yet. What
+    /// [`joined`](Self::joined) has seen is.
+    pub fn neighbors(&self) -> impl Iterator<Item = EndpointId> + '_ {
+        self.neighbors.iter().copied()
+    }
+
+    /// Waits until there is a neighbor; returns at once when there is one.
+    ///
+    /// It takes the first [`Event::NeighborUp`] out of the stream, and nothing else: events before
+    /// it will still be received, in order.
+    ///
+    /// Cancel-safe: a future that is dropped before it is done has taken nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Closed`] when the node stops without a neighbor having come up.
+    pub async fn joined(&mut self) -> Result<(), ApiError> {
+        if self.is_joined() {
+            return Ok(());
+        }
+        let first = poll_fn(|cx| self.events.poll_first_up(cx)).await;
+        self.neighbors
+            .insert(first.ok_or_else(|| e!(ApiError::Closed))?);
+        Ok(())
+    }
+
+    /// Whether there is a neighbor, as of the events that were received so far.
+    pub fn is_joined(&self) -> bool {
+        !self.neighbors.is_empty()
+    }
+}
+
+impl Stream for GossipReceiver {
+    type Item = Result<Event, ApiError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let event = ready!(self.events.poll_next(cx));
+        match &event {
+            Some(Event::NeighborUp(peer)) => {
+                self.neighbors.insert(*peer);
+            }
+            Some(Event::NeighborDown(peer)) => {
+                self.neighbors.remove(peer);
+            }
+            Some(Event::Received(_) | Event::Lagged) | None => {}
+        }
+        Poll::Ready(event.map(Ok))
+    }
+}
+
+#[cfg(test)]
+mod tests;

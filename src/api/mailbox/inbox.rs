@@ -1,0 +1,157 @@
+//! The driver's end of the mailbox.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    mem,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use super::{Item, Order, Request, SUBSCRIBE_QUEUE, Shared, Subscription, SubscriptionId, Work};
+use crate::api::sync::{lock, wake_all};
+
+/// Order buffers with room for more than this are not kept when they are empty.
+const KEPT_CAPACITY: usize = 8;
+
+/// Hands out the work. Dropping it closes every handle: senders get an error, and receivers end
+/// after what is queued for them.
+pub(crate) struct Inbox {
+    shared: Arc<Shared>,
+    /// What the driver has heard of and not been told the end of.
+    taken: BTreeMap<SubscriptionId, Arc<Subscription>>,
+    in_hand: Batch,
+}
+
+/// All that one subscription had queued, and thereby off its queue: its senders have room again
+/// while the driver works this off.
+#[derive(Default)]
+struct Batch {
+    subscribe: Option<Work>,
+    orders: VecDeque<Order>,
+    unsubscribe: bool,
+    id: SubscriptionId,
+}
+
+impl Inbox {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            taken: BTreeMap::new(),
+            in_hand: Batch::default(),
+        }
+    }
+
+    /// The next thing to do. Subscriptions take turns; in a turn comes all that one had queued,
+    /// [`COMMAND_QUEUE`](super::COMMAND_QUEUE) orders at most.
+    ///
+    /// The task of `cx` is woken for new work only after this returned `Pending`.
+    pub(crate) fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<Work> {
+        loop {
+            if let Some(work) = self.in_hand.next() {
+                if let Work::Unsubscribe(id) = &work {
+                    self.taken.remove(id);
+                }
+                return Poll::Ready(work);
+            }
+            match self.poll_item(cx) {
+                Poll::Ready(Item::Subscription(subscription)) => self.take(subscription),
+                Poll::Ready(Item::Stop) => return Poll::Ready(Work::Stop),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Item> {
+        let mut agenda = lock(&self.shared.agenda);
+        if let Some(item) = agenda.listed.pop_front() {
+            return Poll::Ready(item);
+        }
+        let replaced = match &agenda.driver {
+            Some(noted) if noted.will_wake(cx.waker()) => None,
+            Some(_) | None => agenda.driver.replace(cx.waker().clone()),
+        };
+        drop(agenda);
+        drop(replaced);
+        Poll::Pending
+    }
+
+    /// Takes what `subscription` has queued in hand, which is empty.
+    fn take(&mut self, subscription: Arc<Subscription>) {
+        let mut state = lock(&subscription.state);
+        state.listed = false;
+        if state.orders.capacity() > KEPT_CAPACITY {
+            self.in_hand.orders = mem::take(&mut state.orders);
+        } else {
+            self.in_hand.orders.append(&mut state.orders);
+        }
+        let request = state.request.take();
+        let released = state.released;
+        let room = state.room();
+        let admitted = state.sending.admitted(room);
+        drop(state);
+        wake_all(admitted);
+
+        let id = subscription.id;
+        self.in_hand.id = id;
+        self.in_hand.unsubscribe = released;
+        if let Some(Request { bootstrap, events }) = request {
+            self.make_room_for_subscription();
+            if released && self.in_hand.orders.is_empty() {
+                // Gone before anyone noticed, and it left nothing to do.
+                self.in_hand.unsubscribe = false;
+                return;
+            }
+            let topic = subscription.topic;
+            self.in_hand.subscribe = Some(Work::Subscribe {
+                id,
+                topic,
+                bootstrap,
+                events,
+            });
+            self.taken.insert(id, subscription);
+        }
+    }
+
+    fn make_room_for_subscription(&self) {
+        let mut agenda = lock(&self.shared.agenda);
+        agenda.untaken -= 1;
+        let room = SUBSCRIBE_QUEUE - agenda.untaken;
+        let admitted = agenda.subscribing.admitted(room);
+        drop(agenda);
+        wake_all(admitted);
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        let mut agenda = lock(&self.shared.agenda);
+        agenda.closed = true;
+        let listed = mem::take(&mut agenda.listed);
+        let subscribing = agenda.subscribing.dissolve();
+        let driver = agenda.driver.take();
+        drop(agenda);
+        drop(driver);
+        wake_all(subscribing);
+        for item in listed {
+            match item {
+                Item::Subscription(subscription) => subscription.close(),
+                Item::Stop => {}
+            }
+        }
+        for subscription in mem::take(&mut self.taken).into_values() {
+            subscription.close();
+        }
+    }
+}
+
+impl Batch {
+    fn next(&mut self) -> Option<Work> {
+        if let Some(subscribe) = self.subscribe.take() {
+            return Some(subscribe);
+        }
+        if let Some(order) = self.orders.pop_front() {
+            return Some(Work::Command(self.id, order));
+        }
+        mem::take(&mut self.unsubscribe).then_some(Work::Unsubscribe(self.id))
+    }
+}
