@@ -54,7 +54,11 @@ impl From<EndpointAddr> for AddrInfo {
     fn from(addr: EndpointAddr) -> Self {
         Self {
             relay_url: addr.relay_urls().next().cloned(),
-            direct_addresses: addr.ip_addrs().copied().take(MAX_DIRECT_ADDRESSES).collect(),
+            direct_addresses: addr
+                .ip_addrs()
+                .copied()
+                .take(MAX_DIRECT_ADDRESSES)
+                .collect(),
         }
     }
 }

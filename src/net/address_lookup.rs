@@ -93,14 +93,19 @@ impl GossipAddressLookup {
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, Known> {
         // Nothing in here panics halfway through a change.
-        self.known.write().unwrap_or_else(|poison| poison.into_inner())
+        self.known
+            .write()
+            .unwrap_or_else(|poison| poison.into_inner())
     }
 }
 
 impl Known {
     fn forget_first(&mut self) {
         if let Some((heard, peer)) = self.heard.pop_front()
-            && self.peers.get(&peer).is_some_and(|entry| entry.heard == heard)
+            && self
+                .peers
+                .get(&peer)
+                .is_some_and(|entry| entry.heard == heard)
         {
             self.peers.swap_remove(&peer);
         }
@@ -146,7 +151,10 @@ mod tests {
         Some(item.into_endpoint_addr().into())
     }
 
-    #[expect(clippy::disallowed_methods, reason = "any instant serves as the origin")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "any instant serves as the origin"
+    )]
     fn origin() -> Instant {
         Instant::now()
     }
@@ -167,7 +175,10 @@ mod tests {
         lookup.learn(id(1), info(1), now);
         let later = now + RETENTION / 2;
         lookup.learn(id(1), info(1), later);
-        assert_eq!(lookup.forget_stale(now + RETENTION), Some(later + RETENTION));
+        assert_eq!(
+            lookup.forget_stale(now + RETENTION),
+            Some(later + RETENTION)
+        );
         assert!(knows(&lookup, 1).is_some());
         assert_eq!(lookup.forget_stale(later + RETENTION), None);
         assert!(knows(&lookup, 1).is_none());

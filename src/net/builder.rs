@@ -9,7 +9,7 @@ use smol_gossip_runtime::{NoContext, Runtime, TokioRuntime};
 use tracing::{error, info_span};
 
 use super::{
-    Gossip, GOSSIP_ALPN,
+    GOSSIP_ALPN, Gossip,
     address_lookup::GossipAddressLookup,
     driver::{Driver, Node, Parts},
     limits::Limits,
@@ -132,8 +132,7 @@ impl Builder {
         let alpn = self.alpn.unwrap_or(Bytes::from_static(GOSSIP_ALPN));
         let lookup = GossipAddressLookup::new(self.limits.known_addresses);
         let streams = self.limits.streams_per_connection;
-        let transport =
-            runtime.enter(|| IrohTransport::new(endpoint, alpn, streams, lookup));
+        let transport = runtime.enter(|| IrohTransport::new(endpoint, alpn, streams, lookup));
         let state = State::new(
             local,
             transport.local_data(),
@@ -180,10 +179,8 @@ impl Builder {
     /// [`BuildError::NoContext`] outside a tokio runtime; else as [`Self::build`].
     pub fn try_spawn(self, endpoint: Endpoint) -> Result<Gossip, BuildError> {
         let runtime = TokioRuntime::current()?;
-        let context = runtime.context();
-        let (gossip, driver) = self.build(endpoint, runtime)?;
-        // The driver ends by itself; nobody waits for the task.
-        drop(context.handle().spawn(driver));
+        let (gossip, driver) = self.build(endpoint, runtime.clone())?;
+        runtime.spawn_driver(driver).detach();
         Ok(gossip)
     }
 

@@ -45,7 +45,10 @@ pub(crate) enum Done<T: Transport> {
     /// The peer opened a stream.
     Stream(ConnectionKey, Result<Receiver<T>, Broken>),
     /// A new stream has named its topic.
-    Header(ConnectionKey, Result<(TopicId, Reader<Receiver<T>>), Broken>),
+    Header(
+        ConnectionKey,
+        Result<(TopicId, Reader<Receiver<T>>), Broken>,
+    ),
     /// A stream has new frames, or came to its end.
     Read(ConnectionKey, TopicId, Result<Reader<Receiver<T>>, Broken>),
     /// A stream of ours is open.

@@ -36,7 +36,7 @@ use super::{
     transport::{BoxFuture, BoxStream, Connection, Transport},
 };
 use crate::{
-    api::mailbox::Inbox,
+    api::mailbox::{Inbox, SubscriptionId},
     metrics::Metrics,
     net::send::Encoder,
     proto::{Command, InEvent, LinkId, Outbox, State, TimerId, TopicId, hash::Keyed},
@@ -151,6 +151,8 @@ pub(crate) struct Node<T: Transport, R: Runtime> {
 
     pub(crate) topics: Topics,
     pub(crate) inbox: Option<Inbox>,
+    /// Subscriptions whose messages wait until a neighbor reads.
+    pub(crate) paused: IndexMap<SubscriptionId, TopicId>,
     connections: Pin<Box<Receiver<T::Connection>>>,
     shutdowns: Pin<Box<Receiver<async_channel::Sender<()>>>>,
 
@@ -252,6 +254,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             topic_timers: Vec::new(),
             topics: Topics::default(),
             inbox: Some(inbox),
+            paused: IndexMap::new(),
             connections: Box::pin(connections),
             shutdowns: Box::pin(shutdowns),
             peers: IndexMap::with_hasher(keyed),
@@ -287,7 +290,8 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             if self.is_gone() {
                 break Poll::Ready(());
             }
-            if progress == 0 && self.outbox.is_empty() {
+            let resumed = self.resume_orders();
+            if progress == 0 && !resumed && self.outbox.is_empty() {
                 break Poll::Pending;
             }
             budget = budget.saturating_sub(progress);
@@ -366,8 +370,8 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 if let Some((_, key)) = old {
                     self.events.cancel_timer(key);
                 }
-                *slot = deadline
-                    .map(|deadline| (id, self.events.schedule(deadline, Timer::Topic(id))));
+                *slot =
+                    deadline.map(|deadline| (id, self.events.schedule(deadline, Timer::Topic(id))));
             }
         }
     }

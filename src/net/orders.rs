@@ -57,10 +57,35 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         SHARE
     }
 
+    /// Lets subscriptions go on that waited for their neighbors to read. Says whether there were
+    /// any.
+    pub(crate) fn resume_orders(&mut self) -> bool {
+        let mut paused = std::mem::take(&mut self.paused);
+        let before = paused.len();
+        paused.retain(|id, topic| {
+            let wait = self.is_congested(topic);
+            if !wait && let Some(inbox) = &mut self.inbox {
+                inbox.resume(*id);
+            }
+            wait
+        });
+        self.paused = paused;
+        self.paused.len() < before
+    }
+
     fn order(&mut self, id: SubscriptionId, order: Order) {
         let Some(topic) = self.topics.topic_of(id) else {
             return;
         };
+        let sends = !matches!(order, Order::JoinPeers(_));
+        if sends
+            && self.is_congested(&topic)
+            && let Some(inbox) = &mut self.inbox
+        {
+            inbox.set_aside(id, order);
+            self.paused.insert(id, topic);
+            return;
+        }
         let command = match order {
             Order::Broadcast(content) => Command::Broadcast(content, Scope::Swarm),
             Order::BroadcastNeighbors(content) => Command::Broadcast(content, Scope::Neighbors),
@@ -86,7 +111,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
 
     /// Whether every neighbor of the topic has so much to read already that a message of ours
     /// would only wait. One neighbor that keeps up is enough.
-    pub(crate) fn is_congested(&self, topic: &TopicId) -> bool {
+    fn is_congested(&self, topic: &TopicId) -> bool {
         let pace = self.limits.send_queue_bytes / 4;
         let mut neighbors = self.topics.neighbors(topic).peekable();
         neighbors.peek().is_some()

@@ -241,7 +241,10 @@ mod tests {
         queue.push(topic(2), Lane::Control, frame("x"));
         let batch = queue.take(&topic(1), MAX);
         assert_eq!(text(&batch), "abcd");
-        assert_eq!((batch.chunks.len(), batch.last, queue.bytes()), (1, false, 1));
+        assert_eq!(
+            (batch.chunks.len(), batch.last, queue.bytes()),
+            (1, false, 1)
+        );
     }
 
     #[test]
@@ -251,7 +254,10 @@ mod tests {
         queue.push_last(topic(1), frame("disconnect"));
         queue.push(topic(1), Lane::Control, frame("join"));
         let batch = queue.take(&topic(1), MAX);
-        assert_eq!((text(&batch).as_str(), batch.last), ("payload disconnect", true));
+        assert_eq!(
+            (text(&batch).as_str(), batch.last),
+            ("payload disconnect", true)
+        );
         let batch = queue.take(&topic(1), MAX);
         assert_eq!((text(&batch).as_str(), batch.last), ("join", false));
         assert!(queue.is_empty() && queue.bytes() == 0);
@@ -280,7 +286,13 @@ mod tests {
         let mut queue = SendQueue::default();
         for n in 0..100u8 {
             let id = MessageId::from_content(&[n]);
-            queue.announce(topic(1), IHave { id, round: Round::from(u16::MAX) });
+            queue.announce(
+                topic(1),
+                IHave {
+                    id,
+                    round: Round::from(u16::MAX),
+                },
+            );
         }
         let mut parser = wire::FrameParser::new(MAX - 1);
         let mut data = Bytes::from(queue.take(&topic(1), MAX).chunks.concat());

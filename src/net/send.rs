@@ -83,10 +83,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
 
     /// Queues a message for a peer.
     fn send(&mut self, to: EndpointId, topic: TopicId, message: Message<EndpointId>) {
-        let peer = self
-            .peers
-            .entry(to)
-            .or_insert_with(|| Peer::new(self.now));
+        let peer = self.peers.entry(to).or_insert_with(|| Peer::new(self.now));
         peer.wanted = true;
         peer.served = true;
         self.dirty.insert(to);

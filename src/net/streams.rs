@@ -46,9 +46,7 @@ pub(crate) enum OutState<S> {
     /// With nothing.
     Idle(S),
     /// With a write; `last` when it carries the Disconnect.
-    Writing {
-        last: bool,
-    },
+    Writing { last: bool },
     /// Being finished.
     Finishing,
 }
@@ -236,7 +234,10 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             return;
         };
         peer.stuck_timer = None;
-        let busy = peer.streams.values().filter(|stream| stream.state.is_busy());
+        let busy = peer
+            .streams
+            .values()
+            .filter(|stream| stream.state.is_busy());
         let Some(oldest) = busy.min_by_key(|stream| stream.since) else {
             return;
         };

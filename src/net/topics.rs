@@ -4,11 +4,7 @@ use indexmap::{IndexMap, IndexSet};
 use iroh::EndpointId;
 
 use crate::{
-    api::{
-        Event,
-        events::EventSender,
-        mailbox::SubscriptionId,
-    },
+    api::{Event, events::EventSender, mailbox::SubscriptionId},
     proto::TopicId,
 };
 
@@ -48,7 +44,9 @@ impl Topics {
     /// The peers that subscribers of the topic know as neighbors.
     pub(crate) fn neighbors(&self, topic: &TopicId) -> impl Iterator<Item = EndpointId> + '_ {
         let topic = self.topics.get(topic);
-        topic.into_iter().flat_map(|topic| topic.neighbors.iter().copied())
+        topic
+            .into_iter()
+            .flat_map(|topic| topic.neighbors.iter().copied())
     }
 
     /// Adds a subscription, and tells it the neighbors that there are.
@@ -93,7 +91,11 @@ impl Topics {
         let Some((last_id, last)) = topic.subscriptions.last() else {
             return;
         };
-        for (id, events) in topic.subscriptions.iter().take(topic.subscriptions.len() - 1) {
+        for (id, events) in topic
+            .subscriptions
+            .iter()
+            .take(topic.subscriptions.len() - 1)
+        {
             events.push(event.clone());
             self.unwoken.insert(*id);
         }

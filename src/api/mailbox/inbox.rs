@@ -20,6 +20,16 @@ pub(crate) struct Inbox {
     /// What the driver has heard of and not been told the end of.
     taken: BTreeMap<SubscriptionId, Arc<Subscription>>,
     in_hand: Batch,
+    /// What the driver could not take, and all that follows from the same subscriptions.
+    aside: BTreeMap<SubscriptionId, Aside>,
+    /// Subscriptions whose batch is taken from `aside` next.
+    resumed: VecDeque<SubscriptionId>,
+}
+
+struct Aside {
+    batch: Batch,
+    /// The subscription, where it has queued more since.
+    listed: Option<Arc<Subscription>>,
 }
 
 /// All that one subscription had queued, and thereby off its queue: its senders have room again
@@ -38,6 +48,8 @@ impl Inbox {
             shared,
             taken: BTreeMap::new(),
             in_hand: Batch::default(),
+            aside: BTreeMap::new(),
+            resumed: VecDeque::new(),
         }
     }
 
@@ -53,11 +65,55 @@ impl Inbox {
                 }
                 return Poll::Ready(work);
             }
+            if let Some(id) = self.resumed.pop_front() {
+                self.take_from_aside(id);
+                continue;
+            }
             match self.poll_item(cx) {
-                Poll::Ready(Item::Subscription(subscription)) => self.take(subscription),
+                Poll::Ready(Item::Subscription(subscription)) => {
+                    match self.aside.get_mut(&subscription.id) {
+                        Some(aside) => aside.listed = Some(subscription),
+                        None => self.take(subscription),
+                    }
+                }
                 Poll::Ready(Item::Stop) => return Poll::Ready(Work::Stop),
                 Poll::Pending => return Poll::Pending,
             }
+        }
+    }
+
+    /// Takes back the order that was handed out last. It comes again, with all that follows from
+    /// its subscription, after [`Self::resume`]; other subscriptions go on. Meanwhile senders of
+    /// this one find their queue filling up, and wait.
+    pub(crate) fn set_aside(&mut self, id: SubscriptionId, order: Order) {
+        debug_assert_eq!(self.in_hand.id, id, "only the last order can be set aside");
+        let mut batch = mem::take(&mut self.in_hand);
+        batch.orders.push_front(order);
+        self.aside.insert(
+            id,
+            Aside {
+                batch,
+                listed: None,
+            },
+        );
+    }
+
+    /// Hands out again what was set aside. The caller has to poll once more for it.
+    pub(crate) fn resume(&mut self, id: SubscriptionId) {
+        if self.aside.contains_key(&id) && !self.resumed.contains(&id) {
+            self.resumed.push_back(id);
+        }
+    }
+
+    fn take_from_aside(&mut self, id: SubscriptionId) {
+        let Some(Aside { batch, listed }) = self.aside.remove(&id) else {
+            return;
+        };
+        self.in_hand = batch;
+        if let Some(subscription) = listed {
+            lock(&self.shared.agenda)
+                .listed
+                .push_front(Item::Subscription(subscription));
         }
     }
 
