@@ -32,7 +32,9 @@ pub mod wire;
 pub(crate) mod hash;
 
 pub use config::{Config, DEFAULT_MAX_MESSAGE_SIZE, Limits, MIN_MAX_MESSAGE_SIZE};
-pub use event::{Command, Counters, Event, GossipEvent, InEvent, LinkId, OutEvent, Outbox, TimerId};
+pub use event::{
+    Command, Counters, Event, GossipEvent, InEvent, LinkId, OutEvent, Outbox, TimerId,
+};
 pub use hyparview::Config as HyparviewConfig;
 pub use ids::{MessageId, TopicId};
 pub use peer::{PeerData, PeerIdentity, PeerInfo};
