@@ -21,8 +21,8 @@ use self::peers::Peers;
 
 pub use self::sensible::ConfigError;
 use super::{
-    Command, Config, Counters, Event, InEvent, Limits, Message, OutEvent,
-    Outbox, PeerData, PeerIdentity, TimerId, TopicId, hash::Keyed, plumtree, topic,
+    Command, Config, Counters, Event, InEvent, Limits, Message, OutEvent, Outbox, PeerData,
+    PeerIdentity, TimerId, TopicId, hash::Keyed, plumtree, topic,
 };
 
 /// The protocol state of a node: all the topics that it takes part in.
