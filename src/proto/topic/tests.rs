@@ -1,0 +1,3 @@
+//! The two layers of a topic together.
+
+
