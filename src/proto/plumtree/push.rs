@@ -43,10 +43,14 @@ impl<PI: PeerIdentity> State<PI> {
             Scope::Swarm => {
                 let known_to = self.stop_waiting_for(&id).1;
                 let round = Round::from(0);
-                self.remember(id, Some(content.clone()), round, None, now, counters);
+                let unshared = self.neighbors.is_empty();
+                let cached = Some(content.clone());
+                self.history
+                    .remember(id, cached, round, unshared, now, counters);
+                self.schedule_idle_sweep(now);
                 let scope = DeliveryScope::Swarm(round);
                 let gossip = Gossip { id, content, scope };
-                self.spread(gossip, None, known_to, now, counters, sink);
+                self.spread(&gossip, None, known_to, now, counters, sink);
             }
         }
     }
@@ -71,9 +75,12 @@ impl<PI: PeerIdentity> State<PI> {
             counters.invalid_id += 1;
             return;
         }
-        let id = gossip.id;
-        let content = unpinned(&gossip.content);
-        let (claims, mut known_to) = self.stop_waiting_for(&id);
+        let sent_on = Gossip {
+            id: gossip.id,
+            content: unpinned(&gossip.content),
+            scope: DeliveryScope::Swarm(round.next()),
+        };
+        let (claims, mut known_to) = self.stop_waiting_for(&gossip.id);
         if let Some(neighbor) = self.neighbors.find(&from) {
             known_to |= neighbor.bit();
             let pruned_lately = neighbor
@@ -84,21 +91,18 @@ impl<PI: PeerIdentity> State<PI> {
             }
             self.optimize(from, round, &claims, now, sink);
         }
-        if content.len() <= self.settings.max_content_size {
-            let next = round.next();
-            self.remember(id, Some(content.clone()), next, Some(from), now, counters);
-            let forwarded = Gossip {
-                id,
-                content: content.clone(),
-                scope: DeliveryScope::Swarm(next),
-            };
-            self.spread(forwarded, Some(from), known_to, now, counters, sink);
+        let fits = sent_on.content.len() <= self.settings.max_content_size;
+        let cached = fits.then(|| sent_on.content.clone());
+        self.history
+            .remember(gossip.id, cached, round.next(), false, now, counters);
+        self.schedule_idle_sweep(now);
+        if fits {
+            self.spread(&sent_on, Some(from), known_to, now, counters, sink);
         } else {
             counters.not_forwarded_too_large += 1;
-            self.remember(id, None, round, Some(from), now, counters);
         }
         sink.deliver(GossipEvent {
-            content,
+            content: sent_on.content,
             delivered_from: from,
             scope: gossip.scope,
         });
@@ -180,27 +184,11 @@ impl<PI: PeerIdentity> State<PI> {
         }
     }
 
-    /// Remembers a message that is new to us.
-    pub(super) fn remember(
-        &mut self,
-        id: MessageId,
-        content: Option<Bytes>,
-        round: Round,
-        from: Option<PI>,
-        now: At,
-        counters: &mut Counters,
-    ) {
-        let unshared = from.is_none() && self.neighbors.is_empty();
-        self.history
-            .remember(id, content, round, unshared, now, counters);
-        self.schedule_idle_sweep(now);
-    }
-
     /// Sends a message on: to eager neighbors at once, to lazy ones an announcement at the next
     /// dispatch. Those who gave or announced it to us have it.
     pub(super) fn spread(
         &mut self,
-        gossip: Gossip,
+        gossip: &Gossip,
         from: Option<PI>,
         known_to: NeighborSet,
         now: At,
@@ -225,8 +213,10 @@ impl<PI: PeerIdentity> State<PI> {
             return;
         }
         let due = now.after(self.settings.dispatch_timeout);
-        let id = gossip.id;
-        let ihave = IHave { id, round };
+        let ihave = IHave {
+            id: gossip.id,
+            round,
+        };
         if let Some((place, known_to)) = self.lazy_push.push(ihave, known_to, due) {
             let untold = self
                 .neighbors

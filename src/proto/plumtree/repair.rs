@@ -24,6 +24,9 @@ impl<PI: PeerIdentity> State<PI> {
             counters.stranger_control += 1;
             return;
         };
+        let history = &self.history;
+        let news = ihaves.iter().filter(|one| history.find(&one.id).is_none());
+        self.missing.reserve(news.count());
         for ihave in ihaves {
             if let Some(known) = self.history.find(&ihave.id) {
                 self.history.mark_shared(known);
