@@ -12,6 +12,7 @@ use crate::proto::{Counters, GossipEvent, MessageId, PeerIdentity};
 const PRUNE_AGAIN: u64 = 1_000_000_000;
 
 impl<PI: PeerIdentity> State<PI> {
+    /// Sends a message of the application.
     pub(super) fn broadcast(
         &mut self,
         content: Bytes,
@@ -47,7 +48,7 @@ impl<PI: PeerIdentity> State<PI> {
                 let cached = Some(content.clone());
                 self.history
                     .remember(id, cached, round, unshared, now, counters);
-                self.schedule_idle_sweep(now);
+                self.schedule_idle_sweep();
                 let scope = DeliveryScope::Swarm(round);
                 let gossip = Gossip { id, content, scope };
                 self.spread(&gossip, None, known_to, now, counters, sink);
@@ -65,7 +66,7 @@ impl<PI: PeerIdentity> State<PI> {
         counters: &mut Counters,
         sink: &mut impl Sink<PI>,
     ) {
-        // First of all, since a duplicate is found at a tenth of the price of a hash.
+        // Before anything is hashed: a duplicate of any size costs no more than a look.
         if let Some(known) = self.history.find(&gossip.id) {
             counters.duplicates += 1;
             self.handle_duplicate(from, known, now, sink);
@@ -95,7 +96,7 @@ impl<PI: PeerIdentity> State<PI> {
         let cached = fits.then(|| sent_on.content.clone());
         self.history
             .remember(gossip.id, cached, round.next(), false, now, counters);
-        self.schedule_idle_sweep(now);
+        self.schedule_idle_sweep();
         if fits {
             self.spread(&sent_on, Some(from), known_to, now, counters, sink);
         } else {

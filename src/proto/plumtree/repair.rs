@@ -48,9 +48,6 @@ impl<PI: PeerIdentity> State<PI> {
                 Outcome::EnoughClaims => counters.claims_full += 1,
             }
         }
-        if self.missing.len() > 0 {
-            self.schedule_idle_sweep(now);
-        }
     }
 
     /// Asks for messages that were announced and did not come in time (section 3.8).
@@ -90,6 +87,7 @@ impl<PI: PeerIdentity> State<PI> {
             } else {
                 counters.missing_full += u64::from(limited);
                 self.stop_waiting_for(&id);
+                self.missing.shrink();
             }
         }
     }
