@@ -96,6 +96,7 @@ impl<PI: PeerIdentity> State<PI> {
     fn keep<R: Rng, S: Sink<PI>>(&mut self, id: PI, turn: &mut Turn<'_, R, S>) {
         let peer = PeerInfo { id, data: None };
         self.insert_passive(peer, &[], turn);
+        self.forget_data(&id);
     }
 
     pub(super) fn send_disconnect<R: Rng, S: Sink<PI>>(

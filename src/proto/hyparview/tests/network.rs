@@ -22,8 +22,8 @@ enum Happening {
         to: u32,
         message: Message<u32>,
     },
-    /// `.1` notices that the connection is gone.
-    Lost(LinkId, u32, u32),
+    /// The first notices that its connection to the second is gone.
+    Lost(u32, u32),
 }
 
 pub(super) struct Network {
@@ -104,16 +104,12 @@ impl Network {
     }
 
     fn break_links(&mut self, notice: Duration, broken: impl Fn(u32, u32) -> bool) {
-        let links: Vec<_> = self
-            .links
-            .iter()
-            .map(|(pair, link)| (*pair, *link))
-            .collect();
-        for ((a, b), link) in links {
+        let links: Vec<_> = self.links.keys().copied().collect();
+        for (a, b) in links {
             if broken(a, b) {
                 self.links.remove(&(a, b));
-                self.schedule(notice, Happening::Lost(link, a, b));
-                self.schedule(notice, Happening::Lost(link, b, a));
+                self.schedule(notice, Happening::Lost(a, b));
+                self.schedule(notice, Happening::Lost(b, a));
             }
         }
     }
@@ -235,7 +231,7 @@ impl Network {
                     self.close_if_unneeded(from, to);
                 }
             }
-            Happening::Lost(_, id, peer) => {
+            Happening::Lost(id, peer) => {
                 if !self.links.contains_key(&pair(id, peer)) {
                     self.feed(id, Input::PeerDisconnected(peer));
                 }
