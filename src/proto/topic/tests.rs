@@ -219,6 +219,7 @@ fn a_neighbor_that_goes_as_it_came_never_was_in_the_tree() {
 fn the_deadline_is_that_of_either_layer() {
     let mut topic = Topic::new();
     assert_eq!(topic.state.next_deadline(), None, "a new topic is at rest");
+    topic.feed(Input::Join(Vec::new()));
     topic.recv(2, join());
     let shuffle = topic.state.next_deadline().expect("a shuffle is due");
     topic.recv(2, Message::Gossip(plumtree::Message::Prune));

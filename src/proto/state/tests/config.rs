@@ -47,8 +47,10 @@ fn other_nonsense_is_put_right() {
     config.membership.neighbor_request_timeout = Duration::MAX;
     config.broadcast.message_cache_retention = Duration::MAX;
     config.broadcast.message_id_retention = Duration::ZERO;
-    let mut limits = Limits::default();
-    limits.pending_requests = 0;
+    let limits = Limits {
+        pending_requests: 0,
+        ..Default::default()
+    };
     let state = new(config, limits).unwrap();
     let Config {
         membership,
