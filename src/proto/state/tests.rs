@@ -236,8 +236,25 @@ fn a_peer_that_is_gone_is_not_disconnected() {
         let down = OutEvent::EmitEvent(id, Event::NeighborDown(2));
         assert!(out.contains(&down));
     }
-    let again = sent(&out).iter().any(|(to, _, _)| *to == 2);
-    assert!(again || disconnects(&out).is_empty());
+    assert_eq!(disconnects(&out), []);
+}
+
+/// Item 5, as far as it is ours.
+#[test]
+fn item_05_a_thousand_topics_share_a_neighbor() {
+    let mut node = Node::new();
+    let topics: Vec<TopicId> = (0..1_000u32)
+        .map(|n| TopicId::from_bytes(*MessageId::from_content(&n.to_be_bytes()).as_bytes()))
+        .collect();
+    for id in &topics {
+        node.join_with(*id, &[2]);
+    }
+    let (last, others) = topics.split_last().unwrap();
+    for id in others {
+        assert_eq!(disconnects(&node.command(*id, Command::Quit)), []);
+    }
+    assert!(node.state.topics().eq([last]));
+    assert_eq!(disconnects(&node.command(*last, Command::Quit)), [2]);
 }
 
 #[test]
