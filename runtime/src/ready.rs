@@ -2,7 +2,7 @@
 //!
 //! A [`Signal`] stands behind the wakers of one task and enters the task's [`Token`] into the
 //! [`ReadyQueue`] at most once until the task is polled again. The owner of the queue takes all
-//! tokens at once. Under `cfg(loom)` the building blocks are loom's, and the test below runs
+//! tokens at once. Under `cfg(loom)` the building blocks are loom's, and `loom_tests` runs
 //! through every interleaving.
 #![allow(
     unexpected_cfgs,
@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 
-use sync::{AtomicBool, AtomicU32, AtomicWaker, Mutex, MutexGuard, Ordering};
+use sync::{AtomicBool, AtomicU32, Mutex, MutexGuard, Ordering};
 
 /// One task in one slot of the slab. The generation tells it from later tasks of that slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,65 +22,91 @@ pub(crate) struct Token {
 }
 
 /// The tokens of tasks that were woken, and the waker of the queue's owner.
+///
+/// Both lie under one lock: then whoever enters a token finds the owner's waker, or the owner finds
+/// the token when it registers, and nothing is woken twice.
 pub(crate) struct ReadyQueue {
-    tokens: Mutex<Vec<Token>>,
-    /// Whether `tokens` holds any; spares the owner the lock when it does not.
+    shared: Mutex<Shared>,
+    /// Whether there are tokens; written under the lock, and read without to spare the owner that.
+    /// Read so, a `false` may be out of date: before the owner rests, `register` looks again.
     filled: AtomicBool,
-    owner: AtomicWaker,
+}
+
+struct Shared {
+    tokens: Vec<Token>,
+    /// Taken by whoever wakes it.
+    owner: Option<Waker>,
 }
 
 impl ReadyQueue {
     pub(crate) fn new() -> Self {
         Self {
-            tokens: Mutex::new(Vec::new()),
+            shared: Mutex::new(Shared {
+                tokens: Vec::new(),
+                owner: None,
+            }),
             filled: AtomicBool::new(false),
-            owner: AtomicWaker::new(),
         }
     }
 
     /// Moves all tokens to the end of `into`.
     pub(crate) fn take(&self, into: &mut impl Extend<Token>) {
-        if self.filled.load(Ordering::Acquire) {
-            let mut tokens = self.lock();
+        if self.filled.load(Ordering::Relaxed) {
+            let mut shared = self.lock();
             self.filled.store(false, Ordering::Relaxed);
-            into.extend(tokens.drain(..));
+            into.extend(shared.tokens.drain(..));
         }
     }
 
-    /// Registers the owner's waker. Answers whether tokens are waiting already: then the owner must
-    /// not rest, since whoever entered them may have woken the waker registered before.
+    /// Registers the owner's waker, unless tokens are waiting: then it answers `true`, and the
+    /// owner must not rest.
     #[must_use]
     pub(crate) fn register(&self, waker: &Waker) -> bool {
-        sync::register(&self.owner, waker);
-        self.filled.load(Ordering::Acquire)
+        if self.filled.load(Ordering::Relaxed) {
+            return true;
+        }
+        let mut shared = self.lock();
+        if !shared.tokens.is_empty() {
+            return true;
+        }
+        match &mut shared.owner {
+            Some(owner) if owner.will_wake(waker) => {}
+            owner => {
+                let before = owner.replace(waker.clone());
+                // Not under the lock: dropping a waker may run anything.
+                drop(shared);
+                drop(before);
+            }
+        }
+        false
     }
 
     pub(crate) fn wake_owner(&self) {
-        self.owner.wake();
+        let owner = self.forget_owner();
+        if let Some(owner) = owner {
+            owner.wake();
+        }
     }
 
-    /// Forgets the owner's waker, which may hold what holds this queue.
-    pub(crate) fn forget_owner(&self) {
-        sync::forget(&self.owner);
+    /// Takes the owner's waker away, which may hold what holds this queue.
+    pub(crate) fn forget_owner(&self) -> Option<Waker> {
+        self.lock().owner.take()
     }
 
     fn push(&self, token: Token) {
-        let mut tokens = self.lock();
-        let first = tokens.is_empty();
-        tokens.push(token);
-        if first {
-            self.filled.store(true, Ordering::Release);
-        }
-        drop(tokens);
-        // Whoever found the queue filled leaves the wake to the one who filled it.
-        if first {
-            self.owner.wake();
+        let mut shared = self.lock();
+        shared.tokens.push(token);
+        self.filled.store(true, Ordering::Relaxed);
+        let owner = shared.owner.take();
+        drop(shared);
+        if let Some(owner) = owner {
+            owner.wake();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Token>> {
-        // Nothing in here panics with the lock held, and a list of tokens is never half changed.
-        self.tokens
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        // What is under the lock is never half changed, so a panic there would leave no harm.
+        self.shared
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -143,31 +169,12 @@ impl Wake for Signal {
 mod sync {
     pub(super) use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
     pub(super) use std::sync::{Mutex, MutexGuard};
-
-    pub(super) use atomic_waker::AtomicWaker;
-
-    pub(super) fn register(owner: &AtomicWaker, waker: &std::task::Waker) {
-        owner.register(waker);
-    }
-
-    pub(super) fn forget(owner: &AtomicWaker) {
-        drop(owner.take());
-    }
 }
 
 #[cfg(loom)]
 mod sync {
-    pub(super) use loom::future::AtomicWaker;
     pub(super) use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
     pub(super) use loom::sync::{Mutex, MutexGuard};
-
-    pub(super) fn register(owner: &AtomicWaker, waker: &std::task::Waker) {
-        owner.register_by_ref(waker);
-    }
-
-    pub(super) fn forget(owner: &AtomicWaker) {
-        drop(owner.take_waker());
-    }
 }
 
 #[cfg(all(test, loom))]

@@ -173,7 +173,7 @@ impl<F: Future + Unpin> Default for TaskSlab<F> {
 impl<F> Drop for TaskSlab<F> {
     fn drop(&mut self) {
         // A waker kept by somebody holds the queue, and must not hold the owner through it.
-        self.queue.forget_owner();
+        drop(self.queue.forget_owner());
     }
 }
 

@@ -29,6 +29,8 @@ const NANOS_PER_TICK: u32 = 1_000_000;
 /// The wheel's time is the latest `now` given to [`pop_expired`](TimerWheel::pop_expired); an
 /// earlier `now` later on changes nothing.
 ///
+/// Memory of timers that are gone is kept for the next ones.
+///
 /// Absent on purpose: the wheel reads no clock and wakes nobody. Ask
 /// [`next_deadline`](TimerWheel::next_deadline), sleep, and pop.
 ///

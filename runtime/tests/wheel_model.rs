@@ -205,7 +205,7 @@ impl Pair {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
     fn the_wheel_is_an_ordered_map(steps in vec(step(), 1..120)) {

@@ -13,9 +13,8 @@ use ::tokio::runtime::Handle;
 /// iroh's objects need one wherever they are bound, connected, closed or dropped:
 /// [`wrap`](Context::wrap) the future that does so.
 ///
-/// A context of a [`SmolRuntime`](https://docs.rs/smol-gossip-runtime/latest/smol_gossip_runtime/struct.SmolRuntime.html)
-/// keeps its thread alive. Any other does not keep the tokio runtime alive, and is of no use
-/// after its end.
+/// A context of a `SmolRuntime` keeps its thread alive. Any other does not keep the tokio runtime
+/// alive, and is of no use after its end.
 ///
 /// ```
 /// use smol_gossip_runtime::TokioRuntime;
