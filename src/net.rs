@@ -63,12 +63,9 @@ pub const GOSSIP_ALPN: &[u8] = b"/iroh-gossip/1";
 ///
 /// ```no_run
 /// # async fn bind() -> Result<(), iroh::endpoint::BindError> {
-/// # use iroh::{Endpoint, endpoint::presets};
-/// # struct Preset;
-/// # impl presets::Preset for Preset {
-/// #     fn apply(self, builder: iroh::endpoint::Builder) -> iroh::endpoint::Builder { builder }
-/// # }
-/// let endpoint = Endpoint::builder(Preset)
+/// use iroh::{Endpoint, endpoint::presets};
+///
+/// let endpoint = Endpoint::builder(presets::Minimal)
 ///     .transport_config(smol_gossip::net::transport_config())
 ///     .bind()
 ///     .await?;

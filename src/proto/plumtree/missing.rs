@@ -12,6 +12,9 @@ use crate::proto::{MessageId, hash::Keyed};
 /// and ask one whose allowance is used up for ever.
 const SHORTEST_TIMEOUT: u64 = 1_000_000;
 
+/// How often a message is put off because everyone who could be asked was asked too much lately.
+const PATIENCE: u8 = 50;
+
 /// Someone says that it has a message.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Claim {
@@ -30,11 +33,20 @@ pub(super) struct Wanted {
     pub(super) claims: Vec<Claim>,
     /// How many were asked.
     asked: usize,
+    /// How often it may still be put off without anyone being asked.
+    patience: u8,
     /// Who announced it first: its share of the room is used.
     pub(super) first: Serial,
 }
 
 impl Wanted {
+    /// Whether it may be put off once more without anyone being asked.
+    pub(super) fn waits_patiently(&mut self) -> bool {
+        let waits = self.patience > 0;
+        self.patience = self.patience.saturating_sub(1);
+        waits
+    }
+
     /// Takes the first claim that was not acted upon and that `usable` agrees to.
     pub(super) fn next_claim(&mut self, mut usable: impl FnMut(&Claim) -> bool) -> Option<Claim> {
         let place = (self.asked..self.claims.len())
@@ -129,6 +141,7 @@ impl Missing {
                     due,
                     claims: vec![claim],
                     asked: 0,
+                    patience: PATIENCE,
                     first: claim.claimant,
                 });
                 self.unasked.push_back((due, id));

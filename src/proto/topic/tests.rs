@@ -1,1 +1,3 @@
+//! The two layers of a topic together.
+
 

@@ -1,3 +1,5 @@
+//! The codec, held against serde and against damage.
+
 use bytes::Bytes;
 use iroh::PublicKey;
 use proptest::{collection::vec, prelude::*};

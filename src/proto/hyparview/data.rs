@@ -1,0 +1,104 @@
+//! What introduces a peer to others. To this layer it is cargo, and bounded.
+
+use rand::Rng;
+
+use super::{PeerIdentity, Sink, State, Turn};
+use crate::proto::{PeerData, PeerInfo};
+
+/// The share of a frame that one peer's data may take, as a divisor.
+const SHARE_OF_FRAME: usize = 4;
+
+/// The largest peer data that is sent or taken, for a largest frame.
+pub(super) fn largest_in_frame(max_message_size: usize) -> usize {
+    max_message_size / SHARE_OF_FRAME
+}
+
+impl<PI: PeerIdentity> State<PI> {
+    /// Sets our own data; too much of it is left out.
+    pub(super) fn set_own_data(&mut self, data: PeerData) {
+        let max = largest_in_frame(self.max_message_size);
+        let len = data.as_bytes().len();
+        self.me_data = if len <= max {
+            data
+        } else {
+            tracing::warn!(len, max, "our own peer data is too large to be sent");
+            PeerData::default()
+        };
+    }
+
+    /// Drops peer data that is too large, and counts it.
+    pub(super) fn bound_data<R: Rng, S: Sink<PI>>(
+        &self,
+        data: &mut Option<PeerData>,
+        turn: &mut Turn<'_, R, S>,
+    ) {
+        if data
+            .as_ref()
+            .is_some_and(|data| data.as_bytes().len() > self.data_limit)
+        {
+            turn.counters.peer_data_too_large += 1;
+            *data = None;
+        }
+    }
+
+    /// Remembers the data of a peer that is known, or is about to be.
+    pub(super) fn learn_data<R: Rng, S: Sink<PI>>(
+        &mut self,
+        id: PI,
+        mut data: Option<PeerData>,
+        turn: &mut Turn<'_, R, S>,
+    ) {
+        self.bound_data(&mut data, turn);
+        let Some(data) = data.filter(|data| !data.as_bytes().is_empty()) else {
+            return;
+        };
+        if self.data.get(&id) != Some(&data) {
+            turn.sink.peer_data(id, data.clone());
+            self.data.insert(id, data);
+        }
+    }
+
+    /// Drops the data of a peer that is known no more.
+    pub(super) fn forget_data(&mut self, id: &PI) {
+        let known = self.active.contains(id)
+            || self.passive.contains(id)
+            || self.requests.contains(id)
+            || self.joins.contains(id);
+        if !known {
+            self.data.swap_remove(id);
+        }
+    }
+
+    /// Adds a peer that others told of, or that was a neighbor, to the passive view.
+    pub(super) fn insert_passive<R: Rng, S: Sink<PI>>(
+        &mut self,
+        peer: PeerInfo<PI>,
+        sent: &[PI],
+        turn: &mut Turn<'_, R, S>,
+    ) {
+        let PeerInfo { id, data } = peer;
+        // What a neighbor says of itself counts, not what others say of it.
+        if id == self.me || self.active.contains(&id) {
+            return;
+        }
+        if let Some(dropped) = self.passive.insert(id, sent, turn.rng) {
+            self.forget_data(&dropped);
+        }
+        if self.passive.contains(&id) {
+            self.learn_data(id, data, turn);
+        }
+    }
+
+    /// How to introduce a peer.
+    pub(super) fn introduction(&self, id: PI) -> PeerInfo<PI> {
+        let data = if id == self.me {
+            Some(&self.me_data).filter(|data| !data.as_bytes().is_empty())
+        } else {
+            self.data.get(&id)
+        };
+        PeerInfo {
+            id,
+            data: data.cloned(),
+        }
+    }
+}

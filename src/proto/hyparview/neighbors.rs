@@ -1,0 +1,277 @@
+//! Becoming neighbors and parting again (section 4.3).
+//!
+//! Links are symmetric: each side has to know. A request is answered with a Neighbor message, and
+//! on the wire the answer looks just like a request. What tells them apart is whether we have
+//! asked that peer ourselves; what keeps two nodes from answering each other's answers is that a
+//! Neighbor message we have sent uses up the next one that comes back.
+
+use rand::Rng;
+use tracing::debug;
+
+use super::{Disconnect, Message, Neighbor, PeerIdentity, Priority, Sink, State, Turn, view};
+use crate::proto::{LinkId, PeerInfo};
+
+impl<PI: PeerIdentity> State<PI> {
+    /// Whether the topic needs a connection to the peer.
+    fn needs(&self, id: &PI) -> bool {
+        self.active.contains(id) || self.requests.contains(id) || self.joins.is_under_way(id)
+    }
+
+    /// To be called before a peer is needed.
+    pub(super) fn hold<R: Rng, S: Sink<PI>>(&self, id: PI, turn: &mut Turn<'_, R, S>) {
+        if !self.needs(&id) {
+            turn.sink.hold(id);
+        }
+    }
+
+    /// To be called after a peer was needed.
+    pub(super) fn release<R: Rng, S: Sink<PI>>(&self, id: PI, turn: &mut Turn<'_, R, S>) {
+        if !self.needs(&id) {
+            turn.sink.release(id);
+        }
+    }
+
+    /// Adds a neighbor, for which there is room.
+    pub(super) fn add_neighbor<R: Rng, S: Sink<PI>>(
+        &mut self,
+        id: PI,
+        link: LinkId,
+        turn: &mut Turn<'_, R, S>,
+    ) {
+        self.hold(id, turn);
+        if self.passive.was_lost(&id) {
+            // One link across is enough: the rest follows by shuffling.
+            self.passive.nobody_lost();
+        }
+        self.passive.remove(&id);
+        let added = self.active.insert(view::Neighbor {
+            id,
+            link,
+            asked: None,
+        });
+        debug_assert!(added, "there is room for the neighbor");
+        self.requests.cancel(&id);
+        self.join_granted(&id);
+        debug!(peer = ?id, "neighbor up");
+        turn.sink.neighbor_up(id);
+    }
+
+    /// Removes a neighbor, and says whether it was one. It stays held for [`Self::release`].
+    fn remove_neighbor<R: Rng, S: Sink<PI>>(&mut self, id: &PI, turn: &mut Turn<'_, R, S>) -> bool {
+        if self.active.remove(id).is_none() {
+            return false;
+        }
+        debug!(peer = ?id, "neighbor down");
+        turn.sink.neighbor_down(*id);
+        if self.active.is_empty() {
+            self.hasten_refill(turn);
+            self.rejoin(turn);
+        }
+        true
+    }
+
+    /// Makes sure of a free slot, by dropping a neighbor if need be. Fails only where the
+    /// configuration allows no neighbor at all.
+    pub(super) fn make_room<R: Rng, S: Sink<PI>>(&mut self, turn: &mut Turn<'_, R, S>) -> bool {
+        if self.active.free() > 0 {
+            return true;
+        }
+        let Some(dropped) = self.active.pick_to_drop(turn.rng) else {
+            return false;
+        };
+        self.active.remove(&dropped);
+        debug!(peer = ?dropped, "neighbor dropped for another");
+        turn.sink.neighbor_down(dropped);
+        // Not in the paper: whoever is turned away learns where else to go. A node that has just
+        // joined may know nobody but us.
+        self.send_reply(dropped, self.sample_size(), turn);
+        self.send_disconnect(dropped, true, turn);
+        self.release(dropped, turn);
+        self.keep(dropped, turn);
+        self.peer_refused(&dropped, turn);
+        true
+    }
+
+    /// Moves a peer that was a neighbor to the passive view.
+    fn keep<R: Rng, S: Sink<PI>>(&mut self, id: PI, turn: &mut Turn<'_, R, S>) {
+        let peer = PeerInfo { id, data: None };
+        self.insert_passive(peer, &[], turn);
+    }
+
+    pub(super) fn send_disconnect<R: Rng, S: Sink<PI>>(
+        &self,
+        to: PI,
+        alive: bool,
+        turn: &mut Turn<'_, R, S>,
+    ) {
+        turn.sink
+            .send(to, Message::Disconnect(Disconnect::new(alive)));
+    }
+
+    /// Turns a peer away, with a hint where else to go if it is in need of one.
+    pub(super) fn refuse<R: Rng, S: Sink<PI>>(
+        &mut self,
+        id: PI,
+        hint: bool,
+        turn: &mut Turn<'_, R, S>,
+    ) {
+        if hint {
+            self.send_reply(id, self.sample_size(), turn);
+        }
+        self.send_disconnect(id, true, turn);
+    }
+
+    /// Tells a peer that takes us for its neighbor that it is not ours.
+    ///
+    /// Not in the paper. Without it, a link that only one side knows of could stay for ever.
+    pub(super) fn set_stranger_right<R: Rng, S: Sink<PI>>(
+        &mut self,
+        id: PI,
+        turn: &mut Turn<'_, R, S>,
+    ) {
+        if !self.needs(&id) {
+            self.send_disconnect(id, true, turn);
+        }
+    }
+
+    /// Answers a neighbor's request.
+    pub(super) fn answer<R: Rng, S: Sink<PI>>(
+        &mut self,
+        id: PI,
+        priority: Priority,
+        turn: &mut Turn<'_, R, S>,
+    ) {
+        if let Some(neighbor) = self.active.neighbor(&id) {
+            neighbor.asked = Some(turn.now);
+        }
+        self.send_neighbor(id, priority, turn);
+    }
+
+    /// A Neighbor message came: a request, or the answer to one.
+    pub(super) fn on_neighbor<R: Rng, S: Sink<PI>>(
+        &mut self,
+        from: PI,
+        link: LinkId,
+        message: Neighbor,
+        turn: &mut Turn<'_, R, S>,
+    ) {
+        let Neighbor { priority, data } = message;
+        let window = self.answer_window();
+        if let Some(neighbor) = self.active.neighbor(&from) {
+            let asked = neighbor.asked.take();
+            let answered = asked.is_some_and(|at| turn.now.saturating_duration_since(at) < window);
+            self.learn_data(from, data, turn);
+            if !answered {
+                self.answer(from, priority, turn);
+            }
+            return;
+        }
+        if let Some(asked) = self.requests.priority(&from) {
+            let room = match asked {
+                Priority::High => self.make_room(turn),
+                Priority::Low => self.active.free() > 0,
+            };
+            if room {
+                self.add_neighbor(from, link, turn);
+                self.learn_data(from, data, turn);
+            } else {
+                // The view has filled up in between.
+                self.send_disconnect(from, true, turn);
+                self.end_request(&from, turn);
+            }
+            return;
+        }
+        if self.joins.is_under_way(&from) {
+            if self.make_room(turn) {
+                self.add_neighbor(from, link, turn);
+                self.learn_data(from, data, turn);
+                // The peer counts its own message as a request: the other implementation holds
+                // one of its slots until it is answered. Should it have dropped us since, then
+                // nobody has to go for us again.
+                self.send_neighbor(from, Priority::Low, turn);
+            } else {
+                self.send_disconnect(from, true, turn);
+                self.join_failed(&from, turn);
+            }
+            return;
+        }
+        // "A node q that receives a high priority neighbor request will always accept the
+        // request, even if it has to drop a random member from its active view. If a node q
+        // receives a low priority Neighbor request, it will only accept the request if it has a
+        // free slot in its active view, otherwise it will refuse the request."
+        let room = match priority {
+            Priority::High => self.make_room(turn),
+            Priority::Low => self.active.free() > 0,
+        };
+        if room {
+            self.add_neighbor(from, link, turn);
+            self.learn_data(from, data, turn);
+            self.answer(from, priority, turn);
+        } else {
+            self.refuse(from, priority == Priority::High, turn);
+            // It has a free slot, which we may be glad of; but nobody has to go for it.
+            if !self.passive.is_full() {
+                self.insert_passive(PeerInfo { id: from, data }, &[], turn);
+            }
+        }
+    }
+
+    /// A Disconnect came. It is never answered.
+    pub(super) fn on_disconnect<R: Rng, S: Sink<PI>>(
+        &mut self,
+        from: PI,
+        message: Disconnect,
+        turn: &mut Turn<'_, R, S>,
+    ) {
+        let Disconnect { alive, _respond: _ } = message;
+        let asked = self.requests.priority(&from);
+        let known = self.remove_neighbor(&from, turn) || asked.is_some();
+        self.requests.cancel(&from);
+        if known {
+            self.release(from, turn);
+        }
+        self.join_failed(&from, turn);
+        if alive {
+            if known {
+                self.keep(from, turn);
+            }
+            self.peer_refused(&from, turn);
+            if asked == Some(Priority::High) {
+                self.passive.not_lost(&from);
+            }
+        } else {
+            self.passive.remove(&from);
+        }
+        self.forget_data(&from);
+    }
+
+    /// The last connection to a peer is gone.
+    pub(super) fn on_connection_lost<R: Rng, S: Sink<PI>>(
+        &mut self,
+        id: &PI,
+        turn: &mut Turn<'_, R, S>,
+    ) {
+        if self.remove_neighbor(id, turn) {
+            self.release(*id, turn);
+            // The paper forgets a failed neighbor. It may be us who failed, or the network.
+            self.keep(*id, turn);
+            self.peer_unreachable(id, turn);
+            self.join_failed(id, turn);
+            return;
+        }
+        self.on_dial_failed(id, turn);
+    }
+
+    /// A connection to a peer could not be made.
+    pub(super) fn on_dial_failed<R: Rng, S: Sink<PI>>(
+        &mut self,
+        id: &PI,
+        turn: &mut Turn<'_, R, S>,
+    ) {
+        // A neighbor may be connected the other way round: its loss is reported as such.
+        if self.end_request(id, turn) {
+            self.peer_unreachable(id, turn);
+        }
+        self.join_failed(id, turn);
+    }
+}

@@ -1,0 +1,332 @@
+//! Asking peers for a place in their active view: to replace lost neighbors (section 4.3), for
+//! peers introduced by a ForwardJoin, and to find peers again that were lost.
+//!
+//! Where this departs from the paper:
+//!
+//! - As many candidates are asked at once as there are free slots, not one after the other, and
+//!   every refusal, failed dial or timeout leads to the next candidate at once. A request that was
+//!   not answered in time frees its slot, but is remembered as *late* for a while: a dial may take
+//!   longer than the timeout, and an answer that still finds room is welcome.
+//! - A peer that cannot be reached is not erased but suspected, and asked again after a growing
+//!   time. A node that was offline has only failures to tell of, and must not lose its memory over
+//!   them. A peer that refused is asked again after a growing time as well: without that, the last
+//!   nodes to find a full view would never stop asking.
+//! - Once per shuffle interval one lost peer is asked urgently even when the active view is full.
+//!   Two halves of a split swarm have no other reason to look for each other again.
+
+use std::time::{Duration, Instant};
+
+use rand::{Rng, RngExt};
+
+use super::{
+    Message, Neighbor, PeerIdentity, Priority, Sink, State, Turn,
+    time::{after, doubled, jittered, part},
+};
+use crate::proto::PeerInfo;
+
+/// The wait before a peer that could not be reached is tried again: first, and at most.
+const UNREACHABLE_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// The most that wait may be while there is no neighbor at all.
+const ISOLATED_WAIT: Duration = Duration::from_secs(20);
+
+/// A peer that has lost all neighbors starts over with everyone it knows within this time.
+const HASTENED_WAIT: Duration = Duration::from_secs(1);
+
+/// Late requests are given up, and Neighbor messages are no longer taken for an answer, after this
+/// many times [`Config::neighbor_request_timeout`](super::Config::neighbor_request_timeout).
+const LATE: u32 = 10;
+
+/// The share of all requests under way that one introducer can cause, as a divisor.
+const INTRODUCER_SHARE: usize = 4;
+
+/// A Neighbor message that was sent and not answered yet.
+#[derive(Clone, Debug)]
+struct Request<PI> {
+    id: PI,
+    priority: Priority,
+    /// Who introduced the peer with a ForwardJoin.
+    introducer: Option<PI>,
+    /// The timeout has passed: the slot is free for another request.
+    late: bool,
+    deadline: Instant,
+}
+
+/// The requests under way.
+///
+/// Invariant: no peer twice, no neighbor, at most `limit`.
+#[derive(Clone, Debug)]
+pub(super) struct Requests<PI> {
+    requests: Vec<Request<PI>>,
+    limit: usize,
+}
+
+impl<PI: Copy + Eq> Requests<PI> {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            requests: Vec::new(),
+            limit: limit.max(1),
+        }
+    }
+
+    pub(super) fn contains(&self, id: &PI) -> bool {
+        self.requests.iter().any(|request| request.id == *id)
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = &PI> {
+        self.requests.iter().map(|request| &request.id)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// How urgently the peer was asked, when it was.
+    pub(super) fn priority(&self, id: &PI) -> Option<Priority> {
+        let request = self.requests.iter().find(|request| request.id == *id)?;
+        Some(request.priority)
+    }
+
+    fn in_time(&self) -> usize {
+        self.requests.iter().filter(|r| !r.late).count()
+    }
+
+    fn introduced_by(&self, introducer: &PI) -> usize {
+        let introduced = self
+            .requests
+            .iter()
+            .filter(|r| r.introducer == Some(*introducer));
+        introduced.count()
+    }
+
+    fn has_room(&self) -> bool {
+        self.in_time() < self.limit
+    }
+
+    fn oldest_late(&self) -> Option<PI> {
+        Some(self.requests.iter().find(|request| request.late)?.id)
+    }
+
+    fn expired(&self, now: Instant) -> Option<(PI, bool)> {
+        let expired = self.requests.iter().find(|r| r.deadline <= now)?;
+        Some((expired.id, expired.late))
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.requests.iter().map(|request| request.deadline).min()
+    }
+
+    /// Forgets a request; the peer stays held.
+    pub(super) fn cancel(&mut self, id: &PI) {
+        self.remove(id);
+    }
+
+    fn remove(&mut self, id: &PI) -> Option<Request<PI>> {
+        let index = self.requests.iter().position(|r| r.id == *id)?;
+        Some(self.requests.remove(index))
+    }
+}
+
+impl<PI: PeerIdentity> State<PI> {
+    /// How long a Neighbor message counts as the answer to one of ours.
+    ///
+    /// Longer than the request timeout: were an answer taken for a request after a slow round
+    /// trip, and answered in turn, two nodes would go on answering each other for ever.
+    pub(super) fn answer_window(&self) -> Duration {
+        self.request_timeout().saturating_mul(LATE)
+    }
+
+    pub(super) fn request_timeout(&self) -> Duration {
+        let timeout = self.config.neighbor_request_timeout;
+        timeout.max(Duration::from_millis(1))
+    }
+
+    /// Asks a peer, unless too many requests are under way.
+    fn request<R: Rng, S: Sink<PI>>(
+        &mut self,
+        id: PI,
+        priority: Priority,
+        introducer: Option<PI>,
+        turn: &mut Turn<'_, R, S>,
+    ) -> bool {
+        if self.requests.contains(&id) || self.active.contains(&id) || !self.requests.has_room() {
+            return false;
+        }
+        if self.requests.len() >= self.requests.limit
+            && let Some(late) = self.requests.oldest_late()
+        {
+            self.end_request(&late, turn);
+        }
+        self.hold(id, turn);
+        let deadline = after(turn.now, self.request_timeout());
+        self.requests.requests.push(Request {
+            id,
+            priority,
+            introducer,
+            late: false,
+            deadline,
+        });
+        self.send_neighbor(id, priority, turn);
+        true
+    }
+
+    /// Forgets a request, and lets go of the peer.
+    pub(super) fn end_request<R: Rng, S: Sink<PI>>(
+        &mut self,
+        id: &PI,
+        turn: &mut Turn<'_, R, S>,
+    ) -> bool {
+        let Some(request) = self.requests.remove(id) else {
+            return false;
+        };
+        self.release(*id, turn);
+        self.forget_data(id);
+        // What came of a late request was settled when it became late.
+        !request.late
+    }
+
+    pub(super) fn send_neighbor<R: Rng, S: Sink<PI>>(
+        &mut self,
+        to: PI,
+        priority: Priority,
+        turn: &mut Turn<'_, R, S>,
+    ) {
+        let data = Some(self.me_data.clone());
+        let message = Message::Neighbor(Neighbor { priority, data });
+        turn.sink.send(to, message);
+    }
+
+    /// Asks a peer that a ForwardJoin has brought to us (section 4.2). Unlike in the paper it is
+    /// not a neighbor before it has answered, so that nobody fills our view with made-up peers.
+    pub(super) fn introduce<R: Rng, S: Sink<PI>>(
+        &mut self,
+        peer: PeerInfo<PI>,
+        introducer: PI,
+        turn: &mut Turn<'_, R, S>,
+    ) {
+        if self.requests.contains(&peer.id) || self.joins.is_under_way(&peer.id) {
+            return;
+        }
+        let share = (self.requests.limit / INTRODUCER_SHARE).max(1);
+        let allowed = self.requests.has_room() && self.requests.introduced_by(&introducer) < share;
+        if allowed {
+            self.learn_data(peer.id, peer.data, turn);
+            self.request(peer.id, Priority::High, Some(introducer), turn);
+        } else {
+            turn.counters.pending_full += 1;
+            self.insert_passive(peer, &[], turn);
+        }
+    }
+
+    /// Fills free slots of the active view (section 4.3).
+    pub(super) fn refill<R: Rng, S: Sink<PI>>(&mut self, turn: &mut Turn<'_, R, S>) {
+        if !self.began() {
+            return;
+        }
+        while self.active.free() > self.requests.in_time() && self.requests.has_room() {
+            let candidate = self
+                .passive
+                .pick_candidate(turn.now, &self.requests, turn.rng);
+            let Some(candidate) = candidate else { return };
+            // "The value of the priority level is high if the node has no elements in its active
+            // view, and low otherwise."
+            let priority = if self.active.is_empty() {
+                Priority::High
+            } else {
+                Priority::Low
+            };
+            if !self.request(candidate, priority, None, turn) {
+                return;
+            }
+        }
+    }
+
+    /// Looks for one peer that was lost, once per shuffle interval.
+    ///
+    /// It is asked urgently, so the link comes about even between two full views: this is what
+    /// joins the halves of a split swarm again. One success is enough for a node, and in a swarm
+    /// that has lost nobody this costs nothing.
+    pub(super) fn explore<R: Rng, S: Sink<PI>>(&mut self, turn: &mut Turn<'_, R, S>) {
+        if self.active.is_empty() {
+            return;
+        }
+        let lost = self.passive.longest_lost(&self.requests);
+        let turn_of_lost = lost.is_some() && turn.rng.random_bool(0.5);
+        if !turn_of_lost && self.explore_contact(turn) {
+            return;
+        }
+        if let Some(lost) = lost {
+            self.request(lost, Priority::High, None, turn);
+        }
+    }
+
+    /// A peer could not be reached, or did not answer.
+    pub(super) fn peer_unreachable<R: Rng, S: Sink<PI>>(
+        &mut self,
+        id: &PI,
+        turn: &mut Turn<'_, R, S>,
+    ) {
+        let isolated = self.active.is_empty();
+        let (first, mut cap) = UNREACHABLE_WAIT;
+        if isolated {
+            cap = ISOLATED_WAIT;
+        }
+        let (now, rng) = (turn.now, &mut *turn.rng);
+        let forgotten = self.passive.unreachable(id, isolated, |failures| {
+            after(now, jittered(doubled(first, failures, cap), rng))
+        });
+        if forgotten {
+            self.forget_data(id);
+        }
+    }
+
+    /// A peer is there, but had no place for us or needed it for someone else.
+    pub(super) fn peer_refused<R: Rng, S: Sink<PI>>(&mut self, id: &PI, turn: &mut Turn<'_, R, S>) {
+        let (first, cap) = if self.active.is_empty() {
+            (HASTENED_WAIT, ISOLATED_WAIT)
+        } else {
+            (self.shuffle_interval() / 4, self.shuffle_interval())
+        };
+        let (now, rng) = (turn.now, &mut *turn.rng);
+        self.passive.refused(id, |failures| {
+            after(now, jittered(doubled(first, failures, cap), rng))
+        });
+    }
+
+    /// The last neighbor is gone: nobody has to wait for long any more.
+    pub(super) fn hasten_refill<R: Rng, S: Sink<PI>>(&mut self, turn: &mut Turn<'_, R, S>) {
+        let (now, rng) = (turn.now, &mut *turn.rng);
+        self.passive
+            .hasten(|| after(now, part(HASTENED_WAIT, 64..=256, rng)));
+    }
+
+    pub(super) fn expire_requests<R: Rng, S: Sink<PI>>(&mut self, turn: &mut Turn<'_, R, S>) {
+        while let Some((id, late)) = self.requests.expired(turn.now) {
+            if late {
+                self.end_request(&id, turn);
+                continue;
+            }
+            self.peer_unreachable(&id, turn);
+            let give_up = after(turn.now, self.answer_window());
+            if let Some(request) = self.requests.requests.iter_mut().find(|r| r.id == id) {
+                request.late = true;
+                request.deadline = give_up;
+            }
+        }
+    }
+
+    pub(super) fn next_refill(&self, now: Instant) -> Option<Instant> {
+        let wants = self.began()
+            && self.active.free() > self.requests.in_time()
+            && self.requests.has_room();
+        let retry = if wants {
+            self.passive.next_retry(now, &self.requests)
+        } else {
+            None
+        };
+        [retry, self.requests.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}

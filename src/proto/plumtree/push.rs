@@ -1,0 +1,279 @@
+//! Payloads on their way: broadcast, received, sent on, and what they do to the tree.
+
+use bytes::Bytes;
+
+use super::{
+    DeliveryScope, Gossip, Graft, IHave, Message, Round, Scope, Sink, State, announce, clock::At,
+    history::Known, make_eager, make_lazy, missing::Claim, neighbors::NeighborSet,
+};
+use crate::proto::{Counters, GossipEvent, MessageId, PeerIdentity};
+
+/// A peer that is lazy and pushes all the same is sent another Prune after this long.
+const PRUNE_AGAIN: u64 = 1_000_000_000;
+
+impl<PI: PeerIdentity> State<PI> {
+    pub(super) fn broadcast(
+        &mut self,
+        content: Bytes,
+        scope: Scope,
+        now: At,
+        counters: &mut Counters,
+        sink: &mut impl Sink<PI>,
+    ) {
+        if content.len() > self.settings.max_content_size {
+            counters.broadcast_too_large += 1;
+            return;
+        }
+        let id = MessageId::from_content(&content);
+        match scope {
+            Scope::Neighbors => {
+                for neighbor in self.neighbors.iter() {
+                    sink.send(
+                        neighbor.peer,
+                        Message::Gossip(Gossip {
+                            id,
+                            content: content.clone(),
+                            scope: DeliveryScope::Neighbors,
+                        }),
+                    );
+                }
+            }
+            // Receivers would take it for a duplicate, and prune the link that it came over.
+            Scope::Swarm if self.history.find(&id).is_some() => counters.broadcast_duplicate += 1,
+            Scope::Swarm => {
+                let known_to = self.stop_waiting_for(&id).1;
+                let round = Round::from(0);
+                self.remember(id, Some(content.clone()), round, None, now, counters);
+                let scope = DeliveryScope::Swarm(round);
+                let gossip = Gossip { id, content, scope };
+                self.spread(gossip, None, known_to, now, counters, sink);
+            }
+        }
+    }
+
+    /// A payload for the whole swarm (section 3.7, "Gossip and Tree Construction").
+    pub(super) fn handle_payload(
+        &mut self,
+        from: PI,
+        gossip: Gossip,
+        round: Round,
+        now: At,
+        counters: &mut Counters,
+        sink: &mut impl Sink<PI>,
+    ) {
+        // First of all, since a duplicate is found at a tenth of the price of a hash.
+        if let Some(known) = self.history.find(&gossip.id) {
+            counters.duplicates += 1;
+            self.handle_duplicate(from, known, now, sink);
+            return;
+        }
+        if MessageId::from_content(&gossip.content) != gossip.id {
+            counters.invalid_id += 1;
+            return;
+        }
+        let id = gossip.id;
+        let content = unpinned(&gossip.content);
+        let (claims, mut known_to) = self.stop_waiting_for(&id);
+        if let Some(neighbor) = self.neighbors.find(&from) {
+            known_to |= neighbor.bit();
+            let pruned_lately = neighbor
+                .pruned_at
+                .is_some_and(|pruned| now < pruned.after(PRUNE_AGAIN));
+            if !pruned_lately {
+                make_eager(neighbor, &self.lazy_push, &self.settings, sink);
+            }
+            self.optimize(from, round, &claims, now, sink);
+        }
+        if content.len() <= self.settings.max_content_size {
+            let next = round.next();
+            self.remember(id, Some(content.clone()), next, Some(from), now, counters);
+            let forwarded = Gossip {
+                id,
+                content: content.clone(),
+                scope: DeliveryScope::Swarm(next),
+            };
+            self.spread(forwarded, Some(from), known_to, now, counters, sink);
+        } else {
+            counters.not_forwarded_too_large += 1;
+            self.remember(id, None, round, Some(from), now, counters);
+        }
+        sink.deliver(GossipEvent {
+            content,
+            delivered_from: from,
+            scope: gossip.scope,
+        });
+    }
+
+    /// A payload that we have already: its sender need not push to us (section 3.7).
+    pub(super) fn handle_duplicate(
+        &mut self,
+        from: PI,
+        known: Known,
+        now: At,
+        sink: &mut impl Sink<PI>,
+    ) {
+        let Some(neighbor) = self.neighbors.find(&from) else {
+            return;
+        };
+        self.history.mark_shared(known);
+        let prune = neighbor.eager
+            || neighbor
+                .pruned_at
+                .is_none_or(|pruned| pruned.after(PRUNE_AGAIN) <= now);
+        if prune {
+            make_lazy(neighbor, &self.lazy_push);
+            neighbor.pruned_at = Some(now);
+            sink.send(from, Message::Prune);
+        }
+    }
+
+    /// A neighbor wants announcements instead of payloads (section 3.7).
+    pub(super) fn handle_prune(&mut self, from: PI, counters: &mut Counters) {
+        match self.neighbors.find(&from) {
+            Some(neighbor) => make_lazy(neighbor, &self.lazy_push),
+            None => counters.stranger_control += 1,
+        }
+    }
+
+    /// Changes the tree where an announcement came a much shorter way than the payload (the
+    /// paper's "Optimization"): the announcer takes the place of the payload's sender.
+    pub(super) fn optimize(
+        &mut self,
+        sender: PI,
+        round: Round,
+        claims: &[Claim],
+        now: At,
+        sink: &mut impl Sink<PI>,
+    ) {
+        let threshold = self.settings.optimization_threshold.hops();
+        let shorter = claims
+            .iter()
+            .filter(|claim| {
+                claim.round < round && round.hops().saturating_sub(claim.round.hops()) >= threshold
+            })
+            .filter(|claim| self.neighbors.by_serial(claim.claimant).is_some())
+            .min_by_key(|claim| claim.round)
+            .copied();
+        let Some(best) = shorter else {
+            return;
+        };
+        let Some(announcer) = self.neighbors.by_serial(best.claimant) else {
+            return;
+        };
+        if announcer.peer == sender {
+            return;
+        }
+        if !announcer.eager {
+            make_eager(announcer, &self.lazy_push, &self.settings, sink);
+            let graft = Graft {
+                id: None,
+                round: best.round,
+            };
+            sink.send(announcer.peer, Message::Graft(graft));
+        }
+        if let Some(sender) = self.neighbors.find(&sender)
+            && sender.eager
+        {
+            make_lazy(sender, &self.lazy_push);
+            sender.pruned_at = Some(now);
+            sink.send(sender.peer, Message::Prune);
+        }
+    }
+
+    /// Remembers a message that is new to us.
+    pub(super) fn remember(
+        &mut self,
+        id: MessageId,
+        content: Option<Bytes>,
+        round: Round,
+        from: Option<PI>,
+        now: At,
+        counters: &mut Counters,
+    ) {
+        let unshared = from.is_none() && self.neighbors.is_empty();
+        self.history
+            .remember(id, content, round, unshared, now, counters);
+        self.schedule_idle_sweep(now);
+    }
+
+    /// Sends a message on: to eager neighbors at once, to lazy ones an announcement at the next
+    /// dispatch. Those who gave or announced it to us have it.
+    pub(super) fn spread(
+        &mut self,
+        gossip: Gossip,
+        from: Option<PI>,
+        known_to: NeighborSet,
+        now: At,
+        counters: &mut Counters,
+        sink: &mut impl Sink<PI>,
+    ) {
+        let mut any_lazy = false;
+        for neighbor in self.neighbors.iter() {
+            if neighbor.bit() & known_to != 0 || Some(neighbor.peer) == from {
+                continue;
+            }
+            if neighbor.eager {
+                sink.send(neighbor.peer, Message::Gossip(gossip.clone()));
+            } else {
+                any_lazy = true;
+            }
+        }
+        let DeliveryScope::Swarm(round) = gossip.scope else {
+            return;
+        };
+        if !any_lazy {
+            return;
+        }
+        let due = now.after(self.settings.dispatch_timeout);
+        let id = gossip.id;
+        let ihave = IHave { id, round };
+        if let Some((place, known_to)) = self.lazy_push.push(ihave, known_to, due) {
+            let untold = self
+                .neighbors
+                .iter()
+                .filter(|one| !one.eager && one.lazy_since <= place && one.bit() & known_to == 0);
+            counters.lazy_queue_full += untold.count() as u64;
+        }
+    }
+
+    /// Tells lazy neighbors what was received since the last dispatch (section 3.7).
+    pub(super) fn dispatch_announcements(&mut self, now: At, sink: &mut impl Sink<PI>) {
+        if self.lazy_push.due().is_none_or(|due| due > now) {
+            return;
+        }
+        for neighbor in self.neighbors.iter().filter(|one| !one.eager) {
+            let waiting = self.lazy_push.waiting_for(neighbor);
+            announce(neighbor.peer, &waiting, &self.settings, sink);
+        }
+        self.lazy_push.clear();
+    }
+}
+
+/// A message for the neighbors of its author: delivered, and that is all. It is no part of the
+/// tree, so it may come again, and from anyone.
+pub(super) fn deliver_from_neighbor<PI: PeerIdentity>(
+    from: PI,
+    gossip: Gossip,
+    counters: &mut Counters,
+    sink: &mut impl Sink<PI>,
+) {
+    if MessageId::from_content(&gossip.content) != gossip.id {
+        counters.invalid_id += 1;
+        return;
+    }
+    sink.deliver(GossipEvent {
+        content: unpinned(&gossip.content),
+        delivered_from: from,
+        scope: gossip.scope,
+    });
+}
+
+/// The content in an allocation of its own, to be shared by the cache, the peers that it is sent
+/// on to and the application.
+///
+/// What comes from the network is a slice of a read buffer, which would be held as long as the
+/// message is. This is the one place where a payload is copied; what the application broadcasts is
+/// kept as it is given.
+pub(super) fn unpinned(content: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(content)
+}

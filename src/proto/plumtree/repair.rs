@@ -1,0 +1,161 @@
+//! What lazy links are for: messages that are announced, missed, asked for and answered.
+
+use super::{
+    DeliveryScope, Gossip, Graft, IHave, Message, Sink, State, announce,
+    clock::At,
+    make_eager,
+    missing::{Claim, Outcome},
+    neighbors::NeighborSet,
+};
+use crate::proto::{Counters, MessageId, PeerIdentity};
+
+impl<PI: PeerIdentity> State<PI> {
+    /// A neighbor announces messages (section 3.8, "Fault Tolerance and Tree Repair"). Whether it
+    /// is lazy or eager to us is of no importance: to it we are lazy, or new.
+    pub(super) fn handle_ihave(
+        &mut self,
+        from: PI,
+        ihaves: &[IHave],
+        now: At,
+        counters: &mut Counters,
+    ) {
+        let neighbor_count = self.neighbors.len();
+        let Some(neighbor) = self.neighbors.find(&from) else {
+            counters.stranger_control += 1;
+            return;
+        };
+        for ihave in ihaves {
+            if let Some(known) = self.history.find(&ihave.id) {
+                self.history.mark_shared(known);
+                continue;
+            }
+            let claim = Claim {
+                claimant: neighbor.serial,
+                round: ihave.round,
+            };
+            let due = now.after(self.settings.graft_timeout_1);
+            let announced_first = neighbor.announced_first;
+            let outcome = self
+                .missing
+                .claim(ihave.id, claim, due, announced_first, neighbor_count);
+            match outcome {
+                Outcome::First => neighbor.announced_first += 1,
+                Outcome::Noted => {}
+                Outcome::Full => counters.missing_full += 1,
+                Outcome::EnoughClaims => counters.claims_full += 1,
+            }
+        }
+        if self.missing.len() > 0 {
+            self.schedule_idle_sweep(now);
+        }
+    }
+
+    /// Asks for messages that were announced and did not come in time (section 3.8).
+    ///
+    /// Those who have left are passed over: their announcements went with them (section 3.9). So
+    /// are, for now, those whom we ask too much; who makes up announcements is asked at the rate at
+    /// which we would answer ourselves, and keeps nobody else waiting.
+    pub(super) fn send_grafts(
+        &mut self,
+        now: At,
+        counters: &mut Counters,
+        sink: &mut impl Sink<PI>,
+    ) {
+        let rate = self.settings.grafts_per_second.max(1);
+        while let Some((id, wanted)) = self.missing.pop_due(now) {
+            let mut limited = false;
+            let claim = wanted.next_claim(|claim| {
+                let Some(claimant) = self.neighbors.by_serial(claim.claimant) else {
+                    return false;
+                };
+                let granted = claimant.allowances.questions.take(rate, now);
+                limited |= !granted;
+                granted
+            });
+            if let Some(claim) = claim
+                && let Some(claimant) = self.neighbors.by_serial(claim.claimant)
+            {
+                make_eager(claimant, &self.lazy_push, &self.settings, sink);
+                let graft = Graft {
+                    id: Some(id),
+                    round: claim.round,
+                };
+                sink.send(claimant.peer, Message::Graft(graft));
+            }
+            if claim.is_some() || (limited && wanted.waits_patiently()) {
+                self.missing.put_off(id, self.settings.graft_timeout_2, now);
+            } else {
+                counters.missing_full += u64::from(limited);
+                self.stop_waiting_for(&id);
+            }
+        }
+    }
+
+    /// A neighbor wants payloads, and perhaps one that it missed (section 3.8).
+    pub(super) fn handle_graft(
+        &mut self,
+        from: PI,
+        graft: &Graft,
+        now: At,
+        counters: &mut Counters,
+        sink: &mut impl Sink<PI>,
+    ) {
+        let Some(neighbor) = self.neighbors.find(&from) else {
+            counters.stranger_control += 1;
+            return;
+        };
+        make_eager(neighbor, &self.lazy_push, &self.settings, sink);
+        let Some(id) = graft.id else {
+            return;
+        };
+        let known = self.history.find(&id);
+        let Some((known, (content, round))) =
+            known.and_then(|known| Some((known, self.history.payload(known)?)))
+        else {
+            counters.graft_unknown += 1;
+            return;
+        };
+        if !neighbor
+            .allowances
+            .answers
+            .take(self.settings.grafts_per_second, now)
+        {
+            counters.graft_limited += 1;
+            return;
+        }
+        self.history.mark_shared(known);
+        let scope = DeliveryScope::Swarm(round);
+        sink.send(from, Message::Gossip(Gossip { id, content, scope }));
+    }
+
+    /// Strikes a message off the missing ones. Returns who announced it, also as a set.
+    pub(super) fn stop_waiting_for(&mut self, id: &MessageId) -> (Vec<Claim>, NeighborSet) {
+        let Some(wanted) = self.missing.remove(id) else {
+            return (Vec::new(), 0);
+        };
+        if let Some(first) = self.neighbors.by_serial(wanted.first) {
+            first.announced_first = first.announced_first.saturating_sub(1);
+        }
+        let mut known_to = 0;
+        for claim in &wanted.claims {
+            if let Some(claimant) = self.neighbors.by_serial(claim.claimant) {
+                known_to |= claimant.bit();
+            }
+        }
+        (wanted.claims, known_to)
+    }
+
+    /// Tells new neighbors of messages from before they came.
+    pub(super) fn introduce_earlier_messages(&mut self, now: At, sink: &mut impl Sink<PI>) {
+        while let Some(introduction) = self.introductions.front()
+            && introduction.due <= now
+        {
+            if let Some(neighbor) = self.neighbors.by_serial(introduction.to) {
+                let recent = self.settings.late_join_history;
+                let ihaves = self.history.announcements(introduction.before, recent);
+                announce(neighbor.peer, &ihaves, &self.settings, sink);
+            }
+            self.introductions.pop_front();
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What is announced and missed is asked for.
+
+use super::*;
+
+#[test]
+fn an_announced_message_is_asked_for_after_the_timeout() {
+    let mut node = Node::among([1, 2]);
+    node.recv(2, Message::Prune);
+    node.recv(2, ihave(b"hello", 3));
+    assert!(node.wait(ms(79)).sent.is_empty());
+    let output = node.wait(ms(1));
+    assert_eq!(output.grafts(), [(2, Some(id(b"hello")))]);
+    assert_eq!(node.eager(), [1, 2]);
+    let output = node.recv(2, payload(b"hello", 3));
+    assert_eq!(output.delivered.len(), 1);
+    assert_eq!(node.state.missing_ids(), 0);
+}
+
+#[test]
+fn claimants_are_asked_in_turn_and_then_the_message_is_forgotten() {
+    let mut node = Node::among([1, 2, 3]);
+    for peer in [3, 1, 2, 3] {
+        node.recv(peer, ihave(b"hello", 0));
+    }
+    let hello = Some(id(b"hello"));
+    assert_eq!(node.wait(ms(80)).grafts(), [(3, hello)]);
+    assert_eq!(node.wait(ms(40)).grafts(), [(1, hello)]);
+    assert_eq!(node.wait(ms(40)).grafts(), [(2, hello)]);
+    assert_eq!(node.state.missing_ids(), 1);
+    assert!(node.wait(ms(40)).sent.is_empty());
+    assert_eq!(node.state.missing_ids(), 0);
+    node.recv(1, ihave(b"hello", 0));
+    assert_eq!(node.wait(ms(80)).grafts(), [(1, hello)], "it starts anew");
+}
+
+#[test]
+fn item_17_one_graft_timer_per_id() {
+    let mut node = Node::among([1, 2]);
+    node.recv(1, ihave(b"hello", 0));
+    let deadline = node.state.next_deadline();
+    node.wait(ms(30));
+    node.recv(2, ihave(b"hello", 0));
+    assert_eq!(node.state.next_deadline(), deadline);
+    assert_eq!(node.wait(ms(50)).grafts().len(), 1);
+}
+
+#[test]
+fn item_17_a_message_that_arrived_leaves_no_deadline() {
+    let mut node = Node::among([1, 2]);
+    node.recv(1, ihave(b"one", 0));
+    node.recv(1, ihave(b"two", 0));
+    node.recv(2, payload(b"two", 0));
+    node.recv(2, payload(b"one", 0));
+    assert!(node.wait(Duration::from_secs(20)).sent.is_empty());
+    assert!(node.state.next_deadline() > Some(node.now + Duration::from_secs(5)));
+}
+
+#[test]
+fn a_seen_message_is_not_waited_for() {
+    let mut node = Node::among([1, 2]);
+    node.recv(1, payload(b"hello", 0));
+    node.recv(2, ihave(b"hello", 0));
+    assert_eq!(node.state.missing_ids(), 0);
+}
+
+#[test]
+fn announcements_of_a_neighbor_that_left_are_void() {
+    let mut node = Node::among([1, 2]);
+    node.recv(1, ihave(b"hello", 0));
+    node.recv(2, ihave(b"hello", 0));
+    node.recv(1, ihave(b"other", 0));
+    node.down(1);
+    node.up(1);
+    assert_eq!(
+        node.wait(ms(80)).grafts(),
+        [(2, Some(id(b"hello")))],
+        "its earlier stay does not count"
+    );
+    node.wait(ms(40));
+    assert_eq!(node.state.missing_ids(), 0);
+}
+
+#[test]
+fn a_graft_is_answered_from_the_cache_with_the_cached_round() {
+    let mut node = Node::among([1, 2]);
+    node.recv(2, Message::Prune);
+    node.recv(1, payload(b"hello", 6));
+    node.wait(ms(5));
+    let output = node.recv(2, graft(b"hello"));
+    assert_eq!(output.sent, [(2, payload(b"hello", 7))]);
+    assert_eq!(node.eager(), [1, 2]);
+    assert!(node.recv(2, graft(b"unknown")).sent.is_empty());
+    assert_eq!(node.counters.graft_unknown, 1);
+}
+
+#[test]
+fn item_15_what_was_published_alone_is_announced_to_the_first_neighbor() {
+    let mut node = Node::new();
+    node.broadcast(b"one", Scope::Swarm);
+    node.broadcast(b"two", Scope::Swarm);
+    assert!(node.wait(ms(500)).sent.is_empty());
+    assert!(node.up(1).sent.is_empty());
+    assert!(node.wait(ms(4)).sent.is_empty(), "it may not know us yet");
+    let announced = node.wait(ms(1)).announced(1);
+    assert_eq!(
+        announced.iter().map(|one| one.id).collect::<Vec<_>>(),
+        [id(b"one"), id(b"two")]
+    );
+    assert_eq!(node.recv(1, graft(b"one")).payloads(), [1]);
+
+    node.up(2);
+    let announced = node.wait(ms(5)).announced(2);
+    assert_eq!(announced.len(), 1, "nobody is known to have this one");
+    assert_eq!(announced[0].id, id(b"two"));
+    node.recv(2, ihave(b"two", 1));
+    node.up(3);
+    assert!(node.wait(ms(5)).sent.is_empty(), "now both are shared");
+}
+
+#[test]
+fn item_15_a_node_of_ours_takes_the_announcements_of_a_fresh_neighbor() {
+    let mut author = Node::new();
+    author.broadcast(b"early", Scope::Swarm);
+    author.up(1);
+    let mut joiner = Node::among([7]);
+    for (_, message) in author.wait(ms(5)).sent {
+        joiner.recv(7, message);
+    }
+    let graft = joiner.wait(ms(80)).sent.remove(0).1;
+    let answer = author.recv(1, graft).sent.remove(0).1;
+    assert_eq!(joiner.recv(7, answer).delivered.len(), 1);
+}
+
+#[test]
+fn item_15_late_joiners_hear_of_recent_messages_if_so_configured() {
+    let limits = Limits {
+        late_join_history: 3,
+        ..Limits::default()
+    };
+    let mut node = Node::with(Config::default(), &limits);
+    node.up(1);
+    for number in 0..10u8 {
+        node.broadcast(&[number], Scope::Swarm);
+    }
+    node.up(2);
+    node.broadcast(b"pushed", Scope::Swarm);
+    let announced = node.wait(ms(5)).announced(2);
+    assert_eq!(
+        announced.iter().map(|one| one.id).collect::<Vec<_>>(),
+        [7u8, 8, 9].map(|number| id(&[number]))
+    );
+
+    let mut node = Node::among([1]);
+    node.broadcast(b"one", Scope::Swarm);
+    node.up(2);
+    assert!(node.wait(ms(50)).sent.is_empty(), "off by default");
+}

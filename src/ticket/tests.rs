@@ -1,0 +1,289 @@
+//! Tickets that are good, and what is said of those that are not.
+
+use std::{
+    collections::BTreeSet,
+    net::{Ipv6Addr, SocketAddr},
+};
+
+use iroh_base::{EndpointId, SecretKey, TransportAddr};
+use proptest::prelude::*;
+
+use super::*;
+
+const TOPIC: TopicId = TopicId::from_bytes([7; 32]);
+
+fn id(seed: u8) -> EndpointId {
+    SecretKey::from_bytes(&[seed; 32]).public()
+}
+
+fn ticket() -> Ticket {
+    let peer = EndpointAddr::new(id(1))
+        .with_ip_addr("192.0.2.1:4433".parse().expect("an address"))
+        .with_relay_url("https://relay.example.org".parse().expect("a URL"));
+    Ticket::new(TOPIC, vec![peer]).expect("it is small")
+}
+
+fn many_addrs(count: u16) -> impl Iterator<Item = TransportAddr> {
+    (0..count).map(|port| TransportAddr::Ip(SocketAddr::from((Ipv6Addr::LOCALHOST, port))))
+}
+
+/// A ticket around any version and body, with a good checksum.
+fn text(version: u8, body: &[u8]) -> String {
+    let mut bytes = vec![version];
+    bytes.extend(u16::try_from(body.len()).expect("small").to_be_bytes());
+    bytes.extend(body);
+    bytes.extend(checksum(&bytes));
+    format!("{PREFIX}{}", BASE32_NOPAD.encode(&bytes))
+}
+
+fn parse(text: &str) -> Result<Ticket, TicketError> {
+    text.parse()
+}
+
+#[test]
+fn the_text_is_what_the_documentation_says() {
+    let expected = [
+        "gossip",
+        "aeagmbyha4dqobyha4dqobyha4dqobyha4dqobyha4dqobyha4dqobyhagfiry65oqe7dfp5klns2pf2",
+        "lvzmuzyjx4ozieq36n2iqanub5xvyaqadjuhi5dqom5c6l3smvwgc6jomv4gc3lqnrss433sm4xqcaga",
+        "aabadujcudqyyvy",
+    ];
+    assert_eq!(ticket().to_string(), expected.concat());
+    assert_eq!(parse(&ticket().to_string()), Ok(ticket()));
+}
+
+#[test]
+fn case_does_not_matter() {
+    let upper = ticket().to_string().to_uppercase();
+    assert_eq!(parse(&upper), Ok(ticket()));
+}
+
+#[test]
+fn every_truncation_is_called_one() {
+    let text = ticket().to_string();
+    for len in 0..text.len() {
+        let expected = match len {
+            0..6 => TicketError::WrongPrefix,
+            6..14 => TicketError::Truncated {
+                len,
+                expected: text_len(0),
+            },
+            14.. => TicketError::Truncated {
+                len,
+                expected: text.len(),
+            },
+        };
+        assert_eq!(parse(&text[..len]), Err(expected));
+    }
+}
+
+#[test]
+fn every_typo_is_noticed() {
+    let text = ticket().to_string();
+    for position in PREFIX.len()..text.len() {
+        for typo in ('a'..='z').chain('2'..='7') {
+            let mut mistyped = text.clone();
+            mistyped.replace_range(position..=position, typo.encode_utf8(&mut [0; 4]));
+            if mistyped == text {
+                continue;
+            }
+            match parse(&mistyped) {
+                Err(TicketError::Corrupt) => {}
+                // The length itself was mistyped.
+                Err(TicketError::Truncated { .. }) if position < 14 => {}
+                other => panic!("{mistyped}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_bad_character_is_shown_with_its_place() {
+    let good = ticket().to_string();
+    for character in ['1', '8', '0', ' ', '=', '\n', 'é', '\u{1f600}'] {
+        let mut bad = good.clone();
+        bad.insert(20, character);
+        assert_eq!(
+            parse(&bad),
+            Err(TicketError::BadCharacter {
+                character,
+                position: 20
+            })
+        );
+    }
+}
+
+#[test]
+fn what_is_not_a_ticket_is_said_to_be_none() {
+    for text in [
+        "",
+        "goss",
+        "https://example.org",
+        "endpointaaaaaaaa",
+        "gossié",
+        "ééé",
+    ] {
+        assert_eq!(parse(text), Err(TicketError::WrongPrefix), "{text}");
+    }
+}
+
+#[test]
+fn something_behind_a_ticket_is_noticed() {
+    let text = ticket().to_string();
+    for more in ["a", "aa", "aaaaaaaa"] {
+        assert_eq!(parse(&format!("{text}{more}")), Err(TicketError::Corrupt));
+    }
+}
+
+#[test]
+fn a_text_that_is_too_long_is_not_read() {
+    let long = format!("{PREFIX}{}", "a".repeat(MAX_TEXT_LEN - PREFIX.len() + 1));
+    let expected = TicketError::TooLong {
+        len: MAX_TEXT_LEN + 1,
+        max: MAX_TEXT_LEN,
+    };
+    assert_eq!(parse(&long), Err(expected));
+}
+
+#[test]
+fn an_unknown_version_is_said_to_be_one() {
+    assert_eq!(
+        parse(&text(2, b"whatever")),
+        Err(TicketError::UnknownVersion { version: 2 })
+    );
+    assert_eq!(
+        parse(&text(0, b"")),
+        Err(TicketError::UnknownVersion { version: 0 })
+    );
+}
+
+#[test]
+fn a_body_that_cannot_be_read_is_malformed() {
+    let mut longer = ticket().body();
+    longer.push(0);
+    for body in [&b""[..], b"short", &[0xff; 100], &longer] {
+        assert_eq!(parse(&text(VERSION, body)), Err(TicketError::Malformed));
+    }
+}
+
+#[test]
+fn too_much_is_refused_in_both_directions() {
+    let peers = vec![EndpointAddr::new(id(1)); MAX_PEERS + 1];
+    let expected = TicketError::TooManyPeers {
+        count: MAX_PEERS + 1,
+        max: MAX_PEERS,
+    };
+    assert_eq!(Ticket::new(TOPIC, peers.clone()), Err(expected.clone()));
+    assert_eq!(
+        parse(&text(
+            VERSION,
+            &Ticket {
+                topic: TOPIC,
+                peers
+            }
+            .body()
+        )),
+        Err(expected)
+    );
+
+    let peers = vec![EndpointAddr::from_parts(
+        id(1),
+        many_addrs(MAX_ADDRS_PER_PEER as u16 + 1),
+    )];
+    let expected = TicketError::TooManyAddrs {
+        count: MAX_ADDRS_PER_PEER + 1,
+        max: MAX_ADDRS_PER_PEER,
+    };
+    assert_eq!(Ticket::new(TOPIC, peers.clone()), Err(expected.clone()));
+    assert_eq!(
+        parse(&text(
+            VERSION,
+            &Ticket {
+                topic: TOPIC,
+                peers
+            }
+            .body()
+        )),
+        Err(expected)
+    );
+
+    let peers: Vec<_> = (0..MAX_PEERS as u8)
+        .map(|seed| EndpointAddr::from_parts(id(seed), many_addrs(MAX_ADDRS_PER_PEER as u16)))
+        .collect();
+    let full = Ticket {
+        topic: TOPIC,
+        peers: peers.clone(),
+    };
+    let len = text_len(full.body().len());
+    let expected = TicketError::TooLong {
+        len,
+        max: MAX_TEXT_LEN,
+    };
+    assert_eq!(Ticket::new(TOPIC, peers), Err(expected));
+}
+
+#[test]
+fn serde_knows_both_forms() {
+    let bytes = postcard::to_stdvec(&ticket()).expect("serializes");
+    assert_eq!(bytes, ticket().body());
+    assert_eq!(postcard::from_bytes::<Ticket>(&bytes), Ok(ticket()));
+    let peers = vec![EndpointAddr::new(id(1)); MAX_PEERS + 1];
+    let bytes = Ticket {
+        topic: TOPIC,
+        peers,
+    }
+    .body();
+    assert!(postcard::from_bytes::<Ticket>(&bytes).is_err());
+
+    // A formatter is a serializer, and a human-readable one.
+    struct Shown(Ticket);
+    impl fmt::Display for Shown {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            self.0.serialize(f)
+        }
+    }
+    let text = Shown(ticket()).to_string();
+    assert_eq!(text, ticket().to_string());
+    let deserializer = de::value::StrDeserializer::<de::value::Error>::new(&text);
+    assert_eq!(Ticket::deserialize(deserializer), Ok(ticket()));
+}
+
+fn addr() -> impl Strategy<Value = TransportAddr> {
+    prop_oneof![
+        any::<SocketAddr>()
+            .prop_map(|addr| match addr {
+                // Scope and flow label have no place in a ticket.
+                SocketAddr::V6(v6) => SocketAddr::from((*v6.ip(), v6.port())),
+                SocketAddr::V4(_) => addr,
+            })
+            .prop_map(TransportAddr::Ip),
+        "[a-z]{1,20}".prop_map(|host| {
+            let url = format!("https://{host}.example.org");
+            TransportAddr::Relay(url.parse().expect("a URL"))
+        }),
+    ]
+}
+
+fn peer() -> impl Strategy<Value = EndpointAddr> {
+    let addrs = prop::collection::btree_set(addr(), 0..=8);
+    (any::<u8>(), addrs).prop_map(|(seed, addrs): (u8, BTreeSet<_>)| EndpointAddr {
+        id: id(seed),
+        addrs,
+    })
+}
+
+proptest! {
+    #[test]
+    fn every_ticket_survives(topic: [u8; 32], peers in prop::collection::vec(peer(), 0..=8)) {
+        let ticket = Ticket::new(topic.into(), peers).expect("within bounds");
+        prop_assert_eq!(parse(&ticket.to_string()), Ok(ticket));
+    }
+
+    #[test]
+    fn anything_can_come_in(noise: String, body: Vec<u8>) {
+        prop_assert!(parse(&noise).is_err());
+        let with_prefix = format!("{PREFIX}{noise}");
+        prop_assert!(parse(&with_prefix).is_err());
+        let _ = parse(&text(VERSION, &body));
+    }
+}
