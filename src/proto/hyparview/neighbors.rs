@@ -270,9 +270,7 @@ impl<PI: PeerIdentity> State<PI> {
         turn: &mut Turn<'_, R, S>,
     ) {
         // A neighbor may be connected the other way round: its loss is reported as such.
-        if self.end_request(id, turn) {
-            self.peer_unreachable(id, turn);
-        }
+        self.request_failed(id, turn);
         self.join_failed(id, turn);
     }
 }
