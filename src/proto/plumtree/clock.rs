@@ -25,6 +25,9 @@ pub(super) fn nanos(duration: Duration) -> u64 {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Clock {
     origin: Option<Instant>,
+    /// The last instant that was read. Most often the next one is the same: a caller reads its own
+    /// clock once for everything that is there to do.
+    read: Option<Instant>,
     latest: At,
 }
 
@@ -32,6 +35,10 @@ impl Clock {
     /// Reads `now`. Time never runs backwards here, whatever the caller says: the queues of this
     /// layer are in order because of that.
     pub(super) fn read(&mut self, now: Instant) -> At {
+        if self.read == Some(now) {
+            return self.latest;
+        }
+        self.read = Some(now);
         let origin = *self.origin.get_or_insert(now);
         let at = At(nanos(now.saturating_duration_since(origin)));
         self.latest = self.latest.max(at);
