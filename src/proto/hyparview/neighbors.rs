@@ -11,6 +11,13 @@ use tracing::debug;
 use super::{Disconnect, Message, Neighbor, PeerIdentity, Priority, Sink, State, Turn, view};
 use crate::proto::{LinkId, PeerInfo};
 
+/// How many neighbors, the longest-standing ones, are never dropped at someone else's wish.
+///
+/// The paper drops a random neighbor for every Join and every urgent request, so whoever sends
+/// enough of them can replace a whole active view. Ordinary joins never notice the difference: they
+/// are always taken in, only that one of the younger neighbors has to go.
+const SETTLED_NEIGHBORS: usize = 2;
+
 impl<PI: PeerIdentity> State<PI> {
     /// Whether the topic needs a connection to the peer.
     fn needs(&self, id: &PI) -> bool {
@@ -70,13 +77,22 @@ impl<PI: PeerIdentity> State<PI> {
         true
     }
 
-    /// Makes sure of a free slot, by dropping a neighbor if need be. Fails only where the
-    /// configuration allows no neighbor at all.
+    /// Makes sure of a free slot at someone else's wish, by dropping a neighbor if need be, but
+    /// none of the [`SETTLED_NEIGHBORS`]. Fails only where the configuration allows no neighbor
+    /// at all.
     pub(super) fn make_room<R: Rng, S: Sink<PI>>(&mut self, turn: &mut Turn<'_, R, S>) -> bool {
+        self.make_room_among(SETTLED_NEIGHBORS, turn)
+    }
+
+    fn make_room_among<R: Rng, S: Sink<PI>>(
+        &mut self,
+        settled: usize,
+        turn: &mut Turn<'_, R, S>,
+    ) -> bool {
         if self.active.free() > 0 {
             return true;
         }
-        let Some(dropped) = self.active.pick_to_drop(turn.rng) else {
+        let Some(dropped) = self.active.pick_to_drop(settled, turn.rng) else {
             return false;
         };
         self.active.remove(&dropped);
@@ -169,7 +185,8 @@ impl<PI: PeerIdentity> State<PI> {
         }
         if let Some(asked) = self.requests.priority(&from) {
             let room = match asked {
-                Priority::High => self.make_room(turn),
+                Priority::High if self.requests.is_introduced(&from) => self.make_room(turn),
+                Priority::High => self.make_room_among(0, turn),
                 Priority::Low => self.active.free() > 0,
             };
             if room {

@@ -28,6 +28,8 @@ pub(super) struct Shuffles<PI> {
     next: Option<Instant>,
     /// Whom our last one named, while it is not answered.
     unanswered: Option<Box<[PI]>>,
+    /// How many were due so far.
+    count: u32,
     /// How many more answers may go to peers that are not neighbors.
     replies_left: u16,
 }
@@ -37,12 +39,18 @@ impl<PI> Shuffles<PI> {
         Self {
             next: None,
             unanswered: None,
+            count: 0,
             replies_left: REPLIES_PER_INTERVAL,
         }
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.next
+    }
+
+    /// How many were due so far: the age of the node, in shuffle intervals.
+    pub(super) fn count(&self) -> u32 {
+        self.count
     }
 }
 
@@ -81,6 +89,7 @@ impl<PI: PeerIdentity> State<PI> {
         let wait = part(self.shuffle_interval(), 244..=268, turn.rng);
         self.shuffles.next = Some(after(turn.now, wait.max(Duration::from_millis(1))));
         self.shuffles.replies_left = REPLIES_PER_INTERVAL;
+        self.shuffles.count = self.shuffles.count.saturating_add(1);
         if let Some(to) = self.active.pick_except(&[], turn.rng) {
             // "The exchange list includes p's own identifier, ka nodes from p's active view and
             // kp nodes from p's passive view."

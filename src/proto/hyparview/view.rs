@@ -11,13 +11,6 @@ use rand::{Rng, RngExt};
 use super::refill::Requests;
 use crate::proto::LinkId;
 
-/// How many neighbors, the longest-standing ones, are never dropped to make room.
-///
-/// The paper drops a random neighbor for every Join and every urgent request, so whoever sends
-/// enough of them can replace a whole active view. Ordinary joins never notice the difference: they
-/// are always taken in, only that one of the younger neighbors has to go.
-const SETTLED_NEIGHBORS: usize = 2;
-
 /// The share of the passive view that is kept for peers which could not be reached, as a divisor.
 ///
 /// Unreachable peers are the first to be dropped for others, but only down to this many: they are
@@ -99,9 +92,9 @@ impl<PI: Copy + Eq> ActiveView<PI> {
         Some(self.neighbors.remove(index))
     }
 
-    /// Whom to drop for another, see [`SETTLED_NEIGHBORS`].
-    pub(super) fn pick_to_drop(&self, rng: &mut impl Rng) -> Option<PI> {
-        let settled = SETTLED_NEIGHBORS.min(self.capacity.saturating_sub(1));
+    /// Whom to drop for another: a random neighbor that is none of the `settled` oldest.
+    pub(super) fn pick_to_drop(&self, settled: usize, rng: &mut impl Rng) -> Option<PI> {
+        let settled = settled.min(self.capacity.saturating_sub(1));
         let others = self.neighbors.get(settled..)?;
         pick(others.iter().map(|neighbor| neighbor.id), rng)
     }
