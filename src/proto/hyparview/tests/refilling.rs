@@ -161,18 +161,20 @@ fn a_full_view_is_mixed_while_young_and_left_alone_later() {
         for seed in 0..10 {
             let mut node = node_with_seed(seed, 1..=5);
             node.recv(1, reply(100..108));
-            node.pass(secs(3600 * hours));
-            for _ in 0..50 {
-                let told = node.pass(secs(60));
+            // An idle node has one deadline per shuffle interval.
+            for interval in 0..60 * hours + 50 {
+                node.now = node.state.next_deadline().unwrap();
+                let told = node.timeout();
                 let asked = sends(&told).into_iter().filter(|(_, m)| is_neighbor(m));
                 for (id, _) in asked {
-                    swaps += 1;
+                    swaps += u32::from(interval >= 60 * hours);
                     node.recv(id, disconnect(true));
                 }
             }
         }
         swaps
     };
-    assert!((4..=20).contains(&swaps(0)));
-    assert!(swaps(100) <= 2);
+    let (young, old) = (swaps(0), swaps(100));
+    assert!((4..=20).contains(&young), "{young}");
+    assert!(old <= 2, "{old}");
 }
