@@ -2,8 +2,8 @@
 //! DI-FCUL TR-07-13). Sections are those of the paper.
 //!
 //! Every node keeps a small *active view* of neighbors to which it holds connections, and a larger
-//! *passive view* of peers to fall back on. [`State`] decides who is in which; it is fed
-//! [`Input`]s and the time, and tells a [`Sink`] what follows.
+//! *passive view* of peers to fall back on. `State` decides who is in which; it is fed
+//! `Input`s and the time, and tells a `Sink` what follows.
 //!
 //! | where | what |
 //! |---|---|
@@ -15,8 +15,7 @@
 //! | `data` | what introduces a peer |
 //! | `time` | waits, jittered and growing |
 //!
-//! Each of them says where it departs from the paper, and why. The layer was measured to need all
-//! of it: see `tests/swarm.rs`.
+//! Each of them says where it departs from the paper, and why.
 //!
 //! # Invariants
 //!
