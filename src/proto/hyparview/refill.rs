@@ -251,8 +251,7 @@ impl<PI: PeerIdentity> State<PI> {
                 .passive
                 .pick_candidate(turn.now, &self.requests, turn.rng);
             let Some(candidate) = candidate else { return };
-            // "The value of the priority level is high if the node has no elements in its active
-            // view, and low otherwise."
+            // Only who has nobody at all may push someone else aside.
             let priority = if self.active.is_empty() {
                 Priority::High
             } else {
