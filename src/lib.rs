@@ -43,6 +43,7 @@
 //! | [`metrics`] | what a node counts |
 //! | [`signed`] | messages signed by their author (feature `signed`) |
 //! | [`ticket`] | a topic and addresses, as text |
+//! | `sim` | a simulated network (feature `test-utils`) |
 //! | [`runtime`] | the event loop, and the starts for tokio, smol and one thread |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -62,6 +63,8 @@ pub mod net;
 pub mod proto;
 #[cfg(feature = "signed")]
 pub mod signed;
+#[cfg(feature = "test-utils")]
+pub mod sim;
 #[cfg(feature = "net")]
 pub mod ticket;
 

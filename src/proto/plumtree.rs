@@ -101,7 +101,7 @@ struct Settings {
 /// The broadcast layer of one topic.
 ///
 /// After any call, [`Self::next_deadline`] says when [`Self::handle_timeout`] wants to be called.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct State<PI> {
     me: PI,
     settings: Settings,
@@ -119,7 +119,7 @@ pub(crate) struct State<PI> {
 }
 
 /// Earlier messages are to be announced to a new neighbor.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Introduction {
     due: At,
     to: Serial,

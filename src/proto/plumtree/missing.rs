@@ -25,7 +25,7 @@ pub(super) struct Claim {
 }
 
 /// A message that is waited for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Wanted {
     /// The one time at which something is done about it.
     due: At,
@@ -72,7 +72,7 @@ pub(super) enum Outcome {
 }
 
 /// All messages that are waited for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Missing {
     limit: usize,
     claims_limit: usize,

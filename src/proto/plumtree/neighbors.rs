@@ -20,7 +20,7 @@ pub(super) struct Allowances {
 }
 
 /// One neighbor.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Neighbor<PI> {
     pub(super) peer: PI,
     pub(super) serial: Serial,
@@ -47,7 +47,7 @@ impl<PI> Neighbor<PI> {
 /// All neighbors, in the order in which they came up.
 ///
 /// They are few, so everything here is a linear search.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Neighbors<PI> {
     list: Vec<Neighbor<PI>>,
     next_serial: u32,
