@@ -22,6 +22,7 @@
 //! - Who announced a message to us is not sent it, neither the payload nor an announcement.
 //! - What is published without any neighbor is announced to each that comes up, until someone is
 //!   seen to have it.
+//! - The two timeouts follow what is measured; those of the paper are only their least (`delay`).
 //! - What a Graft asks for comes at a limited rate, and so do our own Grafts.
 //!
 //! [paper]: https://asc.di.fct.unl.pt/~jleitao/pdf/srds07-leitao.pdf
@@ -32,6 +33,7 @@ use bytes::Bytes;
 
 use self::{
     clock::{At, Clock, nanos},
+    delay::Delays,
     history::{History, Retention},
     lazy::LazyPush,
     missing::Missing,
@@ -43,6 +45,7 @@ use super::{Counters, GossipEvent, Limits, PeerIdentity, hash::Keyed};
 
 mod clock;
 mod config;
+mod delay;
 mod history;
 mod lazy;
 mod message;
@@ -87,8 +90,6 @@ pub(crate) enum Input<PI> {
 /// The parameters and bounds that are looked at along the way.
 #[derive(Clone, Copy, Debug)]
 struct Settings {
-    graft_timeout_1: u64,
-    graft_timeout_2: u64,
     dispatch_timeout: u64,
     cache_evict_interval: u64,
     optimization_threshold: Round,
@@ -109,6 +110,7 @@ pub(crate) struct State<PI> {
     neighbors: Neighbors<PI>,
     history: History,
     missing: Missing,
+    delays: Delays,
     lazy_push: LazyPush,
     /// New neighbors that are to hear of earlier messages, and when.
     introductions: VecDeque<Introduction>,
@@ -145,8 +147,6 @@ impl<PI: PeerIdentity> State<PI> {
         Self {
             me,
             settings: Settings {
-                graft_timeout_1: nanos(config.graft_timeout_1),
-                graft_timeout_2: nanos(config.graft_timeout_2),
                 dispatch_timeout: nanos(config.dispatch_timeout),
                 cache_evict_interval: nanos(config.cache_evict_interval),
                 optimization_threshold: config.optimization_threshold,
@@ -159,6 +159,10 @@ impl<PI: PeerIdentity> State<PI> {
             neighbors: Neighbors::new(),
             history: History::new(retention, &keyed),
             missing: Missing::new(limits.missing_ids, limits.claims_per_id, keyed),
+            delays: Delays::new(
+                nanos(config.graft_timeout_1),
+                nanos(config.graft_timeout_2),
+            ),
             lazy_push: LazyPush::new(limits.lazy_queue),
             introductions: VecDeque::new(),
             last_sweep: At::default(),
@@ -295,6 +299,7 @@ impl<PI: PeerIdentity> State<PI> {
     fn remove_neighbor(&mut self, peer: &PI) -> Option<Neighbor<PI>> {
         let removed = self.neighbors.remove(peer)?;
         self.introductions.retain(|one| one.to != removed.serial);
+        self.delays.broken |= removed.eager;
         Some(removed)
     }
 

@@ -52,7 +52,8 @@ impl<T> Queue<T> {
         self.place(at.max(self.now), event);
     }
 
-    /// The next event that happens up to `end`, and its time.
+    /// The next event that happens up to `end`, and its time. Where there is none, time has come
+    /// to `end`, and what is put in from then on happens no earlier.
     pub(super) fn pop_until(&mut self, end: Time) -> Option<(Time, T)> {
         loop {
             if let Some(event) = self.present.pop() {
@@ -137,8 +138,8 @@ mod tests {
         assert_eq!(queue.pop_until(9), None);
         assert_eq!(queue.pop_until(10), Some((10, "a")));
         assert_eq!(queue.pop_until(999_999), None);
-        queue.push(500_000, "c");
-        assert_eq!(queue.pop_until(1_000_000), Some((500_000, "c")));
+        queue.push(999_999, "c");
+        assert_eq!(queue.pop_until(1_000_000), Some((999_999, "c")));
         assert_eq!(queue.pop_until(1_000_000), Some((1_000_000, "b")));
     }
 }
