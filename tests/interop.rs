@@ -13,7 +13,7 @@ use common::*;
 use futures_lite::StreamExt;
 use iroh::{
     Endpoint, EndpointId, address_lookup::memory::MemoryLookup,
-    protocol::{Router, RouterBuilder},
+    protocol::Router,
 };
 use smol_gossip::{TopicId, api::Event, net::GOSSIP_ALPN, proto::DeliveryScope};
 
@@ -56,7 +56,7 @@ impl AnyNode {
 
     fn on(endpoint: Endpoint, kind: Kind, alpn: &[u8]) -> Self {
         let router = Router::builder(endpoint.clone());
-        let accept = |router: RouterBuilder| match kind {
+        let (router, gossip) = match kind {
             Kind::Ours => {
                 let gossip = smol_gossip::Gossip::builder().alpn(alpn).spawn(endpoint);
                 (router.accept(alpn, gossip.clone()), AnyGossip::Ours(gossip))
@@ -66,7 +66,6 @@ impl AnyNode {
                 (router.accept(alpn, gossip.clone()), AnyGossip::Upstream(gossip))
             }
         };
-        let (router, gossip) = accept(router);
         Self {
             gossip,
             router: router.spawn(),
@@ -309,6 +308,39 @@ async fn the_largest_message_passes_both_ways() {
         assert!(here.events.neighbors().contains(&bootstrap.id()));
         assert!(there.events.neighbors().contains(&joiner.id()));
         end([(joiner, here), (bootstrap, there)]).await;
+    }
+}
+
+/// Upstream lets us open a hundred streams at once, and every topic needs one.
+#[tokio::test]
+async fn topics_are_not_limited_by_streams() {
+    const TOPICS: u16 = 1000;
+    let id = |n: u16| TopicId::from_bytes(*blake3::hash(&n.to_be_bytes()).as_bytes());
+    for [joiner, bootstrap] in PAIRS {
+        println!("{joiner:?} joins {bootstrap:?}");
+        let book = MemoryLookup::new();
+        let bootstrap = AnyNode::start(bootstrap, 1, &book).await;
+        let joiner = AnyNode::start(joiner, 2, &book).await;
+        let mut topics = Vec::new();
+        for n in 0..TOPICS {
+            let there = bootstrap.subscribe(id(n), &[]).await;
+            let here = joiner.subscribe(id(n), &[bootstrap.id()]).await;
+            topics.push((here, there));
+        }
+        for (here, there) in &mut topics {
+            here.events.up(bootstrap.id()).await;
+            there.events.up(joiner.id()).await;
+        }
+        for (here, there) in &topics {
+            here.broadcast("to").await;
+            there.broadcast("fro").await;
+        }
+        for (here, there) in &mut topics {
+            assert_eq!(there.events.message().await.content, "to");
+            assert_eq!(here.events.message().await.content, "fro");
+        }
+        joiner.stop().await;
+        bootstrap.stop().await;
     }
 }
 
