@@ -6,7 +6,7 @@
 
 mod common;
 
-use std::{collections::BTreeSet, sync::mpsc, thread};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use common::*;
@@ -354,27 +354,13 @@ async fn a_node_that_dies_is_missed() {
     let ours = AnyNode::on(ours, Kind::Ours, GOSSIP_ALPN);
     let mut there = ours.subscribe(topic(1), &[]).await;
 
-    // On a runtime of its own, which stops in the middle of everything.
-    let (kill, killed) = mpsc::channel::<()>();
-    let thread = thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("there is a thread");
-        let topic = runtime.block_on(async {
-            let node = AnyNode::start(Kind::Upstream, 2, &book).await;
-            let topic = node.subscribe(topic(1), &[id(1)]).await;
-            (node, topic)
-        });
-        // Whether it was sent or dropped.
-        let _ = killed.recv();
-        runtime.shutdown_background();
-        drop(topic);
+    let upstream = Doomed::start(async move || {
+        let node = AnyNode::start(Kind::Upstream, 2, &book).await;
+        let topic = node.subscribe(topic(1), &[id(1)]).await;
+        (node, topic)
     });
     there.events.up(id(2)).await;
-    drop(kill);
+    upstream.kill();
     there.events.down(id(2)).await;
-    thread.join().expect("nothing panicked");
     ours.stop().await;
 }
