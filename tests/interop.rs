@@ -12,8 +12,14 @@ use bytes::Bytes;
 use common::*;
 use futures_lite::StreamExt;
 use iroh::{
+<<<<<<< HEAD
     Endpoint, EndpointId, address_lookup::memory::MemoryLookup,
     protocol::Router,
+=======
+    Endpoint, EndpointId,
+    address_lookup::memory::MemoryLookup,
+    protocol::{Router, RouterBuilder},
+>>>>>>> main
 };
 use smol_gossip::{TopicId, api::Event, net::GOSSIP_ALPN, proto::DeliveryScope};
 
@@ -63,7 +69,10 @@ impl AnyNode {
             }
             Kind::Upstream => {
                 let gossip = iroh_gossip::Gossip::builder().alpn(alpn).spawn(endpoint);
-                (router.accept(alpn, gossip.clone()), AnyGossip::Upstream(gossip))
+                (
+                    router.accept(alpn, gossip.clone()),
+                    AnyGossip::Upstream(gossip),
+                )
             }
         };
         Self {

@@ -199,11 +199,19 @@ async fn either_may_subscribe_first() {
     }
 }
 
+/// A node that misses a silent peer, and is missed by those that dial it, after two seconds.
+async fn attentive_node(n: u8, book: &MemoryLookup) -> Node {
+    let endpoint = endpoint(n, book).transport_config(attentive());
+    let endpoint = endpoint.bind().await.expect("loopback is there");
+    announce(&endpoint, book);
+    Node::on(endpoint, Gossip::builder())
+}
+
 /// A node that is killed. It binds with the key of node 2 and joins the first where told so.
 fn doomed(book: &MemoryLookup, joins: bool) -> Doomed {
     let book = book.clone();
     Doomed::start(async move || {
-        let node = Node::start(2, &book).await;
+        let node = attentive_node(2, &book).await;
         let bootstrap = joins.then_some(id(1));
         let topic = node.subscribe(topic(1), bootstrap.as_slice()).await;
         (node, topic)
@@ -236,10 +244,7 @@ async fn a_restart_is_followed_by_who_stayed() {
     for restarted_had_joined in [true, false] {
         println!("the one that restarts had joined: {restarted_had_joined}");
         let book = MemoryLookup::new();
-        let first = endpoint(1, &book).transport_config(attentive());
-        let first = first.bind().await.expect("loopback is there");
-        announce(&first, &book);
-        let first = Node::on(first, Gossip::builder());
+        let first = attentive_node(1, &book).await;
         let second = doomed(&book, restarted_had_joined);
         let bootstrap = (!restarted_had_joined).then_some(id(2));
         let mut there = first.subscribe(topic(1), bootstrap.as_slice()).await;

@@ -13,6 +13,9 @@
 //!   nodes to find a full view would never stop asking.
 //! - Once per shuffle interval one lost peer is asked urgently even when the active view is full.
 //!   Two halves of a split swarm have no other reason to look for each other again.
+//! - A young node now and then asks a random peer urgently, and both drop a neighbor for it. Views
+//!   that are full never change again otherwise, and those of nodes that joined through one
+//!   contact at once are full of each other: the swarm would stay clustered, and its paths long.
 
 use std::time::{Duration, Instant};
 
@@ -36,6 +39,11 @@ const HASTENED_WAIT: Duration = Duration::from_secs(1);
 /// Late requests are given up, and Neighbor messages are no longer taken for an answer, after this
 /// many times [`Config::neighbor_request_timeout`](super::Config::neighbor_request_timeout).
 const LATE: u32 = 10;
+
+/// How likely a node with a full active view is to swap a neighbor for a random peer at its n-th
+/// Shuffle: 1 in `MIX.0 + MIX.1 * n`. That is about one swap in the first 50, and less and less
+/// after that, since a mixed overlay gains nothing and every swap costs the broadcast trees.
+const MIX: (u32, u32) = (16, 2);
 
 /// The share of all requests under way that one introducer can cause, as a divisor.
 const INTRODUCER_SHARE: usize = 4;
@@ -87,6 +95,12 @@ impl<PI: Copy + Eq> Requests<PI> {
         Some(request.priority)
     }
 
+    /// Whether the peer was asked because someone else wants us to.
+    pub(super) fn is_introduced(&self, id: &PI) -> bool {
+        let request = self.requests.iter().find(|request| request.id == *id);
+        request.is_some_and(|request| request.introducer.is_some())
+    }
+
     fn in_time(&self) -> usize {
         self.requests.iter().filter(|r| !r.late).count()
     }
@@ -107,9 +121,8 @@ impl<PI: Copy + Eq> Requests<PI> {
         Some(self.requests.iter().find(|request| request.late)?.id)
     }
 
-    fn expired(&self, now: Instant) -> Option<(PI, bool)> {
-        let expired = self.requests.iter().find(|r| r.deadline <= now)?;
-        Some((expired.id, expired.late))
+    fn expired(&mut self, now: Instant) -> Option<&mut Request<PI>> {
+        self.requests.iter_mut().find(|r| r.deadline <= now)
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -155,7 +168,7 @@ impl<PI: PeerIdentity> State<PI> {
         if self.requests.len() >= self.requests.limit
             && let Some(late) = self.requests.oldest_late()
         {
-            self.end_request(&late, turn);
+            self.request_failed(&late, turn);
         }
         self.hold(id, turn);
         let deadline = after(turn.now, self.request_timeout());
@@ -176,13 +189,23 @@ impl<PI: PeerIdentity> State<PI> {
         id: &PI,
         turn: &mut Turn<'_, R, S>,
     ) -> bool {
-        let Some(request) = self.requests.remove(id) else {
-            return false;
-        };
-        self.release(*id, turn);
-        self.forget_data(id);
-        // What came of a late request was settled when it became late.
-        !request.late
+        let ended = self.requests.remove(id).is_some();
+        if ended {
+            self.release(*id, turn);
+            self.forget_data(id);
+        }
+        ended
+    }
+
+    /// A request was not answered, or could not even be made.
+    pub(super) fn request_failed<R: Rng, S: Sink<PI>>(
+        &mut self,
+        id: &PI,
+        turn: &mut Turn<'_, R, S>,
+    ) {
+        if self.end_request(id, turn) {
+            self.peer_unreachable(id, turn);
+        }
     }
 
     pub(super) fn send_neighbor<R: Rng, S: Sink<PI>>(
@@ -228,8 +251,7 @@ impl<PI: PeerIdentity> State<PI> {
                 .passive
                 .pick_candidate(turn.now, &self.requests, turn.rng);
             let Some(candidate) = candidate else { return };
-            // "The value of the priority level is high if the node has no elements in its active
-            // view, and low otherwise."
+            // Only who has nobody at all may push someone else aside.
             let priority = if self.active.is_empty() {
                 Priority::High
             } else {
@@ -251,6 +273,12 @@ impl<PI: PeerIdentity> State<PI> {
             return;
         }
         let lost = self.passive.longest_lost(&self.requests);
+        if lost.is_none() && self.active.free() == 0 && self.mixes(turn) {
+            let asked: Vec<PI> = self.requests.ids().copied().collect();
+            for other in self.passive.sample_except(1, &asked, turn.rng) {
+                self.request(other, Priority::High, None, turn);
+            }
+        }
         let turn_of_lost = lost.is_some() && turn.rng.random_bool(0.5);
         if !turn_of_lost && self.explore_contact(turn) {
             return;
@@ -258,6 +286,13 @@ impl<PI: PeerIdentity> State<PI> {
         if let Some(lost) = lost {
             self.request(lost, Priority::High, None, turn);
         }
+    }
+
+    fn mixes<R: Rng, S: Sink<PI>>(&self, turn: &mut Turn<'_, R, S>) -> bool {
+        let (first, growth) = MIX;
+        let age = self.shuffles.count().saturating_sub(1);
+        let odds = age.saturating_mul(growth).saturating_add(first);
+        turn.rng.random_ratio(1, odds)
     }
 
     /// A peer could not be reached, or did not answer.
@@ -301,14 +336,12 @@ impl<PI: PeerIdentity> State<PI> {
     }
 
     pub(super) fn expire_requests<R: Rng, S: Sink<PI>>(&mut self, turn: &mut Turn<'_, R, S>) {
-        while let Some((id, late)) = self.requests.expired(turn.now) {
-            if late {
-                self.end_request(&id, turn);
-                continue;
-            }
-            self.peer_unreachable(&id, turn);
-            let give_up = after(turn.now, self.answer_window());
-            if let Some(request) = self.requests.requests.iter_mut().find(|r| r.id == id) {
+        let give_up = after(turn.now, self.answer_window());
+        while let Some(request) = self.requests.expired(turn.now) {
+            if request.late {
+                let id = request.id;
+                self.request_failed(&id, turn);
+            } else {
                 request.late = true;
                 request.deadline = give_up;
             }
