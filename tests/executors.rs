@@ -15,7 +15,7 @@ use iroh::{Endpoint, EndpointId, address_lookup::memory::MemoryLookup};
 use smol_gossip::{
     Gossip,
     api::{ApiError, GossipSender},
-    net::{Builder, BuildError, Driver, Error},
+    net::{BuildError, Builder, Driver, Error},
     runtime::{Context, SmolRuntime, TokioRuntime, edge},
 };
 
@@ -101,11 +101,15 @@ impl Node {
     /// Waits until the driver is gone.
     async fn ended(&self) {
         let ended = within("the end of the driver", self.ended.recv());
-        ended.await.expect_err("the sender is dropped with the driver");
+        ended
+            .await
+            .expect_err("the sender is dropped with the driver");
     }
 
     async fn stop(self) {
-        within("shutdown", self.gossip.shutdown()).await.expect("it runs");
+        within("shutdown", self.gossip.shutdown())
+            .await
+            .expect("it runs");
         self.ended().await;
         self.close().await;
     }
@@ -178,7 +182,9 @@ async fn say_and_hear(swarm: &mut [(Node, Topic)], when: &str) {
 /// Shutdown says goodbye, ends the driver, and closes the handles.
 async fn shutdown_is_the_end(here: Surroundings) {
     let [(first, mut there), (second, here)] = pair(&here).await;
-    within("shutdown", second.gossip.shutdown()).await.expect("it runs");
+    within("shutdown", second.gossip.shutdown())
+        .await
+        .expect("it runs");
     second.ended().await;
     there.events.down(second.id()).await;
     here.events.end().await;
@@ -200,16 +206,25 @@ async fn handles_end_with_the_driver(here: Surroundings) {
 
 async fn is_closed(gossip: &Gossip, sender: &GossipSender) {
     let subscribed = within("an answer", gossip.subscribe(topic(2), vec![])).await;
-    assert!(matches!(subscribed, Err(ApiError::Closed { .. })), "{subscribed:?}");
+    assert!(
+        matches!(subscribed, Err(ApiError::Closed { .. })),
+        "{subscribed:?}"
+    );
     let joined = within("an answer", gossip.subscribe_and_join(topic(2), vec![])).await;
     assert!(matches!(joined, Err(ApiError::Closed { .. })), "{joined:?}");
     let content = Bytes::from_static(b"late");
     let sent = within("an answer", sender.broadcast(content.clone())).await;
     assert!(matches!(sent, Err(ApiError::Closed { .. })), "{sent:?}");
     let published = within("an answer", sender.publish(content)).await;
-    assert!(matches!(published, Err(ApiError::Closed { .. })), "{published:?}");
+    assert!(
+        matches!(published, Err(ApiError::Closed { .. })),
+        "{published:?}"
+    );
     let shutdown = within("an answer", gossip.shutdown()).await;
-    assert!(matches!(shutdown, Err(Error::ActorDropped { .. })), "{shutdown:?}");
+    assert!(
+        matches!(shutdown, Err(Error::ActorDropped { .. })),
+        "{shutdown:?}"
+    );
 }
 
 /// A node lives as long as a handle of it, and topics do not count.
@@ -262,7 +277,10 @@ async fn a_topic_is_open_while_a_handle_lives(here: Surroundings) {
     let Topic { sender, events } = here;
     let clone = sender.clone();
     drop((sender, events));
-    clone.broadcast("a sender lives".into()).await.expect("open");
+    clone
+        .broadcast("a sender lives".into())
+        .await
+        .expect("open");
     assert_eq!(there.events.message().await.content, "a sender lives");
     drop(clone);
     there.events.down(second.id()).await;
@@ -324,7 +342,9 @@ fn on_context_thread<F: Future<Output = ()>>(test: impl FnOnce(Surroundings) -> 
 fn on_edge<F: Future<Output = ()>>(test: impl FnOnce(Surroundings) -> F) {
     let program = |edge: edge::Edge| {
         let runtime = edge.runtime();
-        test(Surroundings::tokio(runtime, move |driver| edge.spawn(driver).detach()))
+        test(Surroundings::tokio(runtime, move |driver| {
+            edge.spawn(driver).detach()
+        }))
     };
     edge::block_on(program).expect("not inside of tokio");
 }

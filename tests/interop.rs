@@ -11,16 +11,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use common::*;
 use futures_lite::StreamExt;
-use iroh::{
-<<<<<<< HEAD
-    Endpoint, EndpointId, address_lookup::memory::MemoryLookup,
-    protocol::Router,
-=======
-    Endpoint, EndpointId,
-    address_lookup::memory::MemoryLookup,
-    protocol::{Router, RouterBuilder},
->>>>>>> main
-};
+use iroh::{Endpoint, EndpointId, address_lookup::memory::MemoryLookup, protocol::Router};
 use smol_gossip::{TopicId, api::Event, net::GOSSIP_ALPN, proto::DeliveryScope};
 
 /// Whose code a node runs.

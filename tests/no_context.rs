@@ -33,8 +33,18 @@ fn bound(n: u8, book: &MemoryLookup, elsewhere: &SmolRuntime) -> Endpoint {
 /// A connection between two endpoints.
 fn connection(from: &Endpoint, to: &Endpoint, elsewhere: &SmolRuntime) -> [Connection; 2] {
     let made = future::zip(
-        async { from.connect(to.id(), GOSSIP_ALPN).await.expect("it is there") },
-        async { to.accept().await.expect("it is open").await.expect("it is up") },
+        async {
+            from.connect(to.id(), GOSSIP_ALPN)
+                .await
+                .expect("it is there")
+        },
+        async {
+            to.accept()
+                .await
+                .expect("it is open")
+                .await
+                .expect("it is up")
+        },
     );
     let (out, back) = future::block_on(elsewhere.context().wrap(within("a connection", made)));
     [out, back]
@@ -55,7 +65,10 @@ fn nothing_is_spawned() {
         let elsewhere = elsewhere();
         let endpoint = bound(1, &MemoryLookup::new(), &elsewhere);
         let error = Gossip::builder().try_spawn(endpoint.clone()).unwrap_err();
-        assert!(matches!(error, BuildError::NoContext(NoContext)), "{error:?}");
+        assert!(
+            matches!(error, BuildError::NoContext(NoContext)),
+            "{error:?}"
+        );
         assert_eq!(error.to_string(), NoContext.to_string());
         // The endpoint is as it was.
         assert!(!endpoint.is_closed());
@@ -74,13 +87,22 @@ fn what_spawn_returns_is_closed() {
         assert_eq!(gossip.max_message_size(), 4096);
         future::block_on(async {
             let subscribed = gossip.subscribe(topic(1), vec![id(2)]).await;
-            assert!(matches!(subscribed, Err(ApiError::Closed { .. })), "{subscribed:?}");
+            assert!(
+                matches!(subscribed, Err(ApiError::Closed { .. })),
+                "{subscribed:?}"
+            );
             let joined = gossip.subscribe_and_join(topic(1), vec![id(2)]).await;
             assert!(matches!(joined, Err(ApiError::Closed { .. })), "{joined:?}");
             let handled = gossip.handle_connection(back).await;
-            assert!(matches!(handled, Err(Error::ActorDropped { .. })), "{handled:?}");
+            assert!(
+                matches!(handled, Err(Error::ActorDropped { .. })),
+                "{handled:?}"
+            );
             let shutdown = gossip.shutdown().await;
-            assert!(matches!(shutdown, Err(Error::ActorDropped { .. })), "{shutdown:?}");
+            assert!(
+                matches!(shutdown, Err(Error::ActorDropped { .. })),
+                "{shutdown:?}"
+            );
         });
         for endpoint in [here, there] {
             future::block_on(elsewhere.context().wrap(endpoint.close()));
@@ -145,7 +167,9 @@ fn a_dial_that_fails_does_no_harm() {
                 }
             };
             within("three failed dials", failed).await;
-            within("shutdown", gossip.shutdown()).await.expect("it runs");
+            within("shutdown", gossip.shutdown())
+                .await
+                .expect("it runs");
         };
         future::block_on(future::zip(dialing, driver));
     });

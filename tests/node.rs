@@ -83,14 +83,23 @@ async fn a_message_that_is_too_large_concerns_its_author_alone() {
         let content = Bytes::from(vec![len as u8; len]);
         here.broadcast(content.clone()).await;
         assert_eq!(there.events.message().await.content, content);
-        here.sender.broadcast_neighbors(content.clone()).await.expect("it fits");
+        here.sender
+            .broadcast_neighbors(content.clone())
+            .await
+            .expect("it fits");
         let message = there.events.message().await;
-        assert_eq!((message.content, message.scope), (content, DeliveryScope::Neighbors));
+        assert_eq!(
+            (message.content, message.scope),
+            (content, DeliveryScope::Neighbors)
+        );
     }
     for node in [&first, &second] {
         assert_eq!(node.gossip.metrics().neighbor_up.get(), 1);
         assert_eq!(node.gossip.metrics().neighbor_down.get(), 0);
-        assert_eq!(node.gossip.metrics().actor_tick_dialer.get(), u64::from(node.id() == id(2)));
+        assert_eq!(
+            node.gossip.metrics().actor_tick_dialer.get(),
+            u64::from(node.id() == id(2))
+        );
     }
     end([(first, there), (second, here)]).await;
 }
@@ -120,7 +129,11 @@ async fn two_nodes_share_a_thousand_topics() {
         assert_eq!(there.events.message().await.content, format!("to {n}"));
         assert_eq!(here.events.message().await.content, format!("fro {n}"));
     }
-    assert_eq!(second.gossip.metrics().actor_tick_dialer.get(), 1, "one connection carries all");
+    assert_eq!(
+        second.gossip.metrics().actor_tick_dialer.get(),
+        1,
+        "one connection carries all"
+    );
     first.stop().await;
     second.stop().await;
     for (here, there) in topics {
@@ -276,7 +289,11 @@ async fn leaving_a_topic_keeps_what_another_needs() {
     }
     assert!(here.events.neighbors().contains(&id(1)));
     assert!(there.events.neighbors().contains(&id(2)));
-    assert_eq!(second.gossip.metrics().actor_tick_dialer.get(), 1, "one connection was enough");
+    assert_eq!(
+        second.gossip.metrics().actor_tick_dialer.get(),
+        1,
+        "one connection was enough"
+    );
     end([(first, there), (second, here)]).await;
 }
 
@@ -307,13 +324,17 @@ struct Counting {
 impl Counting {
     fn remember(&self, connection: Connection) {
         let connections = self.connections.lock();
-        connections.expect("nothing panics in here").push(connection);
+        connections
+            .expect("nothing panics in here")
+            .push(connection);
     }
 
     /// Connections that are open, and those there ever were.
     fn count(&self) -> (usize, usize) {
         let connections = self.connections.lock().expect("nothing panics in here");
-        let open = connections.iter().filter(|connection| connection.close_reason().is_none());
+        let open = connections
+            .iter()
+            .filter(|connection| connection.close_reason().is_none());
         (open.count(), connections.len())
     }
 }
@@ -335,12 +356,16 @@ async fn connections_end_with_the_last_topic() {
     const CYCLES: usize = 200;
     let book = MemoryLookup::new();
     let endpoint: Endpoint = bind(1, &book).await;
-    let gossip = Gossip::builder().try_spawn(endpoint.clone()).expect("a context");
+    let gossip = Gossip::builder()
+        .try_spawn(endpoint.clone())
+        .expect("a context");
     let first = Counting {
         gossip,
         connections: Arc::default(),
     };
-    let router = Router::builder(endpoint).accept(GOSSIP_ALPN, first.clone()).spawn();
+    let router = Router::builder(endpoint)
+        .accept(GOSSIP_ALPN, first.clone())
+        .spawn();
     let second = Node::start(2, &book).await;
     let mut there = subscribe(&first.gossip, topic(1), &[]).await;
     for cycle in 0..CYCLES {
@@ -348,7 +373,10 @@ async fn connections_end_with_the_last_topic() {
         here.events.up(id(1)).await;
         there.events.up(id(2)).await;
         let (open, ever) = first.count();
-        assert!(open <= 2, "{open} connections are open in cycle {cycle}, there were {ever}");
+        assert!(
+            open <= 2,
+            "{open} connections are open in cycle {cycle}, there were {ever}"
+        );
         drop(here);
         there.events.down(id(2)).await;
     }
@@ -362,7 +390,9 @@ async fn connections_end_with_the_last_topic() {
     assert_eq!(metrics.neighbor_up.get(), CYCLES as u64);
     assert_eq!(metrics.neighbor_down.get(), CYCLES as u64);
     second.stop().await;
-    within("shutdown", router.shutdown()).await.expect("nothing panicked");
+    within("shutdown", router.shutdown())
+        .await
+        .expect("nothing panicked");
     there.events.end().await;
 }
 
@@ -382,9 +412,15 @@ async fn publish_tells_whether_it_sent() {
     here.broadcast("a").await;
     // To neighbors it is sent whenever it is asked for.
     for _ in 0..3 {
-        here.sender.broadcast_neighbors("a".into()).await.expect("open");
+        here.sender
+            .broadcast_neighbors("a".into())
+            .await
+            .expect("open");
         let message = there.events.message().await;
-        assert_eq!((&message.content[..], message.scope), (&b"a"[..], DeliveryScope::Neighbors));
+        assert_eq!(
+            (&message.content[..], message.scope),
+            (&b"a"[..], DeliveryScope::Neighbors)
+        );
     }
     talk(&mut here, &mut there, "something else").await;
     end([(first, there), (second, here)]).await;
@@ -399,12 +435,16 @@ async fn messages_wait_for_the_first_neighbor() {
         let second = Node::start(2, &book).await;
         let said = contents(0..20);
         let bootstrap = |joins: bool, other| if joins { vec![id(other)] } else { vec![] };
-        let here = second.subscribe(topic(1), &bootstrap(speaker_joins, 1)).await;
+        let here = second
+            .subscribe(topic(1), &bootstrap(speaker_joins, 1))
+            .await;
         for content in &said {
             let published = here.sender.publish(content.clone()).await.expect("open");
             assert_eq!(published, Published::Sent);
         }
-        let mut there = first.subscribe(topic(1), &bootstrap(!speaker_joins, 2)).await;
+        let mut there = first
+            .subscribe(topic(1), &bootstrap(!speaker_joins, 2))
+            .await;
         there.events.receive(&said).await;
         end([(first, there), (second, here)]).await;
     }
@@ -416,7 +456,11 @@ async fn joined_can_be_cancelled_and_takes_one_event() {
     let book = MemoryLookup::new();
     let first = Node::start(1, &book).await;
     let second = Node::start(2, &book).await;
-    let mut topic_here = second.gossip.subscribe(topic(1), vec![]).await.expect("open");
+    let mut topic_here = second
+        .gossip
+        .subscribe(topic(1), vec![])
+        .await
+        .expect("open");
     for _ in 0..3 {
         assert!(future::poll_once(topic_here.joined()).await.is_none());
         assert!(!topic_here.is_joined());
@@ -446,7 +490,10 @@ async fn joined_can_be_cancelled_and_takes_one_event() {
     within("the neighbor gone", down).await;
     assert_eq!(topic_here.neighbors().collect::<Vec<_>>(), [id(1)]);
     let next = within("an event", topic_here.next()).await;
-    assert_eq!(next.expect("open").expect("open"), Event::NeighborDown(id(1)));
+    assert_eq!(
+        next.expect("open").expect("open"),
+        Event::NeighborDown(id(1))
+    );
     assert_eq!(topic_here.neighbors().count(), 0);
     assert!(!topic_here.is_joined());
     first.stop().await;
@@ -464,7 +511,11 @@ async fn a_slow_reader_is_told_what_it_missed() {
         subscription_capacity: 8,
         ..JoinOptions::with_bootstrap([id(1)])
     };
-    let slow = second.gossip.subscribe_with_opts(topic(1), options).await.expect("open");
+    let slow = second
+        .gossip
+        .subscribe_with_opts(topic(1), options)
+        .await
+        .expect("open");
     // One that keeps up tells when everything has come.
     let mut fast = second.subscribe(topic(1), &[]).await;
     let there = first.subscribe(topic(1), &[]).await;

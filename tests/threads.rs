@@ -21,7 +21,9 @@ use smol_gossip::{
 
 /// OS threads of this process.
 fn threads() -> usize {
-    fs::read_dir("/proc/self/task").expect("this is Linux").count()
+    fs::read_dir("/proc/self/task")
+        .expect("this is Linux")
+        .count()
 }
 
 /// Runs two nodes that meet, and waits until there are only `count` threads, since tokio keeps a
@@ -42,7 +44,11 @@ async fn meet_on_threads(
         let (gossip, driver) = node.expect("a context");
         spawn(driver);
         let bootstrap = (n > 1).then_some(id(1));
-        topics.push(context.wrap(subscribe(&gossip, topic(1), bootstrap.as_slice())).await);
+        topics.push(
+            context
+                .wrap(subscribe(&gossip, topic(1), bootstrap.as_slice()))
+                .await,
+        );
         nodes.push((gossip, endpoint));
     }
     for (topic, other) in topics.iter_mut().zip([id(2), id(1)]) {
