@@ -274,6 +274,20 @@ async fn a_restart_is_followed_by_who_stayed() {
     }
 }
 
+/// A bootstrap node that leaves in peace and comes back is joined again, and the application of
+/// the one that stayed does nothing for it.
+#[tokio::test]
+async fn a_bootstrap_node_may_come_back() {
+    let [(first, there), (second, mut here)] = pair().await;
+    drop(there);
+    here.events.down(id(1)).await;
+    let mut there = first.subscribe(topic(1), &[]).await;
+    before(SOON, "up", here.events.up(id(1))).await;
+    before(SOON, "up", there.events.up(id(2))).await;
+    talk(&mut here, &mut there, "coming back").await;
+    end([(first, there), (second, here)]).await;
+}
+
 /// Requirement 12.
 #[tokio::test]
 async fn leaving_a_topic_keeps_what_another_needs() {

@@ -170,7 +170,8 @@ impl Doomed {
             let kept = runtime.block_on(start());
             // Told so, or the test has panicked.
             let _ = killed.recv();
-            runtime.shutdown_background();
+            // Stopped before the handles are dropped, or there would be a goodbye after all.
+            runtime.shutdown_timeout(PATIENCE);
             drop(kept);
         });
         Self { kill, thread }
