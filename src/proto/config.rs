@@ -41,7 +41,8 @@ impl Default for Config {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Payload bytes kept to answer Grafts. When full, the oldest payloads are forgotten.
+    /// Payload bytes kept to answer Grafts, with 96 bytes more for each payload. When full, the
+    /// oldest payloads are forgotten.
     pub cache_bytes: usize,
     /// Message ids remembered to recognise duplicates. When full, the oldest are forgotten.
     pub seen_ids: usize,
@@ -50,7 +51,7 @@ pub struct Limits {
     /// Peers remembered per announced message. When full, further claims are ignored.
     pub claims_per_id: usize,
     /// Payloads sent to one peer in answer to its Grafts, per second. Further Grafts still move
-    /// the peer to the eager set, but get no payload.
+    /// the peer to the eager set, but get no payload. Our own Grafts keep to the same rate.
     pub graft_replies_per_second: u32,
     /// Announcements waiting for the next lazy push to one peer. When full, the oldest are dropped.
     pub lazy_queue: usize,

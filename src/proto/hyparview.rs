@@ -171,11 +171,6 @@ impl<PI: PeerIdentity> State<PI> {
         self.active.contains(id)
     }
 
-    /// How many neighbors there are.
-    pub(crate) fn active_len(&self) -> usize {
-        self.active.len()
-    }
-
     /// When [`Self::handle_timeout`] is to be called next, if nothing else happens before.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.deadline

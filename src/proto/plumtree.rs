@@ -242,7 +242,7 @@ impl<PI: PeerIdentity> State<PI> {
             }
             Input::NeighborUp(peer) => self.handle_neighbor_up(peer, now, sink),
             Input::NeighborDown(peer) => {
-                self.neighbors.remove(&peer);
+                self.remove_neighbor(&peer);
             }
         }
     }
@@ -270,7 +270,7 @@ impl<PI: PeerIdentity> State<PI> {
         if peer == self.me {
             return;
         }
-        let earlier = self.neighbors.remove(&peer);
+        let earlier = self.remove_neighbor(&peer);
         if let Some(earlier) = &earlier
             && !earlier.eager
         {
@@ -290,16 +290,22 @@ impl<PI: PeerIdentity> State<PI> {
         }
     }
 
-    fn schedule_idle_sweep(&mut self, now: At) {
+    /// Forgets a neighbor. What it announced is void from now on, since nobody will have its serial
+    /// again (section 3.9).
+    fn remove_neighbor(&mut self, peer: &PI) -> Option<Neighbor<PI>> {
+        let removed = self.neighbors.remove(peer)?;
+        self.introductions.retain(|one| one.to != removed.serial);
+        Some(removed)
+    }
+
+    /// Sees to it that what is remembered will be forgotten one day.
+    fn schedule_idle_sweep(&mut self) {
         if self.idle_sweep.is_none() {
-            self.idle_sweep = Some(
-                self.history
-                    .last_expiry()
-                    .unwrap_or_else(|| now.after(self.settings.cache_evict_interval)),
-            );
+            self.idle_sweep = self.history.last_expiry();
         }
     }
 
+    /// Forgets what is too old. That happens along with the traffic, and once it has ended.
     fn sweep(&mut self, now: At) {
         self.history.expire(now);
         self.last_sweep = now;

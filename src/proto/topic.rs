@@ -130,6 +130,21 @@ impl<PI: PeerIdentity> State<PI> {
         self.membership.is_active(peer)
     }
 
+    /// What the payloads that are kept to answer Grafts take, in bytes.
+    pub fn cache_bytes(&self) -> usize {
+        self.broadcast.cache_bytes()
+    }
+
+    /// How many message ids are remembered to recognise duplicates.
+    pub fn seen_ids(&self) -> usize {
+        self.broadcast.seen_ids()
+    }
+
+    /// How many messages were announced and have not come yet.
+    pub fn missing_ids(&self) -> usize {
+        self.broadcast.missing_ids()
+    }
+
     /// When [`Self::handle_timeout`] is due.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let membership = self.membership.next_deadline();

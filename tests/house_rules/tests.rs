@@ -114,7 +114,7 @@ fn tokio_has_its_place() {
 }
 
 #[test]
-fn tests_may_use_other_crates_and_no_other_layers() {
+fn tests_may_use_other_crates_and_look_up_but_not_across() {
     let with_tests = |inner: &'static str| {
         let files = [
             ("proto/wire.rs", "#[cfg(test)]\nmod tests;"),
@@ -124,6 +124,12 @@ fn tests_may_use_other_crates_and_no_other_layers() {
     };
     assert!(with_tests("use iroh::PublicKey; fn f() { Instant::now(); }").is_empty());
     assert_eq!(with_tests("use crate::net::Gossip;").len(), 1);
+    let up = "#[cfg(test)] mod tests { use crate::proto::topic; }";
+    assert_kept(ROOT, "proto/plumtree.rs", up);
+    let up = "use crate::proto::topic;";
+    assert_caught(ROOT, "proto/plumtree.rs", up, "crate::proto::topic");
+    let across = "#[cfg(test)] mod tests { use crate::proto::hyparview; }";
+    assert_caught(ROOT, "proto/plumtree.rs", across, "crate::proto::hyparview");
     let inline = "#[cfg(test)] mod tests { use proptest::prelude::*; }\n";
     assert_kept(ROOT, "proto/wire.rs", inline);
     let after = "#[cfg(test)] mod tests { use proptest::prelude::*; }\nuse iroh::Endpoint;";

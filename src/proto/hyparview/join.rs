@@ -294,7 +294,6 @@ impl<PI: PeerIdentity> State<PI> {
             // active view, even if it has to drop a random node from it."
             self.add_neighbor(from, link, turn);
         } else {
-            self.learn_data(from, data, turn);
             self.refuse(from, true, turn);
             return;
         }

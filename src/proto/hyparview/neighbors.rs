@@ -96,6 +96,7 @@ impl<PI: PeerIdentity> State<PI> {
     fn keep<R: Rng, S: Sink<PI>>(&mut self, id: PI, turn: &mut Turn<'_, R, S>) {
         let peer = PeerInfo { id, data: None };
         self.insert_passive(peer, &[], turn);
+        self.forget_data(&id);
     }
 
     pub(super) fn send_disconnect<R: Rng, S: Sink<PI>>(
@@ -269,9 +270,7 @@ impl<PI: PeerIdentity> State<PI> {
         turn: &mut Turn<'_, R, S>,
     ) {
         // A neighbor may be connected the other way round: its loss is reported as such.
-        if self.end_request(id, turn) {
-            self.peer_unreachable(id, turn);
-        }
+        self.request_failed(id, turn);
         self.join_failed(id, turn);
     }
 }

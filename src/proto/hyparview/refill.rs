@@ -107,9 +107,8 @@ impl<PI: Copy + Eq> Requests<PI> {
         Some(self.requests.iter().find(|request| request.late)?.id)
     }
 
-    fn expired(&self, now: Instant) -> Option<(PI, bool)> {
-        let expired = self.requests.iter().find(|r| r.deadline <= now)?;
-        Some((expired.id, expired.late))
+    fn expired(&mut self, now: Instant) -> Option<&mut Request<PI>> {
+        self.requests.iter_mut().find(|r| r.deadline <= now)
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -155,7 +154,7 @@ impl<PI: PeerIdentity> State<PI> {
         if self.requests.len() >= self.requests.limit
             && let Some(late) = self.requests.oldest_late()
         {
-            self.end_request(&late, turn);
+            self.request_failed(&late, turn);
         }
         self.hold(id, turn);
         let deadline = after(turn.now, self.request_timeout());
@@ -176,13 +175,23 @@ impl<PI: PeerIdentity> State<PI> {
         id: &PI,
         turn: &mut Turn<'_, R, S>,
     ) -> bool {
-        let Some(request) = self.requests.remove(id) else {
-            return false;
-        };
-        self.release(*id, turn);
-        self.forget_data(id);
-        // What came of a late request was settled when it became late.
-        !request.late
+        let ended = self.requests.remove(id).is_some();
+        if ended {
+            self.release(*id, turn);
+            self.forget_data(id);
+        }
+        ended
+    }
+
+    /// A request was not answered, or could not even be made.
+    pub(super) fn request_failed<R: Rng, S: Sink<PI>>(
+        &mut self,
+        id: &PI,
+        turn: &mut Turn<'_, R, S>,
+    ) {
+        if self.end_request(id, turn) {
+            self.peer_unreachable(id, turn);
+        }
     }
 
     pub(super) fn send_neighbor<R: Rng, S: Sink<PI>>(
@@ -301,14 +310,12 @@ impl<PI: PeerIdentity> State<PI> {
     }
 
     pub(super) fn expire_requests<R: Rng, S: Sink<PI>>(&mut self, turn: &mut Turn<'_, R, S>) {
-        while let Some((id, late)) = self.requests.expired(turn.now) {
-            if late {
-                self.end_request(&id, turn);
-                continue;
-            }
-            self.peer_unreachable(&id, turn);
-            let give_up = after(turn.now, self.answer_window());
-            if let Some(request) = self.requests.requests.iter_mut().find(|r| r.id == id) {
+        let give_up = after(turn.now, self.answer_window());
+        while let Some(request) = self.requests.expired(turn.now) {
+            if request.late {
+                let id = request.id;
+                self.request_failed(&id, turn);
+            } else {
                 request.late = true;
                 request.deadline = give_up;
             }

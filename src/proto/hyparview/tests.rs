@@ -1,8 +1,11 @@
 //! What the membership layer promises, each promise with its test.
 
 mod arbitrary;
+mod joining;
 mod network;
-mod rules;
+mod parting;
+mod refilling;
+mod shuffling;
 mod swarm;
 
 use std::{
@@ -276,4 +279,39 @@ fn shuffle(origin: u32, nodes: impl IntoIterator<Item = u32>, ttl: u16) -> Messa
         nodes: nodes.into_iter().map(peer).collect(),
         ttl: Ttl(ttl),
     })
+}
+
+/// A node whose active view holds `neighbors`.
+fn node_with(neighbors: impl IntoIterator<Item = u32>) -> Node {
+    node_with_seed(0, neighbors)
+}
+
+fn node_with_seed(seed: u64, neighbors: impl IntoIterator<Item = u32>) -> Node {
+    let mut node = Node::new(0, seed);
+    node.handle(Input::Join(vec![]));
+    for id in neighbors {
+        node.recv(id, neighbor(Priority::High));
+        assert!(node.state.is_active(&id));
+    }
+    node
+}
+
+fn data(len: usize) -> PeerData {
+    PeerData::new(vec![7; len])
+}
+
+fn is_neighbor(message: &Message<u32>) -> bool {
+    matches!(message, Message::Neighbor(_))
+}
+
+fn is_disconnect(message: &Message<u32>) -> bool {
+    matches!(message, Message::Disconnect(_))
+}
+
+fn shuffles(told: &[Told]) -> usize {
+    let sends = sends(told);
+    let own = sends
+        .iter()
+        .filter(|(_, m)| matches!(m, Message::Shuffle(s) if s.origin == 0));
+    own.count()
 }

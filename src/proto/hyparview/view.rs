@@ -157,10 +157,6 @@ impl<PI: Copy + Eq> PassiveView<PI> {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.reserves.len()
-    }
-
     pub(super) fn is_full(&self) -> bool {
         self.reserves.len() >= self.capacity
     }
@@ -222,11 +218,8 @@ impl<PI: Copy + Eq> PassiveView<PI> {
 
     /// Something was heard of the peer itself.
     pub(super) fn heard(&mut self, id: &PI) {
-        if let Some(reserve) = self.reserve(id)
-            && reserve.suspect
-        {
+        if let Some(reserve) = self.reserve(id) {
             reserve.suspect = false;
-            reserve.failures = 0;
         }
     }
 
@@ -241,9 +234,6 @@ impl<PI: Copy + Eq> PassiveView<PI> {
         let Some(reserve) = self.reserve(id) else {
             return false;
         };
-        if !reserve.suspect {
-            reserve.failures = 0;
-        }
         reserve.suspect = true;
         reserve.lost = true;
         reserve.retry_at = Some(wait(reserve.failures));

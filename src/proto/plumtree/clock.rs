@@ -16,13 +16,18 @@ impl At {
 
 /// A duration in nanoseconds, or the longest there is.
 pub(super) fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+    // Not through `as_nanos`, whose 128 bits cost more than everything else here.
+    let seconds = duration.as_secs().saturating_mul(1_000_000_000);
+    seconds.saturating_add(u64::from(duration.subsec_nanos()))
 }
 
 /// Translates between the caller's instants and [`At`].
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Clock {
     origin: Option<Instant>,
+    /// The last instant that was read. Most often the next one is the same: a caller reads its own
+    /// clock once for everything that is there to do.
+    read: Option<Instant>,
     latest: At,
 }
 
@@ -30,6 +35,10 @@ impl Clock {
     /// Reads `now`. Time never runs backwards here, whatever the caller says: the queues of this
     /// layer are in order because of that.
     pub(super) fn read(&mut self, now: Instant) -> At {
+        if self.read == Some(now) {
+            return self.latest;
+        }
+        self.read = Some(now);
         let origin = *self.origin.get_or_insert(now);
         let at = At(nanos(now.saturating_duration_since(origin)));
         self.latest = self.latest.max(at);

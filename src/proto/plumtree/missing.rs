@@ -112,6 +112,14 @@ impl Missing {
         self.len() < self.limit && (self.len() < shared || used < own)
     }
 
+    /// Makes room for this many messages more, as far as there may be any: growing step by step
+    /// would hash everything again and again.
+    pub(super) fn reserve(&mut self, more: usize) {
+        let more = more.min(self.limit.saturating_sub(self.len()));
+        self.wanted.reserve(more);
+        self.unasked.reserve(more);
+    }
+
     /// Notes that a neighbor claims to have a message. If it is the first to do so, the message is
     /// `due` then.
     pub(super) fn claim(

@@ -12,6 +12,7 @@ use crate::proto::{Counters, GossipEvent, MessageId, PeerIdentity};
 const PRUNE_AGAIN: u64 = 1_000_000_000;
 
 impl<PI: PeerIdentity> State<PI> {
+    /// Sends a message of the application.
     pub(super) fn broadcast(
         &mut self,
         content: Bytes,
@@ -43,10 +44,14 @@ impl<PI: PeerIdentity> State<PI> {
             Scope::Swarm => {
                 let known_to = self.stop_waiting_for(&id).1;
                 let round = Round::from(0);
-                self.remember(id, Some(content.clone()), round, None, now, counters);
+                let unshared = self.neighbors.is_empty();
+                let cached = Some(content.clone());
+                self.history
+                    .remember(id, cached, round, unshared, now, counters);
+                self.schedule_idle_sweep();
                 let scope = DeliveryScope::Swarm(round);
                 let gossip = Gossip { id, content, scope };
-                self.spread(gossip, None, known_to, now, counters, sink);
+                self.spread(&gossip, None, known_to, now, counters, sink);
             }
         }
     }
@@ -61,7 +66,7 @@ impl<PI: PeerIdentity> State<PI> {
         counters: &mut Counters,
         sink: &mut impl Sink<PI>,
     ) {
-        // First of all, since a duplicate is found at a tenth of the price of a hash.
+        // Before anything is hashed: a duplicate of any size costs no more than a look.
         if let Some(known) = self.history.find(&gossip.id) {
             counters.duplicates += 1;
             self.handle_duplicate(from, known, now, sink);
@@ -71,9 +76,12 @@ impl<PI: PeerIdentity> State<PI> {
             counters.invalid_id += 1;
             return;
         }
-        let id = gossip.id;
-        let content = unpinned(&gossip.content);
-        let (claims, mut known_to) = self.stop_waiting_for(&id);
+        let sent_on = Gossip {
+            id: gossip.id,
+            content: unpinned(&gossip.content),
+            scope: DeliveryScope::Swarm(round.next()),
+        };
+        let (claims, mut known_to) = self.stop_waiting_for(&gossip.id);
         if let Some(neighbor) = self.neighbors.find(&from) {
             known_to |= neighbor.bit();
             let pruned_lately = neighbor
@@ -84,21 +92,18 @@ impl<PI: PeerIdentity> State<PI> {
             }
             self.optimize(from, round, &claims, now, sink);
         }
-        if content.len() <= self.settings.max_content_size {
-            let next = round.next();
-            self.remember(id, Some(content.clone()), next, Some(from), now, counters);
-            let forwarded = Gossip {
-                id,
-                content: content.clone(),
-                scope: DeliveryScope::Swarm(next),
-            };
-            self.spread(forwarded, Some(from), known_to, now, counters, sink);
+        let fits = sent_on.content.len() <= self.settings.max_content_size;
+        let cached = fits.then(|| sent_on.content.clone());
+        self.history
+            .remember(gossip.id, cached, round.next(), false, now, counters);
+        self.schedule_idle_sweep();
+        if fits {
+            self.spread(&sent_on, Some(from), known_to, now, counters, sink);
         } else {
             counters.not_forwarded_too_large += 1;
-            self.remember(id, None, round, Some(from), now, counters);
         }
         sink.deliver(GossipEvent {
-            content,
+            content: sent_on.content,
             delivered_from: from,
             scope: gossip.scope,
         });
@@ -180,27 +185,11 @@ impl<PI: PeerIdentity> State<PI> {
         }
     }
 
-    /// Remembers a message that is new to us.
-    pub(super) fn remember(
-        &mut self,
-        id: MessageId,
-        content: Option<Bytes>,
-        round: Round,
-        from: Option<PI>,
-        now: At,
-        counters: &mut Counters,
-    ) {
-        let unshared = from.is_none() && self.neighbors.is_empty();
-        self.history
-            .remember(id, content, round, unshared, now, counters);
-        self.schedule_idle_sweep(now);
-    }
-
     /// Sends a message on: to eager neighbors at once, to lazy ones an announcement at the next
     /// dispatch. Those who gave or announced it to us have it.
     pub(super) fn spread(
         &mut self,
-        gossip: Gossip,
+        gossip: &Gossip,
         from: Option<PI>,
         known_to: NeighborSet,
         now: At,
@@ -225,8 +214,10 @@ impl<PI: PeerIdentity> State<PI> {
             return;
         }
         let due = now.after(self.settings.dispatch_timeout);
-        let id = gossip.id;
-        let ihave = IHave { id, round };
+        let ihave = IHave {
+            id: gossip.id,
+            round,
+        };
         if let Some((place, known_to)) = self.lazy_push.push(ihave, known_to, due) {
             let untold = self
                 .neighbors

@@ -24,6 +24,9 @@ impl<PI: PeerIdentity> State<PI> {
             counters.stranger_control += 1;
             return;
         };
+        let history = &self.history;
+        let news = ihaves.iter().filter(|one| history.find(&one.id).is_none());
+        self.missing.reserve(news.count());
         for ihave in ihaves {
             if let Some(known) = self.history.find(&ihave.id) {
                 self.history.mark_shared(known);
@@ -44,9 +47,6 @@ impl<PI: PeerIdentity> State<PI> {
                 Outcome::Full => counters.missing_full += 1,
                 Outcome::EnoughClaims => counters.claims_full += 1,
             }
-        }
-        if self.missing.len() > 0 {
-            self.schedule_idle_sweep(now);
         }
     }
 
@@ -87,6 +87,7 @@ impl<PI: PeerIdentity> State<PI> {
             } else {
                 counters.missing_full += u64::from(limited);
                 self.stop_waiting_for(&id);
+                self.missing.shrink();
             }
         }
     }

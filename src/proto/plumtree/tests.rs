@@ -21,7 +21,7 @@ mod tree;
 /// The beginning of time in all tests.
 pub(super) fn start() -> Instant {
     #[expect(clippy::disallowed_methods, reason = "a base to add offsets to")]
-    static START: LazyLock<Instant> = LazyLock::new(|| Instant::now());
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     *START
 }
 

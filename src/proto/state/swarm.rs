@@ -116,7 +116,13 @@ impl Swarm {
     pub(crate) fn start(&mut self, peer: Peer) {
         let mut rng = StdRng::from_rng(&mut self.rng);
         let config = self.config.clone();
-        let state = State::new(peer, Default::default(), config, Limits::default(), &mut rng);
+        let state = State::new(
+            peer,
+            Default::default(),
+            config,
+            Limits::default(),
+            &mut rng,
+        );
         let node = Node {
             state: state.expect("the configuration is valid"),
             rng,
@@ -199,7 +205,11 @@ impl Swarm {
 
     /// Whether two nodes have a connection.
     pub(crate) fn connected(&self, a: Peer, b: Peer) -> bool {
-        let has = |a, b| self.nodes.get(a).is_some_and(|n: &Node| n.links.contains_key(b));
+        let has = |a, b| {
+            self.nodes
+                .get(a)
+                .is_some_and(|n: &Node| n.links.contains_key(b))
+        };
         has(&a, &b) && has(&b, &a)
     }
 

@@ -1,3 +1,277 @@
-//! The two layers of a topic together.
+//! The two layers of a topic together, and what passes between them.
 
+use std::{collections::BTreeSet, time::Duration};
 
+use hyparview::Sink as _;
+use rand::{SeedableRng, rngs::StdRng};
+
+use super::*;
+use crate::proto::{MessageId, state::swarm::start, wire};
+
+type Peer = u32;
+
+/// What a topic put out, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Told {
+    Sent(Peer, Message<Peer>),
+    Event(Event<Peer>),
+    PeerData(Peer),
+    Hold(Peer),
+    Release(Peer),
+}
+
+#[derive(Default)]
+struct Recorder(Vec<Told>);
+
+impl Sink<Peer> for Recorder {
+    fn send(&mut self, to: Peer, message: Message<Peer>) {
+        self.0.push(Told::Sent(to, message));
+    }
+
+    fn emit(&mut self, event: Event<Peer>) {
+        self.0.push(Told::Event(event));
+    }
+
+    fn peer_data(&mut self, peer: Peer, _data: PeerData) {
+        self.0.push(Told::PeerData(peer));
+    }
+
+    fn hold(&mut self, peer: Peer) {
+        self.0.push(Told::Hold(peer));
+    }
+
+    fn release(&mut self, peer: Peer) {
+        self.0.push(Told::Release(peer));
+    }
+}
+
+struct Topic {
+    state: State<Peer>,
+    rng: StdRng,
+    counters: Counters,
+    now: Instant,
+}
+
+impl Topic {
+    fn new() -> Self {
+        Self::with_active_view(5)
+    }
+
+    fn with_active_view(capacity: usize) -> Self {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut config = Config::default();
+        config.membership.active_view_capacity = capacity;
+        let keyed = Keyed::new(&mut rng);
+        let limits = Limits::default();
+        Self {
+            state: State::new(1, PeerData::default(), &config, &limits, keyed),
+            rng,
+            counters: Counters::default(),
+            now: start(),
+        }
+    }
+
+    fn feed(&mut self, input: Input<Peer>) -> Vec<Told> {
+        let mut told = Recorder::default();
+        let Self {
+            state,
+            rng,
+            counters,
+            now,
+        } = self;
+        state.handle(input, *now, rng, counters, &mut told);
+        told.0
+    }
+
+    fn recv(&mut self, from: Peer, message: Message<Peer>) -> Vec<Told> {
+        self.feed(Input::RecvMessage {
+            from,
+            link: LinkId(from.into()),
+            message,
+        })
+    }
+
+    fn wait(&mut self, time: Duration) -> Vec<Told> {
+        self.now += time;
+        let mut told = Recorder::default();
+        self.state
+            .handle_timeout(self.now, &mut self.rng, &mut self.counters, &mut told);
+        told.0
+    }
+
+    fn eager(&self) -> BTreeSet<Peer> {
+        self.state.eager().copied().collect()
+    }
+}
+
+fn join() -> Message<Peer> {
+    Message::Swarm(hyparview::Message::Join(None))
+}
+
+fn payload(content: &'static [u8]) -> Message<Peer> {
+    Message::Gossip(plumtree::Message::Gossip(plumtree::Gossip {
+        id: MessageId::from_content(content),
+        content: Bytes::from_static(content),
+        scope: plumtree::DeliveryScope::Swarm(0.into()),
+    }))
+}
+
+fn position(told: &[Told], what: impl Fn(&Told) -> bool) -> usize {
+    told.iter().position(what).expect("it is told")
+}
+
+#[test]
+fn a_neighbor_is_in_the_tree_as_long_as_it_is_one() {
+    let mut topic = Topic::new();
+    let told = topic.recv(2, join());
+    assert!(told.contains(&Told::Event(Event::NeighborUp(2))));
+    assert!(topic.state.is_neighbor(&2));
+    assert_eq!(topic.eager(), [2].into());
+    let told = topic.feed(Input::PeerDisconnected(2));
+    assert!(told.contains(&Told::Event(Event::NeighborDown(2))));
+    assert!(!topic.state.is_neighbor(&2));
+    assert_eq!(topic.eager(), [].into());
+}
+
+/// Item 16: strangers change nothing, and their payloads count.
+#[test]
+fn item_16_the_tree_does_not_change_for_strangers() {
+    let mut topic = Topic::new();
+    topic.recv(2, join());
+    let graft = plumtree::Graft {
+        id: None,
+        round: 0.into(),
+    };
+    for message in [
+        plumtree::Message::Graft(graft),
+        plumtree::Message::Prune,
+        plumtree::Message::IHave(Vec::new()),
+    ] {
+        assert_eq!(topic.recv(9, Message::Gossip(message)), []);
+    }
+    let told = topic.recv(9, payload(b"from a stranger"));
+    let delivered = |t: &Told| matches!(t, Told::Event(Event::Received(_)));
+    assert!(told.iter().any(delivered));
+    assert!(
+        told.iter().any(|t| matches!(t, Told::Sent(2, _))),
+        "and sent on"
+    );
+    assert_eq!(topic.eager(), [2].into());
+    assert_eq!(topic.state.lazy().count(), 0);
+    assert_eq!(topic.counters.stranger_control, 3);
+}
+
+#[test]
+fn a_restarted_neighbor_is_new_to_the_tree() {
+    let mut topic = Topic::new();
+    topic.recv(2, join());
+    topic.recv(2, Message::Gossip(plumtree::Message::Prune));
+    assert_eq!(topic.eager(), [].into());
+    let told = topic.feed(Input::RecvMessage {
+        from: 2,
+        link: LinkId(77),
+        message: join(),
+    });
+    let down = position(&told, |t| *t == Told::Event(Event::NeighborDown(2)));
+    let up = position(&told, |t| *t == Told::Event(Event::NeighborUp(2)));
+    assert!(down < up);
+    assert_eq!(topic.eager(), [2].into());
+}
+
+#[test]
+fn the_last_message_to_a_dropped_neighbor_is_a_disconnect() {
+    let mut topic = Topic::with_active_view(1);
+    topic.recv(2, join());
+    topic.feed(Input::Broadcast(Bytes::from_static(b"a"), Scope::Swarm));
+    let told = topic.recv(3, join());
+    let to_2 = told.iter().filter_map(|t| match t {
+        Told::Sent(2, message) => Some(message),
+        _ => None,
+    });
+    assert!(to_2.last().is_some_and(Message::is_disconnect));
+    assert_eq!(topic.eager(), [3].into());
+    let later = topic.wait(Duration::from_secs(1));
+    assert!(!later.iter().any(|t| matches!(t, Told::Sent(2, _))));
+}
+
+#[test]
+fn a_neighbor_that_goes_as_it_came_never_was_in_the_tree() {
+    let mut told = Recorder::default();
+    let mut sink = MembershipSink::new(&mut told);
+    sink.neighbor_down(2);
+    sink.neighbor_up(2);
+    sink.neighbor_up(3);
+    sink.neighbor_down(2);
+    assert_eq!(sink.changes, [Change::Down(2), Change::Up(3)]);
+    assert_eq!(
+        told.0,
+        [
+            Told::Event(Event::NeighborDown(2)),
+            Told::Event(Event::NeighborUp(2)),
+            Told::Event(Event::NeighborUp(3)),
+            Told::Event(Event::NeighborDown(2)),
+        ],
+        "the application is told all the same"
+    );
+}
+
+#[test]
+fn the_deadline_is_that_of_either_layer() {
+    let mut topic = Topic::new();
+    assert_eq!(topic.state.next_deadline(), None, "a new topic is at rest");
+    topic.feed(Input::Join(Vec::new()));
+    topic.recv(2, join());
+    let shuffle = topic.state.next_deadline().expect("a shuffle is due");
+    topic.recv(2, Message::Gossip(plumtree::Message::Prune));
+    topic.feed(Input::Broadcast(Bytes::from_static(b"a"), Scope::Swarm));
+    let announcement = topic.state.next_deadline().expect("an announcement is due");
+    assert!(announcement < shuffle);
+    let early = topic.wait(Duration::ZERO);
+    assert_eq!(early, [], "nothing is due yet");
+    let told = topic.wait(announcement - topic.now);
+    let announced = |t: &Told| {
+        matches!(
+            t,
+            Told::Sent(2, Message::Gossip(plumtree::Message::IHave(_)))
+        )
+    };
+    assert!(told.iter().any(announced));
+    assert!(topic.state.next_deadline() > Some(announcement));
+}
+
+#[test]
+fn a_neighbor_is_held_and_let_go_when_the_topic_is_left() {
+    let mut topic = Topic::new();
+    let told = topic.recv(2, join());
+    assert!(told.contains(&Told::Hold(2)));
+    let told = topic.feed(Input::Quit);
+    let last = position(
+        &told,
+        |t| matches!(t, Told::Sent(2, m) if m.is_disconnect()),
+    );
+    assert!(position(&told, |t| *t == Told::Release(2)) > last);
+    assert!(!told.iter().any(|t| matches!(t, Told::Event(_))));
+}
+
+/// Item 3: what we send about ourselves and others fits a frame.
+#[test]
+fn item_03_introductions_fit_a_frame() {
+    let mut topic = Topic::new();
+    let huge = || Some(PeerData::new(vec![1; 1_000]));
+    topic.feed(Input::UpdatePeerData(PeerData::new(vec![1; 100_000])));
+    for peer in 2..30 {
+        let join = Message::Swarm(hyparview::Message::Join(huge()));
+        topic.recv(peer, join);
+    }
+    let mut told = topic.wait(Duration::from_secs(3_600));
+    told.extend(topic.feed(Input::Join(vec![40])));
+    told.extend(topic.feed(Input::Quit));
+    let mut sent = 0;
+    for one in &told {
+        if let Told::Sent(_, message) = one {
+            sent += 1;
+            assert!(wire::encoded_len(message) < Config::default().max_message_size);
+        }
+    }
+    assert!(sent > 5);
+}

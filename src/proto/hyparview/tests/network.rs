@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 
-/// One way between any two nodes.
-pub(super) const LATENCY: Duration = ms(20);
 /// Until a connection is noticed to be dead.
 pub(super) const PATH_TIMEOUT: Duration = secs(15);
 /// Until a dial into nowhere is given up.
@@ -22,8 +20,8 @@ enum Happening {
         to: u32,
         message: Message<u32>,
     },
-    /// `.1` notices that the connection is gone.
-    Lost(LinkId, u32, u32),
+    /// The first notices that its connection to the second is gone.
+    Lost(u32, u32),
 }
 
 pub(super) struct Network {
@@ -37,7 +35,8 @@ pub(super) struct Network {
     sequence: u64,
     pub(super) now: Instant,
     seed: u64,
-    pub(super) config: Config,
+    /// One way between any two nodes.
+    pub(super) latency: Duration,
     /// Messages sent, by kind.
     pub(super) sent: BTreeMap<&'static str, u64>,
 }
@@ -59,7 +58,7 @@ impl Network {
             sequence: 0,
             now: base(),
             seed,
-            config: Config::default(),
+            latency: ms(20),
             sent: BTreeMap::new(),
         }
     }
@@ -71,7 +70,7 @@ impl Network {
         let node = Node::with(
             id,
             self.seed.wrapping_add(*incarnation),
-            self.config.clone(),
+            Config::default(),
             Limits::default(),
             DEFAULT_MAX_MESSAGE_SIZE,
         );
@@ -104,16 +103,12 @@ impl Network {
     }
 
     fn break_links(&mut self, notice: Duration, broken: impl Fn(u32, u32) -> bool) {
-        let links: Vec<_> = self
-            .links
-            .iter()
-            .map(|(pair, link)| (*pair, *link))
-            .collect();
-        for ((a, b), link) in links {
+        let links: Vec<_> = self.links.keys().copied().collect();
+        for (a, b) in links {
             if broken(a, b) {
                 self.links.remove(&(a, b));
-                self.schedule(notice, Happening::Lost(link, a, b));
-                self.schedule(notice, Happening::Lost(link, b, a));
+                self.schedule(notice, Happening::Lost(a, b));
+                self.schedule(notice, Happening::Lost(b, a));
             }
         }
     }
@@ -164,13 +159,13 @@ impl Network {
                 to,
                 message,
             };
-            self.schedule(LATENCY, arrived);
+            self.schedule(self.latency, arrived);
         } else if let Some(waiting) = self.dialing.get_mut(&(from, to)) {
             waiting.push(message);
         } else {
             self.dialing.insert((from, to), vec![message]);
             let incarnation = self.incarnations[&from];
-            self.schedule(2 * LATENCY, Happening::Dialed(incarnation, from, to));
+            self.schedule(2 * self.latency, Happening::Dialed(incarnation, from, to));
         }
     }
 
@@ -188,10 +183,12 @@ impl Network {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Dialed(incarnation, from, to) => {
-                if self.incarnations[&from] != incarnation || !self.nodes.contains_key(&from) {
+                // What a node sent before it left still goes out.
+                let Some(waiting) = self.dialing.remove(&(from, to)) else {
                     return;
-                }
+                };
                 if !self.reachable(from, to) {
+                    self.dialing.insert((from, to), waiting);
                     let failed = Happening::DialFailed(incarnation, from, to);
                     self.schedule(DIAL_TIMEOUT, failed);
                 } else if !self.nodes.contains_key(&to) {
@@ -200,20 +197,20 @@ impl Network {
                     self.sequence += 1;
                     let link = LinkId(self.sequence);
                     self.links.entry(pair(from, to)).or_insert(link);
-                    for message in self.dialing.remove(&(from, to)).unwrap_or_default() {
+                    for message in waiting {
                         let arrived = Happening::Arrived {
                             link,
                             from,
                             to,
                             message,
                         };
-                        self.schedule(LATENCY, arrived);
+                        self.schedule(self.latency, arrived);
                     }
                 }
             }
             Happening::DialFailed(incarnation, from, to) => {
+                self.dialing.remove(&(from, to));
                 if self.incarnations[&from] == incarnation {
-                    self.dialing.remove(&(from, to));
                     self.feed(from, Input::DialFailed(to));
                 }
             }
@@ -235,7 +232,7 @@ impl Network {
                     self.close_if_unneeded(from, to);
                 }
             }
-            Happening::Lost(_, id, peer) => {
+            Happening::Lost(id, peer) => {
                 if !self.links.contains_key(&pair(id, peer)) {
                     self.feed(id, Input::PeerDisconnected(peer));
                 }

@@ -171,3 +171,20 @@ fn announcements_that_wait_are_bounded_and_the_oldest_give_way() {
         assert_eq!(announced, expected);
     }
 }
+
+#[test]
+fn a_neighbor_that_comes_and_goes_leaves_nothing_behind() {
+    let mut node = Node::new();
+    node.broadcast(b"hello", Scope::Swarm);
+    for _ in 0..1000 {
+        node.up(1);
+        node.up(1);
+        node.recv(1, ihave(b"other", 0));
+        node.down(1);
+    }
+    assert!(node.state.introductions.is_empty());
+    node.up(1);
+    assert_eq!(node.wait(ms(5)).announced(1).len(), 1);
+    node.wait(ms(100));
+    assert_eq!(node.state.missing_ids(), 0);
+}

@@ -82,6 +82,9 @@ fn announcements_are_cut_to_frames() {
         assert_eq!(output.announced(1).len(), 2000);
         let longest = output.sent.iter().map(|(_, message)| frame_len(message));
         let longest = longest.max().unwrap_or(0);
-        assert!(longest < max && longest + 36 + 3 >= max, "{longest} of {max}");
+        assert!(
+            longest < max && longest + 36 + 3 >= max,
+            "{longest} of {max}"
+        );
     }
 }

@@ -99,7 +99,12 @@ fn seen_ids_are_bounded_by_count() {
     node.recv(1, payload(&999u32.to_le_bytes(), 0));
     node.recv(1, payload(&900u32.to_le_bytes(), 0));
     assert_eq!(node.counters.duplicates, 2);
-    assert_eq!(node.recv(1, payload(&0u32.to_le_bytes(), 0)).delivered.len(), 1);
+    assert_eq!(
+        node.recv(1, payload(&0u32.to_le_bytes(), 0))
+            .delivered
+            .len(),
+        1
+    );
 }
 
 #[test]
@@ -170,7 +175,7 @@ proptest! {
     #[test]
     fn the_history_agrees_with_a_model(
         limit in 1usize..40,
-        steps in prop::collection::vec((0u8..120, 0u64..40), 1..400),
+        steps in prop::collection::vec((0u8..60, 0u64..40), 1..150),
     ) {
         let retention = history::Retention {
             cache_bytes: 20 * (PAYLOAD_OVERHEAD + 1),
@@ -182,7 +187,7 @@ proptest! {
         let mut counters = Counters::default();
         let mut model: Vec<(u8, u64)> = Vec::new();
         let mut now = 0;
-        let ids: HashMap<u8, MessageId> = (0..120).map(|number| (number, id(&[number]))).collect();
+        let ids: HashMap<u8, MessageId> = (0..60).map(|number| (number, id(&[number]))).collect();
         for (number, pause) in steps {
             now += pause;
             history.expire(At(now));
@@ -197,7 +202,7 @@ proptest! {
                 }
             }
             prop_assert_eq!(history.ids(), model.len());
-            for number in 0..120 {
+            for number in 0..60 {
                 let at = model.iter().find(|(one, _)| *one == number).map(|(_, at)| *at);
                 let known = history.find(&ids[&number]);
                 prop_assert_eq!(known.is_some(), at.is_some());

@@ -73,9 +73,10 @@ fn input(step: &Step) -> Option<Input<u32>> {
             }),
         ),
         Step::Prune(peer) => recv(*peer, Message::Prune),
-        Step::Broadcast(content, scope) => {
-            Some(Input::Broadcast(Bytes::copy_from_slice(&[*content]), *scope))
-        }
+        Step::Broadcast(content, scope) => Some(Input::Broadcast(
+            Bytes::copy_from_slice(&[*content]),
+            *scope,
+        )),
         Step::Timeout | Step::Wait(_) => None,
     }
 }
@@ -138,17 +139,27 @@ fn run(steps: &[Step], limits: &Limits, config: &Config) -> Result<Vec<Output>, 
 }
 
 fn limits() -> impl Strategy<Value = Limits> {
-    let numbers = (1usize..30, 1usize..30, 0usize..6, 1usize..4, 0u32..20, 1usize..6, 0usize..4);
-    numbers.prop_map(|(seen, cache, missing, claims, rate, lazy, history)| Limits {
-        cache_bytes: cache * 100,
-        seen_ids: seen,
-        missing_ids: missing,
-        claims_per_id: claims,
-        graft_replies_per_second: rate,
-        lazy_queue: lazy,
-        late_join_history: history,
-        ..Limits::default()
-    })
+    let numbers = (
+        1usize..30,
+        1usize..30,
+        0usize..6,
+        1usize..4,
+        0u32..20,
+        1usize..6,
+        0usize..4,
+    );
+    numbers.prop_map(
+        |(seen, cache, missing, claims, rate, lazy, history)| Limits {
+            cache_bytes: cache * 100,
+            seen_ids: seen,
+            missing_ids: missing,
+            claims_per_id: claims,
+            graft_replies_per_second: rate,
+            lazy_queue: lazy,
+            late_join_history: history,
+            ..Limits::default()
+        },
+    )
 }
 
 proptest! {

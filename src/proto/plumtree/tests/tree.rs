@@ -72,7 +72,10 @@ fn a_payload_with_a_false_id_changes_nothing() {
         unreachable!("a payload");
     };
     gossip.content = Bytes::from_static(b"other");
-    for scope in [DeliveryScope::Swarm(Round::from(0)), DeliveryScope::Neighbors] {
+    for scope in [
+        DeliveryScope::Swarm(Round::from(0)),
+        DeliveryScope::Neighbors,
+    ] {
         gossip.scope = scope;
         let output = node.recv(1, Message::Gossip(gossip.clone()));
         assert!(output.sent.is_empty() && output.delivered.is_empty());
@@ -241,7 +244,12 @@ fn item_16_a_stranger_changes_no_set() {
 fn item_16_a_neighbor_that_left_is_a_stranger() {
     let mut node = Node::among([1, 2]);
     node.down(2);
-    for message in [Message::Prune, graft(b"x"), ihave(b"x", 0), payload(b"x", 0)] {
+    for message in [
+        Message::Prune,
+        graft(b"x"),
+        ihave(b"x", 0),
+        payload(b"x", 0),
+    ] {
         node.recv(2, message.clone());
         node.recv(2, message);
     }

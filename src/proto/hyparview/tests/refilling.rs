@@ -1,0 +1,131 @@
+//! Replacing lost neighbors.
+
+use super::*;
+
+#[test]
+fn every_candidate_is_tried_after_the_loss_of_neighbors() {
+    let candidates: BTreeSet<u32> = (100..108).collect();
+    for failure in 0..4 {
+        let mut node = node_with(1..=5);
+        node.recv(1, reply(candidates.clone()));
+        let mut asked = BTreeSet::new();
+        let mut told = Vec::new();
+        for id in 1..=5 {
+            told.extend(node.handle(Input::PeerDisconnected(id)));
+        }
+        for _ in 0..40 {
+            asked.extend(sends(&told).into_iter().map(|(to, _)| to));
+            told = match failure {
+                0 => node.pass(ms(500)),
+                kind => {
+                    let held = node.record.held.iter().copied().collect::<Vec<_>>();
+                    held.into_iter()
+                        .flat_map(|id| match kind {
+                            1 => node.handle(Input::DialFailed(id)),
+                            2 => node.handle(Input::PeerDisconnected(id)),
+                            _ => node.recv(id, disconnect(true)),
+                        })
+                        .collect()
+                }
+            };
+        }
+        assert!(asked.is_superset(&candidates), "{failure}: {asked:?}");
+    }
+}
+
+#[test]
+fn requests_that_are_not_answered_do_not_block_a_refill() {
+    let mut node = node_with(1..=4);
+    let mut asked = BTreeSet::new();
+    for round in 0..6 {
+        let first = 100 + round * 8;
+        let mut told = node.recv(1, reply(first..first + 8));
+        told.extend(node.pass(secs(1)));
+        asked.extend(sends(&told).into_iter().map(|(to, _)| to));
+    }
+    // One slot, half a second each, no matter how many stay unanswered.
+    assert!(asked.len() >= 10, "{asked:?}");
+    assert!(node.record.held.len() <= 4 + 16);
+    node.pass(secs(600));
+    assert!(node.record.held.len() <= 4 + 16);
+}
+
+#[test]
+fn free_slots_are_filled_at_the_same_time() {
+    let mut node = node_with([1]);
+    node.recv(1, reply(100..108));
+    assert_eq!(node.record.held.len(), 5);
+    for id in node.record.held.clone() {
+        if id >= 100 {
+            node.recv(id, neighbor(Priority::Low));
+        }
+    }
+    assert_eq!(node.active().len(), 5);
+}
+
+#[test]
+fn refusals_do_not_lead_to_a_storm() {
+    let mut node = node_with([1]);
+    let mut asked = 0;
+    let mut told = node.recv(1, reply(100..108));
+    let end = node.now + secs(600);
+    while node.now < end {
+        let requests: Vec<u32> = sends(&told)
+            .into_iter()
+            .filter(|(_, message)| is_neighbor(message))
+            .map(|(to, _)| to)
+            .collect();
+        asked += requests.len();
+        told = if requests.is_empty() {
+            node.pass(secs(1))
+        } else {
+            let refusals = requests.into_iter();
+            refusals
+                .flat_map(|id| node.recv(id, disconnect(true)))
+                .collect()
+        };
+    }
+    // Eight candidates, ten minutes.
+    assert!((60..200).contains(&asked), "{asked}");
+}
+
+#[test]
+fn a_lost_neighbor_is_kept_and_asked_again_but_not_told_of() {
+    let mut node = node_with(1..=5);
+    node.handle(Input::PeerDisconnected(3));
+    assert_eq!(node.passive(), [3]);
+    let told = node.recv(1, shuffle(1, [1, 7], 1));
+    let [Message::ShuffleReply(reply)] = sent_to(&told, 1)[..] else {
+        panic!("{told:?}");
+    };
+    assert!(reply.nodes.iter().all(|node| node.id != 3));
+    let told = node.pass(secs(3));
+    assert!(sent_to(&told, 3).into_iter().any(is_neighbor));
+}
+
+#[test]
+fn a_lost_neighbor_is_asked_urgently_at_the_next_shuffle() {
+    let mut node = node_with(1..=5);
+    node.handle(Input::PeerDisconnected(3));
+    node.recv(6, neighbor(Priority::High));
+    let told = node.pass(secs(63));
+    assert!(matches!(
+        sent_to(&told, 3)[..],
+        [Message::Neighbor(Neighbor {
+            priority: Priority::High,
+            ..
+        })]
+    ));
+}
+
+#[test]
+fn a_peer_that_is_never_reached_is_forgotten_in_the_end() {
+    let mut node = node_with(1..=5);
+    node.handle(Input::PeerDisconnected(3));
+    for _ in 0..100 {
+        node.pass(secs(30));
+        node.handle(Input::DialFailed(3));
+    }
+    assert_eq!(node.passive(), []);
+    assert_eq!(node.state.data.len(), 0);
+}
