@@ -8,7 +8,8 @@
 //! With `--no-relay` at both ends it works between two terminals of one machine, without internet.
 
 use std::{
-    collections::BTreeMap, error::Error, fmt, io, net::Ipv4Addr, process::ExitCode, time::Duration,
+    collections::BTreeMap, error::Error, fmt, io, iter::successors, net::Ipv4Addr,
+    process::ExitCode, time::Duration,
 };
 
 use clap::{Args, Parser, Subcommand};
@@ -81,13 +82,9 @@ fn main() -> ExitCode {
     match chat(cli.entrance) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprint!("chat: {error}");
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                eprint!(": {error}");
-                cause = error.source();
-            }
-            eprintln!();
+            let causes = successors(error.source(), |&cause| cause.source());
+            let reason = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+            eprintln!("chat: {reason}");
             ExitCode::FAILURE
         }
     }

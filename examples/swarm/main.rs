@@ -8,7 +8,7 @@
 //!
 //! The program ends with an error if a message was lost or came twice.
 
-use std::{error::Error, process::ExitCode, time::Duration};
+use std::{error::Error, iter::successors, process::ExitCode, time::Duration};
 
 use clap::{Parser, ValueEnum, error::ErrorKind};
 use smol_gossip::runtime::{SmolRuntime, TokioRuntime, edge};
@@ -111,8 +111,14 @@ fn main() -> ExitCode {
                 Some(failure) => fail(&failure),
             }
         }
-        Err(error) => fail(&error.to_string()),
+        Err(error) => fail(&with_causes(&*error)),
     }
+}
+
+/// An error, and in the same line what led to it.
+fn with_causes(error: &dyn Error) -> String {
+    let causes = successors(error.source(), |&cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn fail(reason: &str) -> ExitCode {
