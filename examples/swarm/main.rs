@@ -48,6 +48,9 @@ struct Args {
     /// How many seconds all may take
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
+    /// Also show what the nodes counted, those of all nodes added up
+    #[arg(long)]
+    counters: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
