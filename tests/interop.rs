@@ -12,7 +12,8 @@ use bytes::Bytes;
 use common::*;
 use futures_lite::StreamExt;
 use iroh::{
-    Endpoint, EndpointId, address_lookup::memory::MemoryLookup,
+    Endpoint, EndpointId,
+    address_lookup::memory::MemoryLookup,
     protocol::{Router, RouterBuilder},
 };
 use smol_gossip::{TopicId, api::Event, net::GOSSIP_ALPN, proto::DeliveryScope};
@@ -63,7 +64,10 @@ impl AnyNode {
             }
             Kind::Upstream => {
                 let gossip = iroh_gossip::Gossip::builder().alpn(alpn).spawn(endpoint);
-                (router.accept(alpn, gossip.clone()), AnyGossip::Upstream(gossip))
+                (
+                    router.accept(alpn, gossip.clone()),
+                    AnyGossip::Upstream(gossip),
+                )
             }
         };
         let (router, gossip) = accept(router);

@@ -84,10 +84,6 @@ impl SendQueue {
         self.topics.keys().copied()
     }
 
-    pub(crate) fn contains(&self, topic: &TopicId) -> bool {
-        self.topics.contains_key(topic)
-    }
-
     /// Adds a frame.
     pub(crate) fn push(&mut self, topic: TopicId, lane: Lane, frame: Bytes) {
         self.bytes += frame.len();
@@ -272,7 +268,7 @@ mod tests {
             queue.push(topic(1), Lane::Forwarded, large.slice(..10));
         }
         let mut total = 0;
-        while queue.contains(&topic(1)) {
+        while !queue.is_empty() {
             let batch = queue.take(&topic(1), MAX);
             assert!(batch.bytes < BATCH_BYTES + 4000);
             assert_eq!(batch.bytes, batch.chunks.iter().map(Bytes::len).sum());

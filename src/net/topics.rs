@@ -88,19 +88,13 @@ impl Topics {
             }
             Event::Received(_) | Event::Lagged => {}
         }
-        let Some((last_id, last)) = topic.subscriptions.last() else {
-            return;
-        };
-        for (id, events) in topic
-            .subscriptions
-            .iter()
-            .take(topic.subscriptions.len() - 1)
-        {
-            events.push(event.clone());
-            self.unwoken.insert(*id);
+        for (id, events) in &topic.subscriptions {
+            // Its senders alone may keep a subscription going.
+            if !events.is_abandoned() {
+                events.push(event.clone());
+                self.unwoken.insert(*id);
+            }
         }
-        last.push(event);
-        self.unwoken.insert(*last_id);
     }
 
     /// Wakes every subscriber that was pushed to since.

@@ -45,11 +45,7 @@ pub async fn within<T>(what: impl Display, future: impl Future<Output = T>) -> T
 /// Awaits `future`, and panics if it takes longer than `limit`.
 ///
 /// By tokio's timer where there is one: smol's has a thread of its own, and some tests count.
-pub async fn before<T>(
-    limit: Duration,
-    what: impl Display,
-    future: impl Future<Output = T>,
-) -> T {
+pub async fn before<T>(limit: Duration, what: impl Display, future: impl Future<Output = T>) -> T {
     let done = async { Some(future.await) };
     let elapsed = async {
         match Handle::try_current() {
@@ -127,7 +123,9 @@ impl Node {
     }
 
     pub fn on(endpoint: Endpoint, builder: Builder) -> Self {
-        let gossip = builder.try_spawn(endpoint.clone()).expect("a tokio context");
+        let gossip = builder
+            .try_spawn(endpoint.clone())
+            .expect("a tokio context");
         let router = Router::builder(endpoint)
             .accept(GOSSIP_ALPN, gossip.clone())
             .spawn();
@@ -216,7 +214,11 @@ impl Events {
     }
 
     /// Waits until `enough` holds of the neighbors.
-    pub async fn neighbors_until(&mut self, what: &str, enough: impl Fn(&BTreeSet<EndpointId>) -> bool) {
+    pub async fn neighbors_until(
+        &mut self,
+        what: &str,
+        enough: impl Fn(&BTreeSet<EndpointId>) -> bool,
+    ) {
         let taken = async {
             while !enough(&self.neighbors) {
                 assert!(self.take().await, "the end before: {what}");
