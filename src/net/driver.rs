@@ -14,6 +14,7 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use futures_lite::StreamExt;
@@ -25,10 +26,16 @@ use super::{
     topics::Topics,
     transport::{Connection, Transport},
 };
-use crate::proto::{Command, InEvent};
+use crate::proto::{Command, InEvent, TimerId};
 
 /// Items that one poll handles at the most, give or take a pass, before it yields.
 const WORK_PER_POLL: usize = 512;
+
+/// A timer of a topic that expires later than this was held up.
+const LATE: Duration = Duration::from_millis(10);
+
+/// How long a timer that was held up is put off.
+const PUT_OFF: Duration = Duration::from_millis(20);
 
 /// The whole node as one future. Spawn it on any executor, or poll it yourself.
 ///
@@ -109,6 +116,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             self.now = self.events.now();
             let progress = self.poll_tasks_and_timers(cx)
                 + self.handle_frames()
+                + self.handle_expired()
                 + self.poll_inbox(cx)
                 + self.poll_connections(cx)
                 + self.poll_shutdowns(cx);
@@ -150,12 +158,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     fn timer_expired(&mut self, timer: Timer) {
         self.metrics.actor_tick_timers.inc();
         match timer {
-            Timer::Topic(id) => {
-                if let Some(slot) = self.topic_timers.get_mut(id.slot()) {
-                    *slot = None;
-                }
-                self.handle(InEvent::TimerExpired(id));
-            }
+            Timer::Topic(id) => self.topic_timer_expired(id),
             Timer::Retire(peer) => self.retire_expired(peer),
             Timer::Stuck(peer) => self.stuck_expired(peer),
             Timer::Idle(peer) => self.idle_expired(peer),
@@ -174,6 +177,37 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 }
             }
         }
+    }
+
+    /// The timer of a topic has expired. It is handled after the frames of this pass.
+    ///
+    /// If it is late, the loop was held up, and what peers have sent meanwhile may still be on its
+    /// way through the sockets. It is put off once, so that they are not held to have been silent:
+    /// else a moment's delay would have everyone ask everyone else for messages that are there.
+    fn topic_timer_expired(&mut self, id: TimerId) {
+        let Some(slot) = self.topic_timers.get_mut(id.slot()) else {
+            return;
+        };
+        if let Some(timer) = slot
+            && timer.id == id
+            && !timer.put_off
+            && self.now > timer.deadline + LATE
+        {
+            timer.put_off = true;
+            timer.key = self.events.schedule(self.now + PUT_OFF, Timer::Topic(id));
+            return;
+        }
+        *slot = None;
+        self.expired.push(id);
+    }
+
+    fn handle_expired(&mut self) -> usize {
+        let expired = std::mem::take(&mut self.expired);
+        for id in &expired {
+            self.handle(InEvent::TimerExpired(*id));
+            self.work_off();
+        }
+        expired.len()
     }
 
     fn poll_connections(&mut self, cx: &mut Context<'_>) -> usize {
@@ -254,11 +288,29 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         for link in self.links.values() {
             link.connection.close("leaving");
         }
+        self.close_channels();
         for reply in self.stopping.iter().flat_map(|stopping| &stopping.replies) {
             // Whoever asked may not wait any more.
             let _ = reply.try_send(());
         }
         debug!("stopped");
+    }
+
+    /// Takes nothing more from handles. What they had handed over is not left lying in the
+    /// channels, where they would wait for it as long as they live themselves.
+    fn close_channels(&mut self) {
+        self.connections.close();
+        while let Ok(connection) = self.connections.try_recv() {
+            connection.close("leaving");
+        }
+        self.shutdowns.close();
+        while let Ok(reply) = self.shutdowns.try_recv() {
+            match &mut self.stopping {
+                Some(stopping) => stopping.replies.push(reply),
+                // Dropping it says that the node has ended.
+                None => drop(reply),
+            }
+        }
     }
 
     /// Adds what the protocol state has counted since the last time to the metrics.
@@ -268,5 +320,11 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             self.metrics.add_protocol(&self.counted, counters);
             self.counted.clone_from(counters);
         }
+    }
+}
+
+impl<T: Transport, R: Runtime> Drop for Node<T, R> {
+    fn drop(&mut self) {
+        self.close_channels();
     }
 }

@@ -59,7 +59,9 @@ pub(crate) struct Node<T: Transport, R: Runtime> {
     pub(crate) rng: StdRng,
     pub(crate) outbox: Outbox<EndpointId>,
     /// The timers of topics, by their slot.
-    pub(crate) topic_timers: Vec<Option<(TimerId, TimerKey)>>,
+    pub(crate) topic_timers: Vec<Option<TopicTimer>>,
+    /// Timers of topics that have expired in this pass.
+    pub(crate) expired: Vec<TimerId>,
 
     pub(crate) topics: Topics,
     pub(crate) inbox: Option<Inbox>,
@@ -83,6 +85,16 @@ pub(crate) struct Node<T: Transport, R: Runtime> {
     pub(crate) last_key: u64,
     pub(crate) next_serial: u64,
     pub(crate) stopping: Option<Stopping>,
+}
+
+/// The timer of a topic, as it is set.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TopicTimer {
+    pub(crate) id: TimerId,
+    pub(crate) key: TimerKey,
+    pub(crate) deadline: Instant,
+    /// Whether it has expired, and was put off.
+    pub(crate) put_off: bool,
 }
 
 /// A stream with frames that were read but not handled.
@@ -164,6 +176,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             rng: StdRng::from_rng(&mut rng),
             outbox: Outbox::new(),
             topic_timers: Vec::new(),
+            expired: Vec::new(),
             topics: Topics::default(),
             inbox: Some(inbox),
             paused: IndexMap::new(),
@@ -199,18 +212,24 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         let Some(slot) = self.topic_timers.get_mut(id.slot()) else {
             return;
         };
-        match (*slot, deadline) {
-            (Some((owner, key)), Some(deadline)) if owner == id => {
-                self.events.reschedule(key, deadline);
+        let set = match (*slot, deadline) {
+            (Some(old), Some(deadline)) if old.id == id => {
+                self.events.reschedule(old.key, deadline);
+                Some((old.key, deadline))
             }
             (old, deadline) => {
-                if let Some((_, key)) = old {
-                    self.events.cancel_timer(key);
+                if let Some(old) = old {
+                    self.events.cancel_timer(old.key);
                 }
-                *slot =
-                    deadline.map(|deadline| (id, self.events.schedule(deadline, Timer::Topic(id))));
+                deadline.map(|at| (self.events.schedule(at, Timer::Topic(id)), at))
             }
-        }
+        };
+        *slot = set.map(|(key, deadline)| TopicTimer {
+            id,
+            key,
+            deadline,
+            put_off: false,
+        });
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
