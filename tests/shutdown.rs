@@ -19,20 +19,24 @@ async fn every_caller_gets_an_answer() {
         here.events.joined().await;
         there.events.joined().await;
 
-        let gossip = second.gossip.clone();
+        // Whoever was answered asks again at once, while the node may still be on its way out.
         let mut callers = Vec::new();
         for _ in 0..4 {
-            let gossip = gossip.clone();
-            callers.push(tokio::spawn(async move { gossip.shutdown().await.is_ok() }));
+            let gossip = second.gossip.clone();
+            callers.push(tokio::spawn(async move {
+                let mut answers = 0;
+                while gossip.shutdown().await.is_ok() {
+                    answers += 1;
+                }
+                answers
+            }));
         }
-        let mut answered = 0;
+        let mut answers = 0;
         for caller in callers {
-            let answer = within(format!("an answer in round {round}"), caller).await;
-            answered += usize::from(answer.expect("shutdown does not panic"));
+            let answered = within(format!("an answer in round {round}"), caller).await;
+            answers += answered.expect("shutdown does not panic");
         }
-        assert!(answered >= 1, "nobody was told in round {round}");
-        // Asks once more: the router does so by itself.
-        assert!(within("the refusal", gossip.shutdown()).await.is_err());
+        assert!(answers >= 1, "nobody was told in round {round}");
         within("the router", second.router.shutdown())
             .await
             .expect("the router ends");
