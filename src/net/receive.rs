@@ -6,8 +6,8 @@ use tracing::{debug, trace};
 
 use super::{
     connection::{self, ConnectionKey, Done, Reader},
-    driver::{Accept, Node, Timer, wait_for_connection, watch_local_data},
-    peers::Link,
+    node::{Accept, Node, Timer, wait_for_connection, watch_local_data},
+    peer::Link,
     transport::{Broken, Connection, Transport},
 };
 use crate::proto::{InEvent, Message, TopicId, plumtree, wire};

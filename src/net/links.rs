@@ -8,99 +8,18 @@
 //! connections are closed: at once where the peer has finished its streams too, else after a
 //! while of silence.
 
-use std::time::Instant;
-
 use indexmap::IndexMap;
 use iroh::EndpointId;
-use smol_gossip_runtime::{Runtime, TaskId, TimerKey};
+use smol_gossip_runtime::Runtime;
 use tracing::debug;
 
 use super::{
-    connection::{self, ConnectionKey, Reader},
-    driver::{Node, Timer},
-    queue::SendQueue,
-    streams::OutStream,
+    connection::{self, ConnectionKey},
+    node::{Node, Timer},
+    peer::{Dial, Link, Peer},
     transport::{Connection, Transport},
 };
-use crate::proto::{InEvent, TopicId};
-
-/// A peer that we are connected to, or want to be.
-pub(crate) struct Peer<T: Transport> {
-    /// Whether a topic needs it.
-    pub(crate) wanted: bool,
-    /// Whether we ever sent it anything.
-    pub(crate) served: bool,
-    /// Its connections, the newest last.
-    pub(crate) connections: Vec<ConnectionKey>,
-    /// Connections that are lost, but that are still read.
-    draining: usize,
-    pub(crate) dial: Dial,
-    pub(crate) queue: SendQueue,
-    /// Our streams.
-    pub(crate) streams: IndexMap<TopicId, OutStream<T>>,
-    /// When something last came from it.
-    pub(crate) heard: Instant,
-    pub(crate) retire_timer: Option<TimerKey>,
-    pub(crate) stuck_timer: Option<TimerKey>,
-    idle_timer: Option<TimerKey>,
-}
-
-/// How far the dialing of a peer is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Dial {
-    /// It is not dialed.
-    None,
-    /// It waits for other dials to end.
-    Waiting,
-    /// It is dialed.
-    Active(TaskId, TimerKey),
-}
-
-/// A connection.
-pub(crate) struct Link<T: Transport> {
-    pub(crate) peer: EndpointId,
-    pub(crate) connection: T::Connection,
-    /// The streams of the peer, by topic. One of each topic is being read; those that the peer
-    /// opened after it wait here until it ends, so that they are read in order.
-    pub(crate) readers: IndexMap<TopicId, Vec<Reader<<T::Connection as Connection>::Recv>>>,
-    /// The stream that has not named its topic yet.
-    pub(crate) header: Option<(TaskId, TimerKey)>,
-    /// Whether further streams of the peer are waited for.
-    pub(crate) accepting: bool,
-    /// Whether it can carry nothing more. What arrived before is still read, so that the last
-    /// words of a peer are heard even if they come together with its hanging up.
-    lost: bool,
-}
-
-impl<T: Transport> Peer<T> {
-    pub(crate) fn new(now: Instant) -> Self {
-        Self {
-            wanted: false,
-            served: false,
-            connections: Vec::new(),
-            draining: 0,
-            dial: Dial::None,
-            queue: SendQueue::default(),
-            streams: IndexMap::new(),
-            heard: now,
-            retire_timer: None,
-            stuck_timer: None,
-            idle_timer: None,
-        }
-    }
-
-    /// Whether all that is left of it is a lost connection that is still read.
-    pub(crate) fn is_draining(&self) -> bool {
-        self.connections.is_empty() && self.draining > 0
-    }
-}
-
-impl<T: Transport> Link<T> {
-    /// Whether it can carry nothing more.
-    pub(crate) fn is_lost(&self) -> bool {
-        self.lost
-    }
-}
+use crate::proto::InEvent;
 
 impl<T: Transport, R: Runtime> Node<T, R> {
     /// Takes a new connection into service.
