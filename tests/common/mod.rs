@@ -210,6 +210,36 @@ pub async fn subscribe(gossip: &Gossip, topic: TopicId, bootstrap: &[EndpointId]
     within("subscribe", topic).await.expect("open").into()
 }
 
+/// Two nodes, and topic 1, in which the second has joined the first.
+pub async fn pair() -> [(Node, Topic); 2] {
+    let book = MemoryLookup::new();
+    let first = Node::start(1, &book).await;
+    let second = Node::start(2, &book).await;
+    let mut there = first.subscribe(topic(1), &[]).await;
+    let mut here = second.subscribe(topic(1), &[id(1)]).await;
+    here.events.up(id(1)).await;
+    there.events.up(id(2)).await;
+    [(first, there), (second, here)]
+}
+
+/// Holds that messages pass both ways, once.
+pub async fn talk(here: &mut Topic, there: &mut Topic, about: impl Display) {
+    let [to, fro] = ["to", "fro"].map(|way| Bytes::from(format!("{way} {about}")));
+    here.broadcast(to.clone()).await;
+    assert_eq!(there.events.message().await.content, to);
+    there.broadcast(fro.clone()).await;
+    assert_eq!(here.events.message().await.content, fro);
+}
+
+/// Ends both nodes, and holds that nothing came that was not taken.
+pub async fn end(nodes: [(Node, Topic); 2]) {
+    for (node, topic) in nodes {
+        node.stop().await;
+        drop(topic.sender);
+        topic.events.end().await;
+    }
+}
+
 /// What happens in a topic, taken in the order of the test's interest: while it waits for a
 /// neighbor, messages are set aside, and the other way round neighbors are noted.
 pub struct Events {
