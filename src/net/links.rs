@@ -6,7 +6,11 @@
 //!
 //! A peer that no topic needs is kept until all that was queued for it has arrived. Then its
 //! connections are closed: at once where the peer has finished its streams too, else after a
-//! while of silence.
+//! while of silence. A peer that has left us is given [`PARTING_TIME`] to close them itself: were
+//! both sides to close at once, a peer that leaves a topic and joins it again would often find
+//! that its Join went into a connection that we were closing.
+
+use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
 use iroh::EndpointId;
@@ -15,11 +19,15 @@ use tracing::debug;
 
 use super::{
     connection::{self, ConnectionKey},
+    limits::Limits,
     node::{Node, Timer},
     peer::{Dial, Link, Peer},
     transport::{Connection, Transport},
 };
 use crate::proto::InEvent;
+
+/// How long a peer that has left us may take to close the connection, or to think better of it.
+const PARTING_TIME: Duration = Duration::from_millis(500);
 
 impl<T: Transport, R: Runtime> Node<T, R> {
     /// Takes a new connection into service.
@@ -185,13 +193,13 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             }
             return;
         }
-        let served = peer.served;
+        let is_done = peer.served && !peer.left_us;
         let quiet = peer
             .connections
             .iter()
             .filter_map(|key| self.links.get(key))
             .all(|link| link.readers.is_empty() && link.header.is_none());
-        if self.is_stopping() || (quiet && served) {
+        if self.is_stopping() || (quiet && is_done) {
             self.close_peer(id, "not needed");
         } else {
             self.watch_idle(id);
@@ -207,7 +215,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         if peer.wanted || !peer.queue.is_empty() {
             return;
         }
-        if peer.heard + self.limits.idle_timeout > self.now {
+        if idle_deadline(peer, &self.limits) > self.now {
             self.watch_idle(id);
         } else {
             self.close_peer(id, "idle");
@@ -218,7 +226,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         if let Some(peer) = self.peers.get_mut(&id)
             && peer.idle_timer.is_none()
         {
-            let deadline = peer.heard + self.limits.idle_timeout;
+            let deadline = idle_deadline(peer, &self.limits);
             peer.idle_timer = Some(self.events.schedule(deadline, Timer::Idle(id)));
         }
     }
@@ -269,4 +277,14 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             .filter(|peer| !peer.wanted && !peer.connections.is_empty())
             .count()
     }
+}
+
+/// When the connections of a peer that nobody needs are closed, unless it says something before.
+fn idle_deadline<T: Transport>(peer: &Peer<T>, limits: &Limits) -> Instant {
+    let patience = if peer.left_us {
+        limits.idle_timeout.min(PARTING_TIME)
+    } else {
+        limits.idle_timeout
+    };
+    peer.heard + patience
 }

@@ -19,6 +19,9 @@ pub(crate) struct Peer<T: Transport> {
     pub(crate) wanted: bool,
     /// Whether we ever sent it anything.
     pub(crate) served: bool,
+    /// Whether it has left us, and not we it. Then it is the one that knows whether it needs the
+    /// connection again in a moment, and closes it.
+    pub(crate) left_us: bool,
     /// Its connections, the newest last.
     pub(crate) connections: Vec<ConnectionKey>,
     /// Connections that are lost, but that are still read.
@@ -66,6 +69,7 @@ impl<T: Transport> Peer<T> {
         Self {
             wanted: false,
             served: false,
+            left_us: false,
             connections: Vec::new(),
             draining: 0,
             dial: Dial::None,

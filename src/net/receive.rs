@@ -212,6 +212,11 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         let message = wire::decode(frame).map_err(Broken::from_error)?;
         let payload = matches!(message, Message::Gossip(plumtree::Message::Gossip(_)));
         self.metrics.count_received(payload, size);
+        if message.is_disconnect()
+            && let Some(peer) = self.peers.get_mut(&from)
+        {
+            peer.left_us = peer.wanted;
+        }
         self.handle(InEvent::RecvMessage {
             from,
             link,

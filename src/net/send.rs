@@ -56,6 +56,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         let peer = self.peers.entry(to).or_insert_with(|| Peer::new(self.now));
         peer.wanted = true;
         peer.served = true;
+        peer.left_us = false;
         self.dirty.insert(to);
         let full = peer.queue.bytes() >= self.limits.send_queue_bytes;
         let backlogged = peer.queue.bytes() >= self.limits.send_queue_bytes / 2;
