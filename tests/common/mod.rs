@@ -33,6 +33,7 @@ use smol_gossip::{
     net::{Builder, GOSSIP_ALPN},
 };
 use tokio::runtime::Handle;
+use tracing_subscriber::EnvFilter;
 
 pub mod child;
 
@@ -75,7 +76,15 @@ pub fn topic(n: u8) -> TopicId {
 }
 
 /// Settings of an endpoint that cannot be reached from outside, and asks `book` for addresses.
+///
+/// What it and its node do is logged where `RUST_LOG` asks for it.
 pub fn endpoint(n: u8, book: &MemoryLookup) -> endpoint::Builder {
+    // The second endpoint finds that it is logged already.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::from_default_env())
+        .with_ansi(false)
+        .with_test_writer()
+        .try_init();
     Endpoint::builder(presets::Minimal)
         .secret_key(key(n))
         .relay_mode(RelayMode::Disabled)
