@@ -17,4 +17,5 @@
 
 mod check;
 mod world;
+mod schedules;
 mod smoke;
