@@ -2,7 +2,11 @@
 //!
 //! See [`super`] for how to repeat a seed, and how to run many.
 
-use std::{env, time::Duration};
+use std::{
+    env,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
 
 use indexmap::IndexSet;
 
@@ -156,15 +160,24 @@ fn number_from_env(name: &str) -> Option<u64> {
 fn run_share(share: u64) {
     if let Some(seed) = number_from_env("SMOL_GOSSIP_SEED") {
         if share == 0 {
+            let log = tracing_subscriber::fmt().without_time().with_ansi(false);
+            log.with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+                .with_writer(std::io::stderr)
+                .init();
             run(&Plan::new(seed));
         }
         return;
     }
     let count = number_from_env("SMOL_GOSSIP_SEEDS").unwrap_or(SEEDS);
     let first = number_from_env("SMOL_GOSSIP_FIRST_SEED").unwrap_or(0);
+    let mut failed = Vec::new();
     for seed in (first..first + count).filter(|seed| seed % SHARES == share) {
-        run(&Plan::new(seed));
+        let run = || run(&Plan::new(seed));
+        if catch_unwind(AssertUnwindSafe(run)).is_err() {
+            failed.push(seed);
+        }
     }
+    assert_eq!(failed, [0; 0], "seeds of {count} that failed");
 }
 
 #[test]

@@ -230,6 +230,7 @@ impl World {
             since: self.now(),
             polls: 0,
         };
+        tracing::info!(n, id = %id(n).fmt_short(), "start");
         let before = self.nodes.insert(n, running);
         assert!(before.is_none(), "node {n} runs already");
     }
@@ -247,6 +248,17 @@ impl World {
 
     /// Takes part in a topic. Returns a key for [`Self::subscription`].
     pub(super) fn join(&mut self, n: usize, topic_number: usize, bootstrap: &[usize]) -> u64 {
+        self.try_join(n, topic_number, bootstrap)
+            .expect("the node runs")
+    }
+
+    /// Takes part in a topic, unless the node is about to end.
+    pub(super) fn try_join(
+        &mut self,
+        n: usize,
+        topic_number: usize,
+        bootstrap: &[usize],
+    ) -> Option<u64> {
         for peer in bootstrap {
             self.network.introduce(id(n), id(*peer));
         }
@@ -257,7 +269,7 @@ impl World {
         let running = self.running(n);
         let subscribe = running.api.subscribe(topic(topic_number), bootstrap);
         let subscribed = poll_once(subscribe).expect("there is room for a subscription");
-        let (sender, receiver) = subscribed.expect("the node runs").split();
+        let (sender, receiver) = subscribed.ok()?.split();
         running.subscriptions.push(Subscription {
             key,
             topic: topic_number,
@@ -270,7 +282,7 @@ impl World {
             ended: false,
             reading: true,
         });
-        key
+        Some(key)
     }
 
     /// Drops all subscriptions to a topic.
@@ -442,6 +454,8 @@ impl World {
         running.flag.set.store(false, Ordering::Relaxed);
         running.polls += 1;
         let waker = Waker::from(running.flag.clone());
+        let span = tracing::info_span!("poll", at = ?now - self.start, n);
+        let _span = span.enter();
         let ended = running.node.poll_node(&mut Context::from_waker(&waker));
         for subscription in &mut running.subscriptions {
             subscription.read(now, n, &mut self.trace);

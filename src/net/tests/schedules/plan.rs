@@ -375,7 +375,7 @@ pub(super) fn apply(op: &Op, world: &mut World, delivery: &mut Delivery) {
         Op::Join { n, topic, through } => {
             if world.nodes.contains_key(n) {
                 // A second subscription to a topic gets what the first one gets.
-                world.join(*n, *topic, through);
+                world.try_join(*n, *topic, through);
             }
         }
         Op::Leave { n, topic } => {
