@@ -82,7 +82,7 @@ fn settle(plan: &Plan, world: &mut World, delivery: &mut Delivery) {
     }
     check::quiet(world);
     for topic_number in 0..plan.topics {
-        if plan.could_be_whole(world, topic_number) {
+        if plan::could_be_whole(world, topic_number) {
             assert!(
                 check::is_connected(world, topic_number),
                 "topic {topic_number} is in pieces"

@@ -121,6 +121,7 @@ pub(super) struct Subscription {
     pub(super) topic: usize,
     pub(super) sender: GossipSender,
     receiver: GossipReceiver,
+    pub(super) through: Vec<usize>,
     pub(super) since: Instant,
     /// When each message came.
     pub(super) received: BTreeMap<u64, Instant>,
@@ -262,6 +263,7 @@ impl World {
         for peer in bootstrap {
             self.network.introduce(id(n), id(*peer));
         }
+        let through = bootstrap.to_vec();
         let bootstrap = bootstrap.iter().map(|peer| id(*peer)).collect();
         let now = self.now();
         self.last_key += 1;
@@ -275,6 +277,7 @@ impl World {
             topic: topic_number,
             sender,
             receiver,
+            through,
             since: now,
             received: BTreeMap::new(),
             changes: Vec::new(),

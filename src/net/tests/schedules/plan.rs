@@ -1,7 +1,7 @@
 //! Schedules, made up from a seed.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fmt,
     time::Duration,
 };
@@ -55,8 +55,6 @@ pub(super) struct Plan {
     pub(super) shuffle_secs: u64,
     max_message_size: usize,
     pub(super) ops: Vec<(Duration, Op)>,
-    /// What each node joined each topic through, last.
-    through: BTreeMap<(usize, usize), Vec<usize>>,
 }
 
 impl fmt::Display for Plan {
@@ -69,7 +67,6 @@ impl fmt::Display for Plan {
             shuffle_secs,
             max_message_size,
             ops,
-            through: _,
         } = self;
         writeln!(
             f,
@@ -97,17 +94,11 @@ impl Plan {
             shuffle_secs: rng.random_range(3..=10),
             max_message_size: if rng.random_bool(0.2) { 512 } else { 4096 },
             ops: Vec::new(),
-            through: BTreeMap::new(),
         };
         let mut maker = Maker { rng, plan };
         maker.make();
         let mut plan = maker.plan;
         plan.ops.sort_by_key(|(at, _)| *at);
-        for (_, op) in &plan.ops {
-            if let Op::Join { n, topic, through } = op {
-                plan.through.insert((*n, *topic), through.clone());
-            }
-        }
         plan
     }
 
@@ -134,25 +125,30 @@ impl Plan {
     pub(super) fn settling(&self) -> Duration {
         secs(40 + 8 * self.shuffle_secs)
     }
+}
 
-    /// Whether those who take part in a topic know of each other, over any number of corners.
-    pub(super) fn could_be_whole(&self, world: &World, topic: usize) -> bool {
-        let members = world.nodes.keys().copied();
-        let members: BTreeSet<usize> = members.filter(|n| is_member(world, *n, topic)).collect();
-        let mut reached = BTreeSet::new();
-        let mut next: Vec<usize> = members.first().copied().into_iter().collect();
-        let knows = |a: usize, b: usize| {
-            let through = self.through.get(&(a, topic));
-            through.is_some_and(|through| through.contains(&b))
-        };
-        while let Some(n) = next.pop() {
-            if reached.insert(n) {
-                let others = members.iter().copied();
-                next.extend(others.filter(|other| knows(n, *other) || knows(*other, n)));
-            }
+/// Whether those who take part in a topic know of each other, over any number of corners: who
+/// joins later is told of who is there. A node that left and came back may be unknown to all.
+pub(super) fn could_be_whole(world: &World, topic: usize) -> bool {
+    let members = world.nodes.keys().copied();
+    let members: BTreeSet<usize> = members.filter(|n| is_member(world, *n, topic)).collect();
+    let of = |n: usize| {
+        let subscriptions = world.nodes[&n].subscriptions.iter();
+        subscriptions.filter(move |one| one.topic == topic)
+    };
+    let knows = |a: usize, b: usize| {
+        let since = of(b).map(|one| one.since).min();
+        of(a).any(|one| one.through.contains(&b) && Some(one.since) >= since)
+    };
+    let mut reached = BTreeSet::new();
+    let mut next: Vec<usize> = members.first().copied().into_iter().collect();
+    while let Some(n) = next.pop() {
+        if reached.insert(n) {
+            let others = members.iter().copied();
+            next.extend(others.filter(|other| knows(n, *other) || knows(*other, n)));
         }
-        reached == members
     }
+    reached == members
 }
 
 impl Maker {
