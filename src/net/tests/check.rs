@@ -2,22 +2,21 @@
 
 use std::collections::BTreeSet;
 
-use indexmap::IndexSet;
-
-use super::world::{Running, World, id, topic};
+use super::world::{Running, World, id, number, topic};
 use crate::net::{peers::Dial, streams::MAX_OPEN_STREAMS};
 
 /// What has to hold of a node after every poll.
 pub(super) fn bounds(n: usize, running: &mut Running, nodes: usize) {
     let node = &mut running.node;
-    let config = node.state.config().clone();
+    let config = node.state.config();
     let protocol = &node.limits.protocol;
     for name in node.state.topics() {
         let Some(state) = node.state.topic(name) else {
             panic!("node {n}: a topic that is listed is there");
         };
-        let active: IndexSet<_> = state.active_view().collect();
-        let tree: IndexSet<_> = state.eager().chain(state.lazy()).collect();
+        let active: BTreeSet<_> = state.active_view().map(|id| id.as_bytes()).collect();
+        let tree = state.eager().chain(state.lazy());
+        let tree: BTreeSet<_> = tree.map(|id| id.as_bytes()).collect();
         assert_eq!(
             tree.len(),
             state.eager().count() + state.lazy().count(),
@@ -74,9 +73,9 @@ pub(super) fn quiet(world: &World) {
     for (&n, running) in &world.nodes {
         for name in running.node.state.topics() {
             for peer in running.node.state.neighbors(name) {
-                let other = world.number(peer);
+                let other = number(peer);
                 let back = world.nodes.get(&other).is_some_and(|there| {
-                    there.node.state.neighbors(name).any(|back| *back == id(n))
+                    there.node.state.neighbors(name).any(|back| number(back) == n)
                 });
                 assert!(
                     back,
@@ -86,7 +85,7 @@ pub(super) fn quiet(world: &World) {
             }
         }
         for (peer, entry) in &running.node.peers {
-            let other = world.number(peer);
+            let other = number(peer);
             assert!(
                 entry.queue.is_empty() || entry.connections.is_empty(),
                 "node {n}: all is written to {other}"
@@ -114,7 +113,7 @@ pub(super) fn quiet(world: &World) {
         }
     }
     for (a, b) in world.network.open_connections() {
-        let (a, b) = (world.number(&a), world.number(&b));
+        let (a, b) = (number(&a), number(&b));
         let needs = |a: usize, b: usize| {
             let node = world.nodes.get(&a);
             node.is_some_and(|running| running.node.state.is_needed(&id(b)))

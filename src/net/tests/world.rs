@@ -42,17 +42,40 @@ const POLLS_AT_ONCE: usize = 2000;
 
 pub(super) type MemoryNode = Node<MemoryTransport, VirtualRuntime>;
 
+/// The ids that were asked for, and which node each is of. Comparing ids takes long without
+/// optimization, so they are looked up by their bytes.
+#[derive(Default)]
+struct Ids {
+    all: Vec<EndpointId>,
+    numbers: BTreeMap<[u8; 32], usize>,
+}
+
+impl Ids {
+    fn with<T>(act: impl FnOnce(&mut Self) -> T) -> T {
+        static IDS: OnceLock<Mutex<Ids>> = OnceLock::new();
+        let ids = IDS.get_or_init(Mutex::default);
+        act(&mut ids.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// The id of node `n`.
 pub(super) fn id(n: usize) -> EndpointId {
-    static IDS: OnceLock<Mutex<Vec<EndpointId>>> = OnceLock::new();
-    let ids = IDS.get_or_init(Mutex::default);
-    let mut ids = ids.lock().unwrap_or_else(PoisonError::into_inner);
-    while ids.len() <= n {
-        let mut seed = [0x5e; 32];
-        seed[..8].copy_from_slice(&(ids.len() as u64).to_le_bytes());
-        ids.push(SecretKey::from_bytes(&seed).public());
-    }
-    ids[n]
+    Ids::with(|ids| {
+        while ids.all.len() <= n {
+            let number = ids.all.len();
+            let mut seed = [0x5e; 32];
+            seed[..8].copy_from_slice(&(number as u64).to_le_bytes());
+            let id = SecretKey::from_bytes(&seed).public();
+            ids.all.push(id);
+            ids.numbers.insert(*id.as_bytes(), number);
+        }
+        ids.all[n]
+    })
+}
+
+/// Which node an id is of.
+pub(super) fn number(id: &EndpointId) -> usize {
+    Ids::with(|ids| ids.numbers.get(id.as_bytes()).copied()).unwrap_or(usize::MAX)
 }
 
 pub(super) fn topic(n: usize) -> TopicId {
@@ -77,8 +100,8 @@ pub(super) fn message(number: u64, size: usize) -> Bytes {
 }
 
 fn number_of(content: &[u8]) -> u64 {
-    let number = content.get(..8).and_then(|bytes| bytes.try_into().ok());
-    u64::from_le_bytes(number.expect("every message has a number"))
+    let first = content.get(..8).and_then(|bytes| bytes.try_into().ok());
+    u64::from_le_bytes(first.expect("every message has a number"))
 }
 
 /// All nodes, and the time.
@@ -126,7 +149,7 @@ pub(super) struct Subscription {
     /// When each message came.
     pub(super) received: BTreeMap<u64, Instant>,
     /// Neighbors that came (`true`) and went.
-    pub(super) changes: Vec<(Instant, EndpointId, bool)>,
+    pub(super) changes: Vec<(Instant, usize, bool)>,
     pub(super) lagged: usize,
     pub(super) ended: bool,
     reading: bool,
@@ -345,12 +368,7 @@ impl World {
         };
         let topic = topic(topic_number);
         let neighbors = running.node.state.neighbors(&topic);
-        neighbors.map(|peer| self.number(peer)).collect()
-    }
-
-    /// Which node an id is of.
-    pub(super) fn number(&self, peer: &EndpointId) -> usize {
-        (0..).find(|n| id(*n) == *peer).unwrap_or(usize::MAX)
+        neighbors.map(number).collect()
     }
 
     /// Runs something beside the nodes.
@@ -511,11 +529,11 @@ impl Subscription {
             match event {
                 Event::NeighborUp(peer) => {
                     (peer, true).hash(trace);
-                    self.changes.push((now, peer, true));
+                    self.changes.push((now, number(&peer), true));
                 }
                 Event::NeighborDown(peer) => {
                     (peer, false).hash(trace);
-                    self.changes.push((now, peer, false));
+                    self.changes.push((now, number(&peer), false));
                 }
                 Event::Received(message) => {
                     let number = number_of(&message.content);

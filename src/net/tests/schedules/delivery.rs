@@ -197,7 +197,6 @@ fn oldest_subscriptions(subscriptions: &[Subscription]) -> impl Iterator<Item = 
 }
 
 fn last_change(subscription: &Subscription, peer: usize) -> Instant {
-    let peer = id(peer);
     let changes = subscription.changes.iter().rev();
     let mut of_peer = changes.filter(|(_, other, _)| *other == peer);
     of_peer

@@ -166,10 +166,10 @@ impl Net {
     fn connections_of(&self, id: EndpointId) -> Vec<(u64, Side)> {
         let mut found = Vec::new();
         for (conn, pair) in &self.connections {
-            if pair.dialer.node == id {
+            if pair.dialer.node.as_bytes() == id.as_bytes() {
                 found.push((*conn, Side::Dialer));
             }
-            if pair.acceptor.node == id {
+            if pair.acceptor.node.as_bytes() == id.as_bytes() {
                 found.push((*conn, Side::Acceptor));
             }
         }

@@ -168,7 +168,7 @@ impl Net {
         for pair in self.connections.values_mut() {
             for side in [Side::Dialer, Side::Acceptor] {
                 let end = pair.end(side);
-                if end.node == id {
+                if end.node.as_bytes() == id.as_bytes() {
                     let streams = end.ins.values_mut();
                     self.woken
                         .extend(streams.filter_map(|stream| stream.waker.take()));
@@ -184,8 +184,8 @@ impl Net {
                 .is_some_and(|site| site.reads_from.is_none_or(|from| from <= self.now))
         };
         let between = |pair: &&super::Conn| {
-            let nodes = (pair.dialer.node, pair.acceptor.node);
-            nodes == (a, b) || nodes == (b, a)
+            let nodes = (pair.dialer.node.as_bytes(), pair.acceptor.node.as_bytes());
+            nodes == (a.as_bytes(), b.as_bytes()) || nodes == (b.as_bytes(), a.as_bytes())
         };
         let mut connections = self
             .connections
