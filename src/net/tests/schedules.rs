@@ -89,6 +89,7 @@ fn settle(plan: &Plan, world: &mut World, delivery: &mut Delivery) {
             );
         }
     }
+    let unneeded = check::unneeded_connections(world);
     let polls: u64 = world.nodes.values().map(|running| running.polls).sum();
     world.run_for(secs(60));
     let nodes = world.nodes.len() as u64;
@@ -96,6 +97,10 @@ fn settle(plan: &Plan, world: &mut World, delivery: &mut Delivery) {
     let often = (polls_after - polls) / nodes.max(1);
     let bound = 40 * plan.topics as u64 * (60 / plan.shuffle_secs + 2);
     assert!(often < bound, "{often} polls a node in a quiet minute");
+    let unneeded_before = unneeded;
+    let unneeded = check::unneeded_connections(world);
+    let stayed: Vec<_> = unneeded.intersection(&unneeded_before).collect();
+    assert!(stayed.is_empty(), "connections that nobody needs: {stayed:?}");
 
     let members: Vec<(usize, usize)> = world
         .nodes

@@ -333,8 +333,8 @@ impl World {
     /// Asks a node to shut down, and says when it has answered.
     pub(super) fn shutdown(&mut self, n: usize) -> async_channel::Receiver<()> {
         let (reply, done) = async_channel::bounded(1);
-        let sent = self.running(n).shutdowns.try_send(reply);
-        sent.expect("nobody else shuts it down");
+        // Full where somebody else has asked just now, and then this one is answered by the end.
+        let _ = self.running(n).shutdowns.try_send(reply);
         done
     }
 

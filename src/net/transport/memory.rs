@@ -179,11 +179,11 @@ impl MemoryNetwork {
         self.with(|net| net.trace.finish())
     }
 
-    /// The open connections: who dialed, who accepted.
-    pub(crate) fn open_connections(&self) -> Vec<(EndpointId, EndpointId)> {
+    /// The open connections: a number of each, who dialed, and who accepted.
+    pub(crate) fn open_connections(&self) -> Vec<(u64, EndpointId, EndpointId)> {
         self.with(|net| {
-            let open = net.connections.values().filter(|conn| conn.is_open());
-            open.map(|conn| (conn.dialer.node, conn.acceptor.node))
+            let open = net.connections.iter().filter(|(_, conn)| conn.is_open());
+            open.map(|(number, conn)| (*number, conn.dialer.node, conn.acceptor.node))
                 .collect()
         })
     }
