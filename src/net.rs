@@ -55,6 +55,8 @@ mod queue;
 mod receive;
 mod send;
 mod streams;
+#[cfg(test)]
+mod tests;
 mod topics;
 mod transport;
 

@@ -53,6 +53,10 @@ impl<T: Transport, R: Runtime> Node<T, R> {
 
     /// Queues a message for a peer.
     fn send(&mut self, to: EndpointId, topic: TopicId, message: Message<EndpointId>) {
+        if message.is_disconnect() && !self.peers.contains_key(&to) {
+            // Not worth a connection: that there is none says the same.
+            return;
+        }
         let peer = self.peers.entry(to).or_insert_with(|| Peer::new(self.now));
         peer.wanted = true;
         peer.served = true;
