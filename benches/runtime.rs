@@ -338,7 +338,7 @@ impl Tasks for Set {
 async fn turn<T: Tasks>(count: usize, ready: usize) -> f64 {
     let mut tasks = T::new();
     let mut gates = std::collections::VecDeque::new();
-    let mut insert = |tasks: &mut T, gates: &mut std::collections::VecDeque<_>| {
+    let insert = |tasks: &mut T, gates: &mut std::collections::VecDeque<_>| {
         let gate = Arc::new(Gate::default());
         tasks.insert(Waiting(gate.clone()));
         gates.push_back(gate);

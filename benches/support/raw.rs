@@ -118,7 +118,7 @@ impl Reader {
 
     /// Waits for data, and hands on every whole frame in it. `false` at the end of the stream.
     pub(crate) async fn read(&mut self, mut frame: impl FnMut(&[u8])) -> bool {
-        let Ok(Some(count)) = self.stream.read_chunks(&mut self.chunks).await else {
+        let Ok(Some(count)) = self.stream.read_many_chunks(&mut self.chunks).await else {
             return false;
         };
         let seen = &mut self.seen;
