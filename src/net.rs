@@ -20,6 +20,7 @@
 use std::{ops::Deref, sync::Arc};
 
 use iroh::{
+    PublicKey,
     endpoint::{Connection, QuicTransportConfig},
     protocol::{AcceptError, ProtocolHandler},
 };
@@ -34,6 +35,7 @@ pub use self::{
 use crate::{
     api::{GossipApi, mailbox::Mailbox},
     metrics::Metrics,
+    proto,
 };
 
 mod addr_info;
@@ -54,6 +56,12 @@ mod transport;
 
 /// The ALPN of the gossip protocol.
 pub const GOSSIP_ALPN: &[u8] = b"/iroh-gossip/1";
+
+/// What a topic reports, in the protocol's own terms.
+pub type ProtoEvent = proto::Event<PublicKey>;
+
+/// What a topic is asked for, in the protocol's own terms.
+pub type ProtoCommand = proto::Command<PublicKey>;
 
 /// QUIC parameters that suit gossip, for the application's endpoint.
 ///

@@ -429,11 +429,15 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         self.accept = Accept::Off;
         let peers: Vec<_> = self.peers.keys().copied().collect();
         for id in peers {
-            if self.peers[&id].connections.is_empty() {
+            let connected = self
+                .peers
+                .get(&id)
+                .is_some_and(|peer| !peer.connections.is_empty());
+            if connected {
+                self.dirty.insert(id);
+            } else {
                 self.cancel_dial(id);
                 self.peers.swap_remove(&id);
-            } else {
-                self.dirty.insert(id);
             }
         }
     }

@@ -32,6 +32,8 @@ pub(crate) struct Peer<T: Transport> {
     pub(crate) served: bool,
     /// Its connections, the newest last.
     pub(crate) connections: Vec<ConnectionKey>,
+    /// Connections that are lost, but that are still read.
+    draining: usize,
     pub(crate) dial: Dial,
     pub(crate) queue: SendQueue,
     /// Our streams.
@@ -63,6 +65,11 @@ pub(crate) struct Link<T: Transport> {
     pub(crate) readers: IndexMap<TopicId, Vec<Reader<<T::Connection as Connection>::Recv>>>,
     /// The stream that has not named its topic yet.
     pub(crate) header: Option<(TaskId, TimerKey)>,
+    /// Whether further streams of the peer are waited for.
+    pub(crate) accepting: bool,
+    /// Whether it can carry nothing more. What arrived before is still read, so that the last
+    /// words of a peer are heard even if they come together with its hanging up.
+    lost: bool,
 }
 
 impl<T: Transport> Peer<T> {
@@ -71,6 +78,7 @@ impl<T: Transport> Peer<T> {
             wanted: false,
             served: false,
             connections: Vec::new(),
+            draining: 0,
             dial: Dial::None,
             queue: SendQueue::default(),
             streams: IndexMap::new(),
@@ -79,6 +87,18 @@ impl<T: Transport> Peer<T> {
             stuck_timer: None,
             idle_timer: None,
         }
+    }
+
+    /// Whether all that is left of it is a lost connection that is still read.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.connections.is_empty() && self.draining > 0
+    }
+}
+
+impl<T: Transport> Link<T> {
+    /// Whether it can carry nothing more.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost
     }
 }
 
@@ -106,6 +126,8 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             connection,
             readers: IndexMap::new(),
             header: None,
+            accepting: true,
+            lost: false,
         };
         self.links.insert(key, link);
         let peer = self.peers.entry(id).or_insert_with(|| Peer::new(now));
@@ -129,8 +151,39 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         self.link_down(key);
     }
 
+    /// A connection can carry nothing more.
+    pub(crate) fn link_lost(&mut self, key: ConnectionKey) {
+        let Some(link) = self.links.get_mut(&key) else {
+            return;
+        };
+        if std::mem::replace(&mut link.lost, true) {
+            return;
+        }
+        // It may have failed in part; now all that waits for it comes to an end.
+        link.connection.close("failed");
+        if let Some(peer) = self.peers.get_mut(&link.peer) {
+            peer.connections.retain(|other| *other != key);
+            peer.streams
+                .retain(|_, stream| stream.key.connection != key);
+            peer.draining += 1;
+        }
+        self.link_read(key);
+    }
+
+    /// Something was read to its end. That is the end of a lost connection, if it was the last.
+    pub(crate) fn link_read(&mut self, key: ConnectionKey) {
+        if let Some(link) = self.links.get(&key)
+            && link.lost
+            && !link.accepting
+            && link.header.is_none()
+            && link.readers.is_empty()
+        {
+            self.link_down(key);
+        }
+    }
+
     /// A connection is gone.
-    pub(crate) fn link_down(&mut self, key: ConnectionKey) {
+    fn link_down(&mut self, key: ConnectionKey) {
         let Some(link) = self.links.swap_remove(&key) else {
             return;
         };
@@ -142,10 +195,14 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        peer.connections.retain(|other| *other != key);
-        peer.streams
-            .retain(|_, stream| stream.key.connection != key);
-        if peer.connections.is_empty() {
+        if link.lost {
+            peer.draining = peer.draining.saturating_sub(1);
+        } else {
+            peer.connections.retain(|other| *other != key);
+            peer.streams
+                .retain(|_, stream| stream.key.connection != key);
+        }
+        if peer.connections.is_empty() && peer.draining == 0 {
             self.peer_down(id);
         } else {
             self.dirty.insert(id);
@@ -192,6 +249,9 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             return;
         }
         if !peer.queue.is_empty() {
+            return;
+        }
+        if peer.is_draining() {
             return;
         }
         if peer.connections.is_empty() {

@@ -77,7 +77,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             return;
         };
         let Some(&newest) = peer.connections.last() else {
-            if !peer.queue.is_empty() && peer.dial == Dial::None {
+            if !peer.queue.is_empty() && peer.dial == Dial::None && !peer.is_draining() {
                 self.dial(id);
             }
             return;
@@ -256,7 +256,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     pub(crate) fn stream_opened(&mut self, key: StreamKey, result: Result<Sender<T>, Broken>) {
         match result {
             Ok(sender) => self.stream_idle(key, sender, true),
-            Err(reason) => self.link_broken(key.connection, &reason),
+            Err(reason) => self.link_failed(key.connection, &reason),
         }
     }
 
@@ -264,14 +264,14 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     pub(crate) fn written(&mut self, key: StreamKey, result: Result<Sender<T>, Broken>) {
         match result {
             Ok(sender) => self.stream_idle(key, sender, false),
-            Err(reason) => self.link_broken(key.connection, &reason),
+            Err(reason) => self.link_failed(key.connection, &reason),
         }
     }
 
     /// All that was written to a stream has arrived, or never will.
     pub(crate) fn stream_finished(&mut self, key: StreamKey, result: Result<(), Broken>) {
         if let Err(reason) = result {
-            self.link_broken(key.connection, &reason);
+            self.link_failed(key.connection, &reason);
         }
         if let Some(peer) = self.peers.get_mut(&key.peer)
             && let Some(stream) = peer.streams.get(&key.topic)

@@ -14,6 +14,8 @@ use std::{
     fmt::Display,
     net::Ipv4Addr,
     pin::Pin,
+    sync::mpsc,
+    thread,
     time::Duration,
 };
 
@@ -145,6 +147,38 @@ impl Node {
         within("shutdown", self.router.shutdown())
             .await
             .expect("nothing panicked");
+    }
+}
+
+/// Something on a tokio runtime of its own that ends as if the process were killed: nothing more
+/// is polled or sent, and nobody is told.
+pub struct Doomed {
+    kill: mpsc::Sender<()>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Doomed {
+    /// Awaits what `start` makes, and keeps it until the end.
+    pub fn start<T, F: Future<Output = T>>(start: impl FnOnce() -> F + Send + 'static) -> Self {
+        let (kill, killed) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .expect("there is a thread");
+            let kept = runtime.block_on(start());
+            // Told so, or the test has panicked.
+            let _ = killed.recv();
+            runtime.shutdown_background();
+            drop(kept);
+        });
+        Self { kill, thread }
+    }
+
+    pub fn kill(self) {
+        drop(self.kill);
+        self.thread.join().expect("nothing panicked");
     }
 }
 
