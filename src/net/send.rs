@@ -8,7 +8,7 @@ use tracing::{debug, warn};
 use super::{
     driver::{Node, Timer},
     peers::Peer,
-    queue::Lane,
+    queue::{COALESCE_BYTES, Frame, Lane},
     transport::Transport,
 };
 use crate::proto::{
@@ -18,31 +18,46 @@ use crate::proto::{
 };
 
 /// Writes messages as frames. A payload goes to several peers in a row: it is written once, and
-/// the bytes are shared.
+/// the bytes are shared where they are many.
 #[derive(Debug, Default)]
 pub(crate) struct Encoder {
-    latest: Option<(MessageId, DeliveryScope, Bytes)>,
+    /// The payload that was written last.
+    latest: Option<(MessageId, DeliveryScope)>,
+    /// The frame that was written last, if it is small. Used again and again.
+    small: Vec<u8>,
+    /// The frame that was written last, if it is large.
+    large: Option<Bytes>,
 }
 
 impl Encoder {
-    fn encode(&mut self, message: &Message<EndpointId>, max: usize) -> Result<Bytes, EncodeError> {
-        let Message::Gossip(plumtree::Message::Gossip(gossip)) = message else {
-            return wire::encode(message, max);
+    fn encode(
+        &mut self,
+        message: &Message<EndpointId>,
+        max: usize,
+    ) -> Result<Frame<'_>, EncodeError> {
+        let payload = match message {
+            Message::Gossip(plumtree::Message::Gossip(gossip)) => Some((gossip.id, gossip.scope)),
+            Message::Gossip(_) | Message::Swarm(_) => None,
         };
-        if let Some((id, scope, frame)) = &self.latest
-            && *id == gossip.id
-            && *scope == gossip.scope
-        {
-            return Ok(frame.clone());
+        if payload.is_none() || payload != self.latest {
+            self.forget();
+            self.small.clear();
+            wire::encode_into(message, max, &mut self.small)?;
+            if self.small.len() > COALESCE_BYTES {
+                self.large = Some(std::mem::take(&mut self.small).into());
+            }
+            self.latest = payload;
         }
-        let frame = wire::encode(message, max)?;
-        self.latest = Some((gossip.id, gossip.scope, frame.clone()));
-        Ok(frame)
+        Ok(match &self.large {
+            Some(frame) => Frame::Large(frame.clone()),
+            None => Frame::Small(&self.small),
+        })
     }
 
     /// Lets go of the payload.
     fn forget(&mut self) {
         self.latest = None;
+        self.large = None;
     }
 }
 
