@@ -28,6 +28,9 @@ use crate::proto::{InEvent, TopicId};
 pub(crate) struct Peer<T: Transport> {
     /// Whether a topic needs it.
     pub(crate) wanted: bool,
+    /// Only while it is among those to flush, though it may be there without. Spares a busy peer
+    /// the look.
+    pub(crate) dirty: bool,
     /// Whether we ever sent it anything.
     pub(crate) served: bool,
     /// Its connections, the newest last.
@@ -76,6 +79,7 @@ impl<T: Transport> Peer<T> {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             wanted: false,
+            dirty: false,
             served: false,
             connections: Vec::new(),
             draining: 0,

@@ -13,6 +13,7 @@ use iroh::EndpointId;
 
 use crate::proto::{
     Message, TopicId,
+    hash::Local,
     plumtree::{self, IHave},
     wire,
 };
@@ -50,7 +51,7 @@ const LANES: usize = 4;
 /// Frames for one peer, by topic.
 #[derive(Debug, Default)]
 pub(crate) struct SendQueue {
-    topics: IndexMap<TopicId, VecDeque<Segment>>,
+    topics: IndexMap<TopicId, VecDeque<Segment>, Local>,
     bytes: usize,
 }
 

@@ -22,7 +22,9 @@ use self::peers::Peers;
 pub use self::sensible::ConfigError;
 use super::{
     Command, Config, Counters, Event, InEvent, Limits, Message, OutEvent, Outbox, PeerData,
-    PeerIdentity, TimerId, TopicId, hash::Keyed, plumtree, topic,
+    PeerIdentity, TimerId, TopicId,
+    hash::{Keyed, Local},
+    plumtree, topic,
 };
 
 /// The protocol state of a node: all the topics that it takes part in.
@@ -60,7 +62,7 @@ pub struct State<PI> {
     keyed: Keyed,
     topics: Slab<Topic<PI>>,
     /// Where each topic is, in the order in which they were joined.
-    slots: IndexMap<TopicId, usize, Keyed>,
+    slots: IndexMap<TopicId, usize, Local>,
     /// How many topics have been joined so far. Tells the timers of topics in one slot apart.
     generation: u32,
     peers: Peers<PI>,
@@ -103,7 +105,7 @@ impl<PI: PeerIdentity> State<PI> {
             limits: sensible::limits(limits),
             keyed,
             topics: Slab::new(),
-            slots: IndexMap::with_hasher(keyed),
+            slots: IndexMap::default(),
             generation: 0,
             peers: Peers::new(keyed),
             counters: Counters::default(),
