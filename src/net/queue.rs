@@ -22,7 +22,9 @@ use crate::proto::{
 const BATCH_BYTES: usize = 64 * 1024;
 
 /// Frames up to this many bytes are copied together; larger ones are handed on as they are.
-pub(crate) const COALESCE_BYTES: usize = 1024;
+/// A copy of this much costs less than an allocation of this size, which an allocator does not
+/// keep at hand.
+pub(crate) const COALESCE_BYTES: usize = 2048;
 
 /// Small frames are copied together up to about this many bytes.
 const CHUNK_BYTES: usize = 16 * 1024;
@@ -205,8 +207,13 @@ impl Segment {
                 Some(Chunk::Small(frames)) if frames.len() + frame.len() <= CHUNK_BYTES => {
                     frames.extend_from_slice(frame);
                 }
-                Some(_) | None => {
-                    let mut frames = BytesMut::with_capacity(frame.len().max(FIRST_CHUNK_BYTES));
+                before => {
+                    // Where one was filled, another will be.
+                    let size = match before {
+                        Some(Chunk::Small(_)) => CHUNK_BYTES,
+                        Some(Chunk::Large(_)) | None => FIRST_CHUNK_BYTES,
+                    };
+                    let mut frames = BytesMut::with_capacity(frame.len().max(size));
                     frames.extend_from_slice(frame);
                     lane.push_back(Chunk::Small(frames));
                 }
