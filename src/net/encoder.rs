@@ -3,16 +3,22 @@
 use bytes::Bytes;
 use iroh::EndpointId;
 
+use super::queue::{COALESCE_BYTES, Frame};
 use crate::proto::{
     DeliveryScope, Message, MessageId, plumtree,
     wire::{self, EncodeError},
 };
 
 /// Writes messages as frames. A payload goes to several peers in a row: it is written once, and
-/// the bytes are shared.
+/// the bytes are shared where they are many.
 #[derive(Debug, Default)]
 pub(crate) struct Encoder {
-    latest: Option<(MessageId, DeliveryScope, Bytes)>,
+    /// The payload that was written last.
+    latest: Option<(MessageId, DeliveryScope)>,
+    /// The frame that was written last, if it is small. Used again and again.
+    small: Vec<u8>,
+    /// The frame that was written last, if it is large.
+    large: Option<Bytes>,
 }
 
 impl Encoder {
@@ -21,23 +27,29 @@ impl Encoder {
         &mut self,
         message: &Message<EndpointId>,
         max: usize,
-    ) -> Result<Bytes, EncodeError> {
-        let Message::Gossip(plumtree::Message::Gossip(gossip)) = message else {
-            return wire::encode(message, max);
+    ) -> Result<Frame<'_>, EncodeError> {
+        let payload = match message {
+            Message::Gossip(plumtree::Message::Gossip(gossip)) => Some((gossip.id, gossip.scope)),
+            Message::Gossip(_) | Message::Swarm(_) => None,
         };
-        if let Some((id, scope, frame)) = &self.latest
-            && *id == gossip.id
-            && *scope == gossip.scope
-        {
-            return Ok(frame.clone());
+        if payload.is_none() || payload != self.latest {
+            self.forget();
+            self.small.clear();
+            wire::encode_into(message, max, &mut self.small)?;
+            if self.small.len() > COALESCE_BYTES {
+                self.large = Some(std::mem::take(&mut self.small).into());
+            }
+            self.latest = payload;
         }
-        let frame = wire::encode(message, max)?;
-        self.latest = Some((gossip.id, gossip.scope, frame.clone()));
-        Ok(frame)
+        Ok(match &self.large {
+            Some(frame) => Frame::Large(frame.clone()),
+            None => Frame::Small(&self.small),
+        })
     }
 
     /// Lets go of the payload.
     pub(crate) fn forget(&mut self) {
         self.latest = None;
+        self.large = None;
     }
 }

@@ -17,6 +17,9 @@ use crate::proto::TopicId;
 pub(crate) struct Peer<T: Transport> {
     /// Whether a topic needs it.
     pub(crate) wanted: bool,
+    /// Only while it is among those to flush, though it may be there without. Spares a busy peer
+    /// the look.
+    pub(crate) dirty: bool,
     /// Whether we ever sent it anything.
     pub(crate) served: bool,
     /// Whether it has left us, and not we it. Then it is the one that knows whether it needs the
@@ -68,6 +71,7 @@ impl<T: Transport> Peer<T> {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             wanted: false,
+            dirty: false,
             served: false,
             left_us: false,
             connections: Vec::new(),

@@ -57,11 +57,18 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             // Not worth a connection: that there is none says the same.
             return;
         }
-        let peer = self.peers.entry(to).or_insert_with(|| Peer::new(self.now));
+        // By bytes, since keys are compared for equality in constant time, which costs more.
+        let place = match self.peers.get_index_of(to.as_bytes()) {
+            Some(place) => place,
+            None => self.peers.insert_full(to, Peer::new(self.now)).0,
+        };
+        let peer = &mut self.peers[place];
         peer.wanted = true;
         peer.served = true;
         peer.left_us = false;
-        self.dirty.insert(to);
+        if !std::mem::replace(&mut peer.dirty, true) {
+            self.dirty.insert(to);
+        }
         let full = peer.queue.bytes() >= self.limits.send_queue_bytes;
         let backlogged = peer.queue.bytes() >= self.limits.send_queue_bytes / 2;
         let lane = match &message {

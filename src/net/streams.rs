@@ -43,6 +43,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
+        peer.dirty = false;
         let Some(&newest) = peer.connections.last() else {
             if !peer.queue.is_empty() && peer.dial == Dial::None && !peer.is_draining() {
                 self.dial(id);
