@@ -21,12 +21,14 @@ use smol_gossip::{
 
 type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+type Build = dyn Fn(Builder, Endpoint) -> Result<(Gossip, Driver), BuildError>;
+
 /// Where a test runs.
 #[derive(Clone)]
 struct Surroundings {
     /// For iroh's own futures.
     context: Context,
-    build: Rc<dyn Fn(Builder, Endpoint) -> Result<(Gossip, Driver), BuildError>>,
+    build: Rc<Build>,
     /// Runs a driver.
     spawn: Rc<dyn Fn(BoxFuture)>,
 }

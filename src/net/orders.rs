@@ -6,7 +6,7 @@ use smol_gossip_runtime::Runtime;
 use tracing::debug;
 
 use super::{
-    driver::{Node, SHARE},
+    node::{Node, SHARE},
     transport::Transport,
 };
 use crate::{

@@ -141,8 +141,12 @@ impl SendQueue {
         self.segment(topic).ihaves.push(ihave);
     }
 
-    /// Adds the Disconnect of the topic.
+    /// Adds the Disconnect of the topic. One that would directly follow another is left out.
     pub(crate) fn push_last(&mut self, topic: TopicId, frame: Frame<'_>) {
+        let newest = self.topics.get(&topic).and_then(VecDeque::back);
+        if newest.is_some_and(|segment| segment.last.is_some()) {
+            return;
+        }
         self.bytes += frame.len();
         self.segment(topic).last = Some(match frame {
             Frame::Small(frame) => Bytes::copy_from_slice(frame),
@@ -387,6 +391,8 @@ mod tests {
     fn a_lone_disconnect_ends_the_stream() {
         let mut queue = SendQueue::default();
         queue.push_last(topic(1), frame("bye"));
+        queue.push_last(topic(1), frame("bye"));
+        assert_eq!(queue.bytes(), 3, "said once");
         assert!(queue.take(&topic(1), MAX).last);
         assert!(queue.is_empty());
         assert_eq!(queue.take(&topic(1), MAX).bytes, 0);

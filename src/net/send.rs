@@ -1,65 +1,20 @@
 //! From the protocol's output to the queues of peers and subscribers.
 
-use bytes::Bytes;
 use iroh::EndpointId;
 use smol_gossip_runtime::Runtime;
 use tracing::{debug, warn};
 
 use super::{
-    driver::{Node, Timer},
-    peers::Peer,
-    queue::{COALESCE_BYTES, Frame, Lane},
+    node::{Node, Timer},
+    peer::Peer,
+    queue::Lane,
     transport::Transport,
 };
 use crate::proto::{
-    DeliveryScope, Message, MessageId, OutEvent, PeerData, TopicId,
+    DeliveryScope, Message, OutEvent, PeerData, TopicId,
     plumtree::{self, IHave},
-    wire::{self, EncodeError},
+    wire,
 };
-
-/// Writes messages as frames. A payload goes to several peers in a row: it is written once, and
-/// the bytes are shared where they are many.
-#[derive(Debug, Default)]
-pub(crate) struct Encoder {
-    /// The payload that was written last.
-    latest: Option<(MessageId, DeliveryScope)>,
-    /// The frame that was written last, if it is small. Used again and again.
-    small: Vec<u8>,
-    /// The frame that was written last, if it is large.
-    large: Option<Bytes>,
-}
-
-impl Encoder {
-    fn encode(
-        &mut self,
-        message: &Message<EndpointId>,
-        max: usize,
-    ) -> Result<Frame<'_>, EncodeError> {
-        let payload = match message {
-            Message::Gossip(plumtree::Message::Gossip(gossip)) => Some((gossip.id, gossip.scope)),
-            Message::Gossip(_) | Message::Swarm(_) => None,
-        };
-        if payload.is_none() || payload != self.latest {
-            self.forget();
-            self.small.clear();
-            wire::encode_into(message, max, &mut self.small)?;
-            if self.small.len() > COALESCE_BYTES {
-                self.large = Some(std::mem::take(&mut self.small).into());
-            }
-            self.latest = payload;
-        }
-        Ok(match &self.large {
-            Some(frame) => Frame::Large(frame.clone()),
-            None => Frame::Small(&self.small),
-        })
-    }
-
-    /// Lets go of the payload.
-    fn forget(&mut self) {
-        self.latest = None;
-        self.large = None;
-    }
-}
 
 impl<T: Transport, R: Runtime> Node<T, R> {
     /// Does everything that the protocol asks for.
@@ -98,6 +53,10 @@ impl<T: Transport, R: Runtime> Node<T, R> {
 
     /// Queues a message for a peer.
     fn send(&mut self, to: EndpointId, topic: TopicId, message: Message<EndpointId>) {
+        if message.is_disconnect() && !self.peers.contains_key(&to) {
+            // Not worth a connection: that there is none says the same.
+            return;
+        }
         // By bytes, since keys are compared for equality in constant time, which costs more.
         let place = match self.peers.get_index_of(to.as_bytes()) {
             Some(place) => place,
@@ -106,6 +65,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         let peer = &mut self.peers[place];
         peer.wanted = true;
         peer.served = true;
+        peer.left_us = false;
         if !std::mem::replace(&mut peer.dirty, true) {
             self.dirty.insert(to);
         }
