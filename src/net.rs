@@ -5,13 +5,14 @@
 //!
 //! | module | what it does |
 //! |---|---|
+//! | `node` | everything that a node owns |
 //! | `driver` | the poll loop |
 //! | `receive` | results of tasks, frames of peers → protocol |
 //! | `orders` | what handles ask for → protocol |
-//! | `send` | protocol → queues of peers, subscribers, timers |
-//! | `queue` | what waits for one peer |
+//! | `send`, `encoder` | protocol → queues of peers, subscribers, timers |
+//! | `peer`, `queue` | what is known of a peer, and what waits for it |
 //! | `streams` | queues → streams |
-//! | `peers`, `dial` | connections: when they begin and end |
+//! | `links`, `dial` | connections: when they begin and end |
 //! | `connection` | the steps of a connection, as tasks for the slab |
 //! | `topics` | subscriptions |
 //! | `transport` | the little that all this asks of a network, and iroh doing it |
@@ -44,13 +45,18 @@ mod builder;
 mod connection;
 mod dial;
 mod driver;
+mod encoder;
 mod limits;
+mod links;
+mod node;
 mod orders;
-mod peers;
+mod peer;
 mod queue;
 mod receive;
 mod send;
 mod streams;
+#[cfg(test)]
+mod tests;
 mod topics;
 mod transport;
 

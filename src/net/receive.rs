@@ -6,8 +6,8 @@ use tracing::{debug, trace};
 
 use super::{
     connection::{self, ConnectionKey, Done, Reader},
-    driver::{Accept, Node, Timer, wait_for_connection, watch_local_data},
-    peers::Link,
+    node::{Accept, Node, Timer, wait_for_connection, watch_local_data},
+    peer::Link,
     transport::{Broken, Connection, Transport},
 };
 use crate::proto::{InEvent, Message, TopicId, plumtree, wire};
@@ -212,6 +212,11 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         let message = wire::decode(frame).map_err(Broken::from_error)?;
         let payload = matches!(message, Message::Gossip(plumtree::Message::Gossip(_)));
         self.metrics.count_received(payload, size);
+        if message.is_disconnect()
+            && let Some(peer) = self.peers.get_mut(&from)
+        {
+            peer.left_us = peer.wanted;
+        }
         self.handle(InEvent::RecvMessage {
             from,
             link,

@@ -17,6 +17,8 @@ use futures_lite::Stream;
 use crate::proto::PeerData;
 
 pub(crate) mod iroh;
+#[cfg(test)]
+pub(crate) mod memory;
 
 /// A boxed future as the task slab keeps it.
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;

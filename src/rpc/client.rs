@@ -180,16 +180,18 @@ enum End {
     Lost,
 }
 
-/// Takes events in until there are no more, or nobody wants any.
+/// Takes events in until the node has ended, or nobody wants any.
 async fn receive(mut stream: FrameReader<Event>, events: EventSender) -> Result<(), End> {
     loop {
         match stream.next().await {
-            Ok(Some(event)) if !events.is_abandoned() => {
-                events.push(event);
+            Ok(Some(event)) => {
+                // Without a receiver there is no use for events. Senders go on while they can.
+                if !events.push(event) {
+                    return Ok(());
+                }
                 events.wake();
             }
-            // The node has ended, or there are only senders left. They go on while they can.
-            Ok(_) => return Ok(()),
+            Ok(None) => return Ok(()),
             Err(error) => {
                 debug!(%error, "lost");
                 events.fail(error.into());
