@@ -178,10 +178,10 @@ mod tests {
     #[test]
     fn only_what_is_new_is_added() {
         let metrics = Metrics::default();
-        let mut before = Counters::default();
-        before.duplicates = 2;
-        let mut after = before.clone();
-        after.duplicates = 5;
+        let mut counters = Counters::default();
+        let before = counters.clone();
+        counters.duplicates += 3;
+        let after = counters;
         metrics.add_protocol(&before, &after);
         assert_eq!(metrics.duplicates.get(), 3);
         assert_eq!(metrics.invalid_id.get(), 0);

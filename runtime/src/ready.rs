@@ -4,10 +4,6 @@
 //! [`ReadyQueue`] at most once until the task is polled again. The owner of the queue takes all
 //! tokens at once. Under `cfg(loom)` the building blocks are loom's, and `loom_tests` runs
 //! through every interleaving.
-#![allow(
-    unexpected_cfgs,
-    reason = "`--cfg loom` is set by whoever runs the loom test"
-)]
 
 use std::sync::Arc;
 use std::task::{Wake, Waker};

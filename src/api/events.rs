@@ -85,11 +85,11 @@ pub(crate) struct EventSender {
 
 impl EventSender {
     /// Queues `event`. Never waits, and never wakes the receiver: call [`wake`](Self::wake) when
-    /// all is pushed that there is to push now.
-    pub(crate) fn push(&self, event: Event) {
+    /// all is pushed that there is to push now. Says whether anyone will take it.
+    pub(crate) fn push(&self, event: Event) -> bool {
         let mut state = lock(&self.queue.state);
         if state.ended || state.abandoned {
-            return;
+            return false;
         }
         let dropped = if state.waiting.len() >= self.queue.capacity {
             state.drop_oldest()
@@ -100,6 +100,7 @@ impl EventSender {
         drop(state);
         // Freeing a message may run code of whoever made its bytes.
         drop(dropped);
+        true
     }
 
     /// Wakes the receiver if it waits.
@@ -109,6 +110,7 @@ impl EventSender {
     }
 
     /// Whether the receiver is gone. Senders of the same subscription may still live.
+    #[cfg(test)]
     pub(crate) fn is_abandoned(&self) -> bool {
         lock(&self.queue.state).abandoned
     }

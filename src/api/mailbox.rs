@@ -323,8 +323,8 @@ impl Lease {
     }
 
     /// Queues `order`, waiting for room. A future that is dropped has queued nothing.
-    pub(super) fn send(&self, order: Order) -> Send<'_> {
-        Send {
+    pub(super) fn send(&self, order: Order) -> Sending<'_> {
+        Sending {
             lease: self,
             order: Some(order),
             ticket: None,
@@ -347,13 +347,13 @@ impl Drop for Lease {
 
 /// See [`Lease::send`].
 #[must_use = "futures do nothing unless polled"]
-pub(super) struct Send<'a> {
+pub(super) struct Sending<'a> {
     lease: &'a Lease,
     order: Option<Order>,
     ticket: Option<Ticket>,
 }
 
-impl Future for Send<'_> {
+impl Future for Sending<'_> {
     type Output = Result<(), Closed>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -381,7 +381,7 @@ impl Future for Send<'_> {
     }
 }
 
-impl Drop for Send<'_> {
+impl Drop for Sending<'_> {
     fn drop(&mut self) {
         let Some(ticket) = self.ticket.take() else {
             return;

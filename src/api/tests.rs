@@ -1,6 +1,6 @@
 //! The handles against a driver that is played by hand.
 
-use std::pin::pin;
+use std::{pin::pin, sync::LazyLock};
 
 use futures_lite::{
     FutureExt, StreamExt,
@@ -17,8 +17,12 @@ use crate::{api::events::EventSender, proto::DeliveryScope};
 pub(super) const MAX: usize = 100;
 pub(super) const TOPIC: TopicId = TopicId::from_bytes([7; 32]);
 
-pub(super) fn peer(seed: u8) -> EndpointId {
-    SecretKey::from_bytes(&[seed; 32]).public()
+/// One of sixteen peers.
+pub(super) fn peer(index: usize) -> EndpointId {
+    static PEERS: LazyLock<[EndpointId; 16]> = LazyLock::new(|| {
+        std::array::from_fn(|seed| SecretKey::from_bytes(&[seed as u8; 32]).public())
+    });
+    PEERS[index]
 }
 
 pub(super) fn received(content: impl Into<Bytes>) -> Event {
@@ -77,8 +81,8 @@ fn neighbors(topic: &GossipTopic) -> Vec<EndpointId> {
 
 #[test]
 fn handles_can_be_shared_between_threads_and_need_no_pinning() {
-    fn check<T: std::marker::Send + Sync + Unpin + 'static>() {}
-    fn check_future<T: std::marker::Send>(_: T) {}
+    fn check<T: Send + Sync + Unpin + 'static>() {}
+    fn check_future<T: Send>(_: T) {}
     check::<GossipApi>();
     check::<GossipTopic>();
     check::<GossipSender>();

@@ -16,6 +16,6 @@
 //! `SMOL_GOSSIP_FIRST_SEED` on where that is set. The other files are scenarios, one of a kind.
 
 mod check;
-mod world;
 mod schedules;
 mod smoke;
+mod world;

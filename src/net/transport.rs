@@ -5,7 +5,8 @@
 //! that the driver really makes. [`iroh`] is the implementation that users get.
 //!
 //! **Invariant:** once a connection is closed or lost, every pending future of it resolves. The
-//! driver relies on that instead of tracking which tasks belong to a connection.
+//! driver relies on that instead of tracking which tasks belong to a connection. What had arrived
+//! before can still be accepted and read; then come the errors.
 
 use std::{future::Future, pin::Pin, time::Instant};
 

@@ -2,8 +2,8 @@
 //! DI-FCUL TR-07-13). Sections are those of the paper.
 //!
 //! Every node keeps a small *active view* of neighbors to which it holds connections, and a larger
-//! *passive view* of peers to fall back on. [`State`] decides who is in which; it is fed
-//! [`Input`]s and the time, and tells a [`Sink`] what follows.
+//! *passive view* of peers to fall back on. `State` decides who is in which; it is fed
+//! `Input`s and the time, and tells a `Sink` what follows.
 //!
 //! | where | what |
 //! |---|---|
@@ -51,10 +51,11 @@ use self::{
     view::{ActiveView, PassiveView},
 };
 use super::{
-    config::Limits,
-    event::{Counters, LinkId},
+    counters::Counters,
     hash::Keyed,
-    peer::{PeerData, PeerIdentity},
+    ids::LinkId,
+    limits::Limits,
+    peer::{PeerData, PeerIdentity, PeerInfo},
 };
 
 /// What the membership layer tells its surroundings, in the order in which it is to be done.
@@ -122,6 +123,8 @@ pub(crate) struct State<PI> {
     requests: Requests<PI>,
     joins: Joins<PI>,
     shuffles: Shuffles<PI>,
+    /// The last peer that was refused a place, and when.
+    seeker: Option<Box<(PeerInfo<PI>, Instant)>>,
     /// What introduces the peers that are known.
     data: IndexMap<PI, PeerData, Keyed>,
     deadline: Option<Instant>,
@@ -148,6 +151,7 @@ impl<PI: PeerIdentity> State<PI> {
             requests: Requests::new(limits.pending_requests),
             joins: Joins::new(),
             shuffles: Shuffles::new(),
+            seeker: None,
             data: IndexMap::with_hasher(keyed),
             deadline: None,
             config,

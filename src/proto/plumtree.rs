@@ -31,6 +31,7 @@ use std::{collections::VecDeque, time::Instant};
 use bytes::Bytes;
 
 use self::{
+    block::Blocks,
     clock::{At, Clock, nanos},
     history::{History, Retention},
     lazy::LazyPush,
@@ -41,6 +42,7 @@ use self::{
 };
 use super::{Counters, GossipEvent, Limits, PeerIdentity, hash::Keyed};
 
+mod block;
 mod clock;
 mod config;
 mod history;
@@ -108,6 +110,7 @@ pub(crate) struct State<PI> {
     clock: Clock,
     neighbors: Neighbors<PI>,
     history: History,
+    blocks: Blocks,
     missing: Missing,
     lazy_push: LazyPush,
     /// New neighbors that are to hear of earlier messages, and when.
@@ -158,6 +161,7 @@ impl<PI: PeerIdentity> State<PI> {
             clock: Clock::default(),
             neighbors: Neighbors::new(),
             history: History::new(retention, &keyed),
+            blocks: Blocks::default(),
             missing: Missing::new(limits.missing_ids, limits.claims_per_id, keyed),
             lazy_push: LazyPush::new(limits.lazy_queue),
             introductions: VecDeque::new(),
@@ -261,6 +265,7 @@ impl<PI: PeerIdentity> State<PI> {
         if self.idle_sweep.is_some_and(|due| due <= now) {
             self.sweep(now);
             self.missing.shrink();
+            self.blocks.clear();
             self.idle_sweep = self.history.last_expiry();
         }
     }

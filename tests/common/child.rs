@@ -30,7 +30,10 @@ pub fn in_child(name: &str, body: impl FnOnce()) {
         stdout,
         stderr,
     } = output;
-    let (said, complained) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    let (said, complained) = (
+        String::from_utf8_lossy(&stdout),
+        String::from_utf8_lossy(&stderr),
+    );
     assert!(
         status.success() && said.contains(PASSED),
         "the child ended with {status}\n{said}\n{complained}"

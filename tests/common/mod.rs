@@ -14,6 +14,8 @@ use std::{
     fmt::Display,
     net::Ipv4Addr,
     pin::Pin,
+    sync::mpsc,
+    thread,
     time::Duration,
 };
 
@@ -31,6 +33,7 @@ use smol_gossip::{
     net::{Builder, GOSSIP_ALPN},
 };
 use tokio::runtime::Handle;
+use tracing_subscriber::EnvFilter;
 
 pub mod child;
 
@@ -45,11 +48,7 @@ pub async fn within<T>(what: impl Display, future: impl Future<Output = T>) -> T
 /// Awaits `future`, and panics if it takes longer than `limit`.
 ///
 /// By tokio's timer where there is one: smol's has a thread of its own, and some tests count.
-pub async fn before<T>(
-    limit: Duration,
-    what: impl Display,
-    future: impl Future<Output = T>,
-) -> T {
+pub async fn before<T>(limit: Duration, what: impl Display, future: impl Future<Output = T>) -> T {
     let done = async { Some(future.await) };
     let elapsed = async {
         match Handle::try_current() {
@@ -77,7 +76,15 @@ pub fn topic(n: u8) -> TopicId {
 }
 
 /// Settings of an endpoint that cannot be reached from outside, and asks `book` for addresses.
+///
+/// What it and its node do is logged where `RUST_LOG` asks for it.
 pub fn endpoint(n: u8, book: &MemoryLookup) -> endpoint::Builder {
+    // The second endpoint finds that it is logged already.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::from_default_env())
+        .with_ansi(false)
+        .with_test_writer()
+        .try_init();
     Endpoint::builder(presets::Minimal)
         .secret_key(key(n))
         .relay_mode(RelayMode::Disabled)
@@ -127,7 +134,9 @@ impl Node {
     }
 
     pub fn on(endpoint: Endpoint, builder: Builder) -> Self {
-        let gossip = builder.try_spawn(endpoint.clone()).expect("a tokio context");
+        let gossip = builder
+            .try_spawn(endpoint.clone())
+            .expect("a tokio context");
         let router = Router::builder(endpoint)
             .accept(GOSSIP_ALPN, gossip.clone())
             .spawn();
@@ -147,6 +156,39 @@ impl Node {
         within("shutdown", self.router.shutdown())
             .await
             .expect("nothing panicked");
+    }
+}
+
+/// Something on a tokio runtime of its own that ends as if the process were killed: nothing more
+/// is polled or sent, and nobody is told.
+pub struct Doomed {
+    kill: mpsc::Sender<()>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Doomed {
+    /// Awaits what `start` makes, and keeps it until the end.
+    pub fn start<T, F: Future<Output = T>>(start: impl FnOnce() -> F + Send + 'static) -> Self {
+        let (kill, killed) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .expect("there is a thread");
+            let kept = runtime.block_on(start());
+            // Told so, or the test has panicked.
+            let _ = killed.recv();
+            // Stopped before the handles are dropped, or there would be a goodbye after all.
+            runtime.shutdown_timeout(PATIENCE);
+            drop(kept);
+        });
+        Self { kill, thread }
+    }
+
+    pub fn kill(self) {
+        drop(self.kill);
+        self.thread.join().expect("nothing panicked");
     }
 }
 
@@ -175,6 +217,36 @@ impl From<GossipTopic> for Topic {
 pub async fn subscribe(gossip: &Gossip, topic: TopicId, bootstrap: &[EndpointId]) -> Topic {
     let topic = gossip.subscribe(topic, bootstrap.to_vec());
     within("subscribe", topic).await.expect("open").into()
+}
+
+/// Two nodes, and topic 1, in which the second has joined the first.
+pub async fn pair() -> [(Node, Topic); 2] {
+    let book = MemoryLookup::new();
+    let first = Node::start(1, &book).await;
+    let second = Node::start(2, &book).await;
+    let mut there = first.subscribe(topic(1), &[]).await;
+    let mut here = second.subscribe(topic(1), &[id(1)]).await;
+    here.events.up(id(1)).await;
+    there.events.up(id(2)).await;
+    [(first, there), (second, here)]
+}
+
+/// Holds that messages pass both ways, once.
+pub async fn talk(here: &mut Topic, there: &mut Topic, about: impl Display) {
+    let [to, fro] = ["to", "fro"].map(|way| Bytes::from(format!("{way} {about}")));
+    here.broadcast(to.clone()).await;
+    assert_eq!(there.events.message().await.content, to);
+    there.broadcast(fro.clone()).await;
+    assert_eq!(here.events.message().await.content, fro);
+}
+
+/// Ends both nodes, and holds that nothing came that was not taken.
+pub async fn end(nodes: [(Node, Topic); 2]) {
+    for (node, topic) in nodes {
+        node.stop().await;
+        drop(topic.sender);
+        topic.events.end().await;
+    }
 }
 
 /// What happens in a topic, taken in the order of the test's interest: while it waits for a
@@ -216,7 +288,11 @@ impl Events {
     }
 
     /// Waits until `enough` holds of the neighbors.
-    pub async fn neighbors_until(&mut self, what: &str, enough: impl Fn(&BTreeSet<EndpointId>) -> bool) {
+    pub async fn neighbors_until(
+        &mut self,
+        what: &str,
+        enough: impl Fn(&BTreeSet<EndpointId>) -> bool,
+    ) {
         let taken = async {
             while !enough(&self.neighbors) {
                 assert!(self.take().await, "the end before: {what}");

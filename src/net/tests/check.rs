@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use iroh::EndpointId;
 
 use super::world::{Running, World, id, number, topic};
-use crate::net::{peers::Dial, streams::MAX_OPEN_STREAMS};
+use crate::net::{peer::Dial, streams::MAX_OPEN_STREAMS};
 
 /// What has to hold of a node after every poll.
 pub(super) fn bounds(n: usize, running: &mut Running, nodes: usize) {
@@ -24,7 +24,10 @@ pub(super) fn bounds(n: usize, running: &mut Running, nodes: usize) {
             state.eager().count() + state.lazy().count(),
             "node {n}: nobody is in the tree twice"
         );
-        assert!(tree.is_subset(&active), "node {n}: the tree is of neighbors");
+        assert!(
+            tree.is_subset(&active),
+            "node {n}: the tree is of neighbors"
+        );
         assert!(active.len() <= config.membership.active_view_capacity);
         assert!(state.passive_view().count() <= config.membership.passive_view_capacity);
         assert!(state.cache_bytes() <= protocol.cache_bytes);
@@ -53,7 +56,11 @@ pub(super) fn bounds(n: usize, running: &mut Running, nodes: usize) {
     }
     for link in node.links.values() {
         links += 1;
-        readers += link.readers.values().map(|more| 1 + more.len()).sum::<usize>();
+        readers += link
+            .readers
+            .values()
+            .map(|more| 1 + more.len())
+            .sum::<usize>();
     }
     assert!(dials <= limits.dials, "node {n}: dials");
     let topics = node.state.topics().len();
@@ -77,7 +84,11 @@ pub(super) fn quiet(world: &World) {
             for peer in running.node.state.neighbors(name) {
                 let other = number(peer);
                 let back = world.nodes.get(&other).is_some_and(|there| {
-                    there.node.state.neighbors(name).any(|back| number(back) == n)
+                    there
+                        .node
+                        .state
+                        .neighbors(name)
+                        .any(|back| number(back) == n)
                 });
                 assert!(
                     back,
@@ -95,7 +106,10 @@ pub(super) fn quiet(world: &World) {
             // Both may have dialed, and each may send on the one that the other did not choose.
             for key in &entry.connections {
                 let link = &running.node.links[key];
-                let ours = entry.streams.values().any(|stream| stream.key.connection == *key);
+                let ours = entry
+                    .streams
+                    .values()
+                    .any(|stream| stream.key.connection == *key);
                 assert!(
                     entry.connections.len() == 1 || ours || !link.readers.is_empty(),
                     "node {n}: nobody uses a connection to {other} of {}",

@@ -102,7 +102,10 @@ fn settle(plan: &Plan, world: &mut World, delivery: &mut Delivery) {
     let unneeded_before = unneeded;
     let unneeded = check::unneeded_connections(world);
     let stayed: Vec<_> = unneeded.intersection(&unneeded_before).collect();
-    assert!(stayed.is_empty(), "connections that nobody needs: {stayed:?}");
+    assert!(
+        stayed.is_empty(),
+        "connections that nobody needs: {stayed:?}"
+    );
 
     let members: Vec<(usize, usize)> = world
         .nodes
@@ -111,7 +114,11 @@ fn settle(plan: &Plan, world: &mut World, delivery: &mut Delivery) {
         .collect();
     let members: IndexSet<_> = members.into_iter().collect();
     for (number, &(n, topic_number)) in (LAST_MESSAGES..).zip(&members) {
-        let size = if number % 2 == 0 { 100 } else { plan.max_content() };
+        let size = if number % 2 == 0 {
+            100
+        } else {
+            plan.max_content()
+        };
         world.broadcast(n, topic_number, message(number, size));
     }
     world.run_for(secs(10));

@@ -10,7 +10,9 @@ fn two_nodes() {
     let took = world.run_until("neighbors", secs(5), |world| world.neighbors(1, 0) == [0]);
     println!("{took:?}");
     world.broadcast(0, 0, message(1, 100));
-    let took = world.run_until("delivery", secs(5), |world| world.received(1, 0, 1).is_some());
+    let took = world.run_until("delivery", secs(5), |world| {
+        world.received(1, 0, 1).is_some()
+    });
     println!("{took:?}");
     world.run_for(secs(100));
     check::quiet(&world);

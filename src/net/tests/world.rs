@@ -28,7 +28,7 @@ use crate::{
     metrics::Metrics,
     net::{
         Limits,
-        driver::{Node, Parts},
+        node::{Node, Parts},
         transport::{
             Transport,
             memory::{MemoryNetwork, MemoryTransport},

@@ -220,7 +220,9 @@ impl Net {
     fn send(&mut self, conn: u64, to: Side, packet: Packet) {
         let nodes = self.connections.get(&conn);
         let nodes = nodes.map(|pair| [pair.dialer.node, pair.acceptor.node]);
-        let extra = self.faults.extra_latency(nodes.as_ref().map_or(&[], |nodes| nodes));
+        let extra = self
+            .faults
+            .extra_latency(nodes.as_ref().map_or(&[], |nodes| nodes));
         let at = self.now + self.draw_latency() + extra;
         self.schedule(at, Event::Packet { conn, to, packet });
     }

@@ -11,8 +11,9 @@ use rand::{Rng, RngExt};
 use tracing::debug;
 
 use super::{
-    ForwardJoin, Message, PeerIdentity, Priority, Sink, State, Turn,
+    ForwardJoin, Message, PeerIdentity, Priority, Sink, State, Ttl, Turn,
     time::{after, doubled, jittered, part},
+    view,
 };
 use crate::proto::{LinkId, PeerData, PeerInfo};
 
@@ -284,7 +285,7 @@ impl<PI: PeerIdentity> State<PI> {
             self.active.remove(&from);
             turn.sink.neighbor_down(from);
             turn.sink.neighbor_up(from);
-            self.active.insert(super::view::Neighbor {
+            self.active.insert(view::Neighbor {
                 id: from,
                 link,
                 asked: None,
@@ -294,7 +295,7 @@ impl<PI: PeerIdentity> State<PI> {
             // active view, even if it has to drop a random node from it."
             self.add_neighbor(from, link, turn);
         } else {
-            self.refuse(from, true, turn);
+            self.refuse(from, turn);
             return;
         }
         self.learn_data(from, data.clone(), turn);
@@ -366,7 +367,7 @@ impl<PI: PeerIdentity> State<PI> {
         // from which the request was received)."
         match self.active.pick_except(&[from, peer.id], turn.rng) {
             Some(next) => {
-                let ttl = super::Ttl(ttl).next();
+                let ttl = Ttl(ttl).next();
                 let message = Message::ForwardJoin(ForwardJoin { peer, ttl });
                 turn.sink.send(next, message);
             }

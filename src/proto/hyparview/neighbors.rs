@@ -8,8 +8,17 @@
 use rand::Rng;
 use tracing::debug;
 
-use super::{Disconnect, Message, Neighbor, PeerIdentity, Priority, Sink, State, Turn, view};
+use super::{
+    Disconnect, Message, Neighbor, PeerIdentity, Priority, ShuffleReply, Sink, State, Turn, view,
+};
 use crate::proto::{LinkId, PeerInfo};
+
+/// How many neighbors, the longest-standing ones, are never dropped at someone else's wish.
+///
+/// The paper drops a random neighbor for every Join and every urgent request, so whoever sends
+/// enough of them can replace a whole active view. Ordinary joins never notice the difference: they
+/// are always taken in, only that one of the younger neighbors has to go.
+const SETTLED_NEIGHBORS: usize = 2;
 
 impl<PI: PeerIdentity> State<PI> {
     /// Whether the topic needs a connection to the peer.
@@ -70,13 +79,22 @@ impl<PI: PeerIdentity> State<PI> {
         true
     }
 
-    /// Makes sure of a free slot, by dropping a neighbor if need be. Fails only where the
-    /// configuration allows no neighbor at all.
+    /// Makes sure of a free slot at someone else's wish, by dropping a neighbor if need be, but
+    /// none of the [`SETTLED_NEIGHBORS`]. Fails only where the configuration allows no neighbor
+    /// at all.
     pub(super) fn make_room<R: Rng, S: Sink<PI>>(&mut self, turn: &mut Turn<'_, R, S>) -> bool {
+        self.make_room_among(SETTLED_NEIGHBORS, turn)
+    }
+
+    fn make_room_among<R: Rng, S: Sink<PI>>(
+        &mut self,
+        settled: usize,
+        turn: &mut Turn<'_, R, S>,
+    ) -> bool {
         if self.active.free() > 0 {
             return true;
         }
-        let Some(dropped) = self.active.pick_to_drop(turn.rng) else {
+        let Some(dropped) = self.active.pick_to_drop(settled, turn.rng) else {
             return false;
         };
         self.active.remove(&dropped);
@@ -109,17 +127,39 @@ impl<PI: PeerIdentity> State<PI> {
             .send(to, Message::Disconnect(Disconnect::new(alive)));
     }
 
-    /// Turns a peer away, with a hint where else to go if it is in need of one.
-    pub(super) fn refuse<R: Rng, S: Sink<PI>>(
+    /// Turns away a peer in need, with a hint where else to go.
+    pub(super) fn refuse<R: Rng, S: Sink<PI>>(&mut self, id: PI, turn: &mut Turn<'_, R, S>) {
+        self.send_reply(id, self.sample_size(), turn);
+        self.send_disconnect(id, true, turn);
+    }
+
+    /// Tells a peer that looks for a neighbor, and is about to be refused, of the one that was
+    /// refused before it.
+    ///
+    /// Not in the paper. When nearly all views are full, the few nodes with a free slot hardly ever
+    /// find each other by asking around; but those they ask can bring them together.
+    fn introduce_seekers<R: Rng, S: Sink<PI>>(
         &mut self,
-        id: PI,
-        hint: bool,
+        mut peer: PeerInfo<PI>,
         turn: &mut Turn<'_, R, S>,
     ) {
-        if hint {
-            self.send_reply(id, self.sample_size(), turn);
+        self.bound_data(&mut peer.data, turn);
+        let id = peer.id;
+        if !self.passive.is_full() {
+            // We may be glad of it one day; but nobody has to go for it.
+            self.insert_passive(peer.clone(), &[], turn);
         }
-        self.send_disconnect(id, true, turn);
+        let seeker = Box::new((peer, turn.now));
+        let Some(before) = self.seeker.replace(seeker) else {
+            return;
+        };
+        let (other, at) = *before;
+        let recent = turn.now.saturating_duration_since(at) < self.shuffle_interval();
+        if recent && other.id != id && !self.active.contains(&other.id) {
+            let nodes = vec![other];
+            let hint = Message::ShuffleReply(ShuffleReply { nodes });
+            turn.sink.send(id, hint);
+        }
     }
 
     /// Tells a peer that takes us for its neighbor that it is not ours.
@@ -169,7 +209,8 @@ impl<PI: PeerIdentity> State<PI> {
         }
         if let Some(asked) = self.requests.priority(&from) {
             let room = match asked {
-                Priority::High => self.make_room(turn),
+                Priority::High if self.requests.is_introduced(&from) => self.make_room(turn),
+                Priority::High => self.make_room_among(0, turn),
                 Priority::Low => self.active.free() > 0,
             };
             if room {
@@ -197,7 +238,7 @@ impl<PI: PeerIdentity> State<PI> {
             return;
         }
         // "A node q that receives a high priority neighbor request will always accept the
-        // request, even if it has to drop a random member from its active view. If a node q
+        // request, even if it has to drop a random member from its active view [...]. If a node q
         // receives a low priority Neighbor request, it will only accept the request if it has a
         // free slot in its active view, otherwise it will refuse the request."
         let room = match priority {
@@ -208,12 +249,11 @@ impl<PI: PeerIdentity> State<PI> {
             self.add_neighbor(from, link, turn);
             self.learn_data(from, data, turn);
             self.answer(from, priority, turn);
+        } else if priority == Priority::High {
+            self.refuse(from, turn);
         } else {
-            self.refuse(from, priority == Priority::High, turn);
-            // It has a free slot, which we may be glad of; but nobody has to go for it.
-            if !self.passive.is_full() {
-                self.insert_passive(PeerInfo { id: from, data }, &[], turn);
-            }
+            self.introduce_seekers(PeerInfo { id: from, data }, turn);
+            self.send_disconnect(from, true, turn);
         }
     }
 

@@ -13,6 +13,9 @@
 //!   nodes to find a full view would never stop asking.
 //! - Once per shuffle interval one lost peer is asked urgently even when the active view is full.
 //!   Two halves of a split swarm have no other reason to look for each other again.
+//! - A young node now and then asks a random peer urgently, and both drop a neighbor for it. Views
+//!   that are full never change again otherwise, and those of nodes that joined through one
+//!   contact at once are full of each other: the swarm would stay clustered, and its paths long.
 
 use std::time::{Duration, Instant};
 
@@ -36,6 +39,11 @@ const HASTENED_WAIT: Duration = Duration::from_secs(1);
 /// Late requests are given up, and Neighbor messages are no longer taken for an answer, after this
 /// many times [`Config::neighbor_request_timeout`](super::Config::neighbor_request_timeout).
 const LATE: u32 = 10;
+
+/// How likely a node with a full active view is to swap a neighbor for a random peer at its n-th
+/// Shuffle: 1 in `MIX.0 + MIX.1 * n`. That is about one swap in the first 50, and less and less
+/// after that, since a mixed overlay gains nothing and every swap costs the broadcast trees.
+const MIX: (u32, u32) = (16, 2);
 
 /// The share of all requests under way that one introducer can cause, as a divisor.
 const INTRODUCER_SHARE: usize = 4;
@@ -85,6 +93,12 @@ impl<PI: Copy + Eq> Requests<PI> {
     pub(super) fn priority(&self, id: &PI) -> Option<Priority> {
         let request = self.requests.iter().find(|request| request.id == *id)?;
         Some(request.priority)
+    }
+
+    /// Whether the peer was asked because someone else wants us to.
+    pub(super) fn is_introduced(&self, id: &PI) -> bool {
+        let request = self.requests.iter().find(|request| request.id == *id);
+        request.is_some_and(|request| request.introducer.is_some())
     }
 
     fn in_time(&self) -> usize {
@@ -237,8 +251,7 @@ impl<PI: PeerIdentity> State<PI> {
                 .passive
                 .pick_candidate(turn.now, &self.requests, turn.rng);
             let Some(candidate) = candidate else { return };
-            // "The value of the priority level is high if the node has no elements in its active
-            // view, and low otherwise."
+            // Only who has nobody at all may push someone else aside.
             let priority = if self.active.is_empty() {
                 Priority::High
             } else {
@@ -260,6 +273,12 @@ impl<PI: PeerIdentity> State<PI> {
             return;
         }
         let lost = self.passive.longest_lost(&self.requests);
+        if lost.is_none() && self.active.free() == 0 && self.mixes(turn) {
+            let asked: Vec<PI> = self.requests.ids().copied().collect();
+            for other in self.passive.sample_except(1, &asked, turn.rng) {
+                self.request(other, Priority::High, None, turn);
+            }
+        }
         let turn_of_lost = lost.is_some() && turn.rng.random_bool(0.5);
         if !turn_of_lost && self.explore_contact(turn) {
             return;
@@ -267,6 +286,13 @@ impl<PI: PeerIdentity> State<PI> {
         if let Some(lost) = lost {
             self.request(lost, Priority::High, None, turn);
         }
+    }
+
+    fn mixes<R: Rng, S: Sink<PI>>(&self, turn: &mut Turn<'_, R, S>) -> bool {
+        let (first, growth) = MIX;
+        let age = self.shuffles.count().saturating_sub(1);
+        let odds = age.saturating_mul(growth).saturating_add(first);
+        turn.rng.random_ratio(1, odds)
     }
 
     /// A peer could not be reached, or did not answer.

@@ -28,6 +28,8 @@ pub(super) struct Shuffles<PI> {
     next: Option<Instant>,
     /// Whom our last one named, while it is not answered.
     unanswered: Option<Box<[PI]>>,
+    /// How many were due so far.
+    count: u32,
     /// How many more answers may go to peers that are not neighbors.
     replies_left: u16,
 }
@@ -37,12 +39,18 @@ impl<PI> Shuffles<PI> {
         Self {
             next: None,
             unanswered: None,
+            count: 0,
             replies_left: REPLIES_PER_INTERVAL,
         }
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.next
+    }
+
+    /// How many were due so far: the age of the node, in shuffle intervals.
+    pub(super) fn count(&self) -> u32 {
+        self.count
     }
 }
 
@@ -81,9 +89,9 @@ impl<PI: PeerIdentity> State<PI> {
         let wait = part(self.shuffle_interval(), 244..=268, turn.rng);
         self.shuffles.next = Some(after(turn.now, wait.max(Duration::from_millis(1))));
         self.shuffles.replies_left = REPLIES_PER_INTERVAL;
+        self.shuffles.count = self.shuffles.count.saturating_add(1);
         if let Some(to) = self.active.pick_except(&[], turn.rng) {
-            // "The exchange list includes p's own identifier, ka nodes from p's active view and
-            // kp nodes from p's passive view."
+            // The sample is our own identity, ka neighbors and kp peers of the passive view.
             let (ka, kp) = (
                 self.config.shuffle_active_view_count,
                 self.config.shuffle_passive_view_count,
@@ -219,9 +227,8 @@ impl<PI: PeerIdentity> State<PI> {
         self.accept_shuffle(origin, nodes, turn);
     }
 
-    /// "Otherwise, node q accepts the Shuffle request and sends back a ShuffleReply message that
-    /// includes a number of nodes selected at random from q's passive view equal to the number of
-    /// nodes received in the Shuffle request."
+    /// The walk of a Shuffle ends here: it is answered with a sample of our own passive view, as
+    /// large as the one that came, sent straight to the origin.
     fn accept_shuffle<R: Rng, S: Sink<PI>>(
         &mut self,
         origin: PI,
@@ -271,7 +278,15 @@ impl<PI: PeerIdentity> State<PI> {
             return;
         }
         self.bound_sample(&mut nodes, turn);
+        // Whom we have asked for a place has none, but knows one other who looks for one.
+        let seeker = match &nodes[..] {
+            [other] if self.requests.contains(&from) => Some(other.id),
+            _ => None,
+        };
         self.integrate(nodes, &sent.unwrap_or_default(), turn);
+        if let Some(seeker) = seeker {
+            self.passive.looking(&seeker);
+        }
     }
 
     fn integrate<R: Rng, S: Sink<PI>>(

@@ -17,7 +17,7 @@ use std::{
 use rand::{SeedableRng, rngs::StdRng};
 
 use super::*;
-use crate::proto::{DEFAULT_MAX_MESSAGE_SIZE, PeerInfo};
+use crate::proto::DEFAULT_MAX_MESSAGE_SIZE;
 
 /// A moment that all times in a test are counted from.
 fn base() -> Instant {

@@ -11,13 +11,6 @@ use rand::{Rng, RngExt};
 use super::refill::Requests;
 use crate::proto::LinkId;
 
-/// How many neighbors, the longest-standing ones, are never dropped to make room.
-///
-/// The paper drops a random neighbor for every Join and every urgent request, so whoever sends
-/// enough of them can replace a whole active view. Ordinary joins never notice the difference: they
-/// are always taken in, only that one of the younger neighbors has to go.
-const SETTLED_NEIGHBORS: usize = 2;
-
 /// The share of the passive view that is kept for peers which could not be reached, as a divisor.
 ///
 /// Unreachable peers are the first to be dropped for others, but only down to this many: they are
@@ -99,9 +92,9 @@ impl<PI: Copy + Eq> ActiveView<PI> {
         Some(self.neighbors.remove(index))
     }
 
-    /// Whom to drop for another, see [`SETTLED_NEIGHBORS`].
-    pub(super) fn pick_to_drop(&self, rng: &mut impl Rng) -> Option<PI> {
-        let settled = SETTLED_NEIGHBORS.min(self.capacity.saturating_sub(1));
+    /// Whom to drop for another: a random neighbor that is none of the `settled` oldest.
+    pub(super) fn pick_to_drop(&self, settled: usize, rng: &mut impl Rng) -> Option<PI> {
+        let settled = settled.min(self.capacity.saturating_sub(1));
         let others = self.neighbors.get(settled..)?;
         pick(others.iter().map(|neighbor| neighbor.id), rng)
     }
@@ -128,6 +121,8 @@ pub(super) struct Reserve<PI> {
     /// It was a suspect, and has not been asked urgently since: see
     /// [`explore`](super::State::explore).
     lost: bool,
+    /// It is said to look for a neighbor right now.
+    looking: bool,
     /// How often in a row it could not be reached, or had no room for us.
     failures: u8,
     /// Not to be asked before. `None` when it was never asked.
@@ -193,6 +188,7 @@ impl<PI: Copy + Eq> PassiveView<PI> {
             id,
             suspect: false,
             lost: false,
+            looking: false,
             failures: 0,
             retry_at: None,
         });
@@ -236,6 +232,7 @@ impl<PI: Copy + Eq> PassiveView<PI> {
         };
         reserve.suspect = true;
         reserve.lost = true;
+        reserve.looking = false;
         reserve.retry_at = Some(wait(reserve.failures));
         if !isolated || reserve.failures < DOUBLINGS {
             reserve.failures = reserve.failures.saturating_add(1);
@@ -251,8 +248,17 @@ impl<PI: Copy + Eq> PassiveView<PI> {
     pub(super) fn refused(&mut self, id: &PI, wait: impl FnOnce(u8) -> Instant) {
         if let Some(reserve) = self.reserve(id) {
             reserve.suspect = false;
+            reserve.looking = false;
             reserve.retry_at = Some(wait(reserve.failures));
             reserve.failures = reserve.failures.saturating_add(1).min(DOUBLINGS);
+        }
+    }
+
+    /// The peer is said to look for a neighbor: worth asking next, and at once.
+    pub(super) fn looking(&mut self, id: &PI) {
+        if let Some(reserve) = self.reserve(id) {
+            reserve.looking = true;
+            reserve.retry_at = None;
         }
     }
 
@@ -292,7 +298,8 @@ impl<PI: Copy + Eq> PassiveView<PI> {
         Some(lost.min_by_key(|reserve| reserve.retry_at)?.id)
     }
 
-    /// Whom to ask for a place now: a random peer that is no suspect, else a random suspect.
+    /// Whom to ask for a place now: a random peer that is looking for one itself, else one that
+    /// is no suspect, else a suspect.
     pub(super) fn pick_candidate(
         &self,
         now: Instant,
@@ -303,8 +310,11 @@ impl<PI: Copy + Eq> PassiveView<PI> {
             .reserves
             .iter()
             .filter(|r| r.ready(now) && !requests.contains(&r.id));
+        let looking = ready.clone().filter(|r| r.looking).map(|r| r.id);
         let fine = ready.clone().filter(|r| !r.suspect).map(|r| r.id);
-        pick(fine, rng).or_else(|| pick(ready.map(|r| r.id), rng))
+        pick(looking, rng)
+            .or_else(|| pick(fine, rng))
+            .or_else(|| pick(ready.map(|r| r.id), rng))
     }
 
     /// When the next peer that has to wait may be asked.

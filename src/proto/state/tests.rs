@@ -360,9 +360,10 @@ fn item_8_who_is_not_in_a_topic_says_so_to_neighbors_in_it() {
         let out = node.recv(3, topic(9), message);
         assert_eq!(disconnects(&out), [3]);
     }
-    for message in [hyparview::Message::Join(None), hyparview::Message::Disconnect(
-        hyparview::Disconnect::new(true),
-    )] {
+    for message in [
+        hyparview::Message::Join(None),
+        hyparview::Message::Disconnect(hyparview::Disconnect::new(true)),
+    ] {
         assert!(node.recv(2, topic(9), Message::Swarm(message)).is_empty());
     }
 }

@@ -165,11 +165,9 @@ impl Delivery {
             for of_a in oldest_subscriptions(&running.subscriptions) {
                 let topic = of_a.topic;
                 for b in world.neighbors(a, topic) {
-                    let Some(of_b) = world
-                        .nodes
-                        .get(&b)
-                        .and_then(|other| oldest_subscriptions(&other.subscriptions).find(|one| one.topic == topic))
-                    else {
+                    let Some(of_b) = world.nodes.get(&b).and_then(|other| {
+                        oldest_subscriptions(&other.subscriptions).find(|one| one.topic == topic)
+                    }) else {
                         continue;
                     };
                     let mutual = a < b && world.neighbors(b, topic).contains(&a);
@@ -199,9 +197,7 @@ fn oldest_subscriptions(subscriptions: &[Subscription]) -> impl Iterator<Item = 
 fn last_change(subscription: &Subscription, peer: usize) -> Instant {
     let changes = subscription.changes.iter().rev();
     let mut of_peer = changes.filter(|(_, other, _)| *other == peer);
-    of_peer
-        .next()
-        .map_or(subscription.since, |(at, _, _)| *at)
+    of_peer.next().map_or(subscription.since, |(at, _, _)| *at)
 }
 
 /// Since when a node has a message, in one subscription.

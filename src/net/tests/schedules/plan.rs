@@ -1,10 +1,6 @@
 //! Schedules, made up from a seed.
 
-use std::{
-    collections::BTreeSet,
-    fmt,
-    time::Duration,
-};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
@@ -22,25 +18,63 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) enum Op {
     Start(usize),
-    Join { n: usize, topic: usize, through: Vec<usize> },
-    Leave { n: usize, topic: usize },
+    Join {
+        n: usize,
+        topic: usize,
+        through: Vec<usize>,
+    },
+    Leave {
+        n: usize,
+        topic: usize,
+    },
     /// `count` messages at once.
-    Broadcast { n: usize, topic: usize, size: usize, count: usize },
+    Broadcast {
+        n: usize,
+        topic: usize,
+        size: usize,
+        count: usize,
+    },
     Crash(usize),
     Shutdown(usize),
     /// The last handle is dropped.
     Stop(usize),
     Split(Vec<usize>),
     Heal,
-    Lose { a: (usize, bool), b: (usize, bool) },
-    Cut { from: usize, to: usize },
-    Mend { from: usize, to: usize },
-    StopReads { n: usize, millis: u64 },
-    SlowReads { n: usize, rate: Option<u32> },
-    Latency { from: u64, to: u64 },
-    Far { n: usize, millis: u64 },
-    Dials { to: usize, fault: Option<DialFault> },
-    Jump { millis: u64 },
+    Lose {
+        a: (usize, bool),
+        b: (usize, bool),
+    },
+    Cut {
+        from: usize,
+        to: usize,
+    },
+    Mend {
+        from: usize,
+        to: usize,
+    },
+    StopReads {
+        n: usize,
+        millis: u64,
+    },
+    SlowReads {
+        n: usize,
+        rate: Option<u32>,
+    },
+    Latency {
+        from: u64,
+        to: u64,
+    },
+    Far {
+        n: usize,
+        millis: u64,
+    },
+    Dials {
+        to: usize,
+        fault: Option<DialFault>,
+    },
+    Jump {
+        millis: u64,
+    },
     ChangeAddress(usize),
 }
 
@@ -258,7 +292,11 @@ impl Maker {
             6 => self.push(at, Op::Leave { n, topic }),
             7 => self.push(at, Op::Join { n, topic, through }),
             kind => {
-                let end = if kind == 8 { Op::Shutdown(n) } else { Op::Stop(n) };
+                let end = if kind == 8 {
+                    Op::Shutdown(n)
+                } else {
+                    Op::Stop(n)
+                };
                 self.push(at, end);
                 self.restart(at + later + secs(3), n);
             }

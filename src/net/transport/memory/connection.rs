@@ -51,18 +51,34 @@ pub(super) enum Packet {
         #[debug("{}", chunks.iter().map(Bytes::len).sum::<usize>())]
         chunks: Vec<Bytes>,
     },
-    Fin { stream: u64, len: u64 },
+    Fin {
+        stream: u64,
+        len: u64,
+    },
     /// All of a finished stream has arrived.
-    Ack { stream: u64 },
-    Stop { stream: u64 },
+    Ack {
+        stream: u64,
+    },
+    Stop {
+        stream: u64,
+    },
     /// The answer to a stop.
-    Reset { stream: u64 },
+    Reset {
+        stream: u64,
+    },
     /// So much may be sent on the stream in all.
-    StreamCredit { stream: u64, max: u64 },
+    StreamCredit {
+        stream: u64,
+        max: u64,
+    },
     /// So much may be sent on the connection in all.
-    Credit { max: u64 },
+    Credit {
+        max: u64,
+    },
     /// So many streams may be opened in all.
-    Streams { max: u64 },
+    Streams {
+        max: u64,
+    },
     Close(&'static str),
 }
 
@@ -396,9 +412,7 @@ impl Future for Dialing {
             return Poll::Pending;
         };
         let (conn, side) = (guard.conn, guard.side);
-        let poll = guard
-            .network
-            .with(|net| net.poll_handshake(conn, side, cx));
+        let poll = guard.network.with(|net| net.poll_handshake(conn, side, cx));
         match poll {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Err(reason)) => Poll::Ready(Err(reason)),

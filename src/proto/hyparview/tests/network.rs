@@ -333,3 +333,37 @@ impl Network {
         self.sent.values().sum()
     }
 }
+
+impl Network {
+    /// The average shortest path, and the clustering coefficient.
+    pub(super) fn shape(&self) -> (f64, f64) {
+        let (mut hops, mut pairs, mut clustering) = (0u64, 0u64, 0.0);
+        for (id, node) in &self.nodes {
+            let mut distance = BTreeMap::from([(*id, 0u64)]);
+            let mut open = std::collections::VecDeque::from([*id]);
+            while let Some(at) = open.pop_front() {
+                for peer in self.nodes[&at].active() {
+                    if self.nodes.contains_key(&peer) && !distance.contains_key(&peer) {
+                        distance.insert(peer, distance[&at] + 1);
+                        open.push_back(peer);
+                    }
+                }
+            }
+            hops += distance.values().sum::<u64>();
+            pairs += distance.len() as u64 - 1;
+            let near = node.active();
+            let linked = near
+                .iter()
+                .flat_map(|a| near.iter().map(move |b| (*a, *b)))
+                .filter(|(a, b)| a != b && self.linked(*a, *b))
+                .count();
+            if near.len() > 1 {
+                clustering += linked as f64 / (near.len() * (near.len() - 1)) as f64;
+            }
+        }
+        (
+            hops as f64 / pairs as f64,
+            clustering / self.nodes.len() as f64,
+        )
+    }
+}

@@ -129,3 +129,52 @@ fn a_peer_that_is_never_reached_is_forgotten_in_the_end() {
     assert_eq!(node.passive(), []);
     assert_eq!(node.state.data.len(), 0);
 }
+
+#[test]
+fn two_nodes_with_a_free_slot_are_brought_together() {
+    let mut full = node_with(1..=5);
+    let told = full.recv(8, neighbor(Priority::Low));
+    assert!(matches!(&told[..], [Told::Send(8, m)] if is_disconnect(m)));
+    let told = full.recv(9, neighbor(Priority::Low));
+    let [Told::Send(9, hint), Told::Send(9, last)] = &told[..] else {
+        panic!("{told:?}");
+    };
+    assert_eq!(*hint, reply([8]));
+    assert!(is_disconnect(last));
+    // Old news is no hint.
+    full.pass(secs(61));
+    let told = full.recv(7, neighbor(Priority::Low));
+    assert_eq!(sent_to(&told, 7).len(), 1);
+
+    let mut seeker = node_with(1..=4);
+    seeker.recv(1, reply([10]));
+    seeker.recv(1, reply(20..28));
+    seeker.recv(10, reply([27]));
+    let told = seeker.recv(10, disconnect(true));
+    assert!(matches!(sent_to(&told, 27)[..], [m] if is_neighbor(m)));
+}
+
+#[test]
+fn a_full_view_is_mixed_while_young_and_left_alone_later() {
+    let swaps = |hours: u64| {
+        let mut swaps = 0;
+        for seed in 0..10 {
+            let mut node = node_with_seed(seed, 1..=5);
+            node.recv(1, reply(100..108));
+            // An idle node has one deadline per shuffle interval.
+            for interval in 0..60 * hours + 50 {
+                node.now = node.state.next_deadline().unwrap();
+                let told = node.timeout();
+                let asked = sends(&told).into_iter().filter(|(_, m)| is_neighbor(m));
+                for (id, _) in asked {
+                    swaps += u32::from(interval >= 60 * hours);
+                    node.recv(id, disconnect(true));
+                }
+            }
+        }
+        swaps
+    };
+    let (young, old) = (swaps(0), swaps(100));
+    assert!((4..=20).contains(&young), "{young}");
+    assert!(old <= 2, "{old}");
+}

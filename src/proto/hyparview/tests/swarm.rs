@@ -298,3 +298,26 @@ fn ten_thousand_joins_and_leaves_leave_nothing_behind() {
         assert_eq!(node.record.held.len(), node.active().len());
     }
 }
+
+#[test]
+#[ignore = "measures, and takes a minute"]
+fn overlay_of_a_burst_join() {
+    let mut net = Network::new(1);
+    let count = 600;
+    for id in 0..count {
+        net.start(id, (id > 0).then_some(0));
+    }
+    for cycles in [0, 1, 4, 15, 30] {
+        net.sent.clear();
+        net.pass(secs(cycles.max(1) * 60));
+        let (path, clustering) = net.shape();
+        println!(
+            "+{cycles}: whole {} degree {:.3} full {:.3} path {path:.2} clustering {clustering:.4} messages {:.2}",
+            net.is_whole(),
+            net.mean_degree(),
+            net.nodes.values().filter(|n| n.active().len() == 5).count() as f64 / f64::from(count),
+            net.messages() as f64 / f64::from(count) / cycles.max(1) as f64,
+        );
+    }
+    println!("{} bytes", size_of::<State<u32>>());
+}
