@@ -8,7 +8,8 @@
 //! With `--no-relay` at both ends it works between two terminals of one machine, without internet.
 
 use std::{
-    collections::BTreeMap, error::Error, fmt, io, net::Ipv4Addr, process::ExitCode, time::Duration,
+    collections::BTreeMap, error::Error, fmt, io, iter::successors, net::Ipv4Addr,
+    process::ExitCode, time::Duration,
 };
 
 use clap::{Args, Parser, Subcommand};
@@ -33,6 +34,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The longest nickname, in characters.
 const MAX_NAME: usize = 24;
+
+/// The most people who are remembered. Anybody can make up any number of them.
+const MAX_PEOPLE: usize = 1000;
 
 /// Chat over gossip, every message signed by who wrote it.
 #[derive(Debug, Parser)]
@@ -78,7 +82,9 @@ fn main() -> ExitCode {
     match chat(cli.entrance) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("chat: {error}");
+            let causes = successors(error.source(), |&cause| cause.source());
+            let reason = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+            eprintln!("chat: {reason}");
             ExitCode::FAILURE
         }
     }
@@ -251,6 +257,9 @@ impl Room {
         self.say(Said::Hello).await?;
         while let Some(happening) = happenings.next().await {
             match happening {
+                Happening::Typed(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                    println!("* not sent, as it is not text");
+                }
                 Happening::Typed(line) => match line?.trim() {
                     "" => {}
                     "/quit" => break,
@@ -307,30 +316,35 @@ impl Room {
         };
         let author = message.author();
         let Ok(line) = postcard::from_bytes::<Line>(message.payload()) else {
-            println!("* what {} says cannot be read", Person("", author));
+            println!("* what {} says cannot be read", Person("somebody", author));
             return Ok(());
         };
         let person = Person(&line.name, author);
-        let known = self.people.contains_key(&author);
         match &line.said {
-            Said::Hello | Said::Here if !known => println!("* {person} is here"),
+            Said::Hello | Said::Here if !self.people.contains_key(&author) => {
+                println!("* {person} is here");
+            }
             Said::Hello | Said::Here => {}
             Said::Text(text) => println!("{person}: {}", Plain(text)),
             Said::Bye => println!("* {person} has left"),
         }
         match line.said {
-            Said::Hello => {
-                self.people.insert(author, line.name);
-                self.say(Said::Here).await?;
-            }
-            Said::Here | Said::Text(_) => {
-                self.people.insert(author, line.name);
-            }
             Said::Bye => {
                 self.people.remove(&author);
             }
+            Said::Hello | Said::Here | Said::Text(_) => self.remember(author, &line.name),
+        }
+        if let Said::Hello = line.said {
+            self.say(Said::Here).await?;
         }
         Ok(())
+    }
+
+    fn remember(&mut self, author: Author, name: &str) {
+        if self.people.len() < MAX_PEOPLE || self.people.contains_key(&author) {
+            let name = name.chars().take(MAX_NAME).collect();
+            self.people.insert(author, name);
+        }
     }
 
     fn show_people(&self) {

@@ -5,13 +5,14 @@
 //!
 //! | module | what it does |
 //! |---|---|
+//! | `node` | everything that a node owns |
 //! | `driver` | the poll loop |
 //! | `receive` | results of tasks, frames of peers → protocol |
 //! | `orders` | what handles ask for → protocol |
-//! | `send` | protocol → queues of peers, subscribers, timers |
-//! | `queue` | what waits for one peer |
+//! | `send`, `encoder` | protocol → queues of peers, subscribers, timers |
+//! | `peer`, `queue` | what is known of a peer, and what waits for it |
 //! | `streams` | queues → streams |
-//! | `peers`, `dial` | connections: when they begin and end |
+//! | `links`, `dial` | connections: when they begin and end |
 //! | `connection` | the steps of a connection, as tasks for the slab |
 //! | `topics` | subscriptions |
 //! | `transport` | the little that all this asks of a network, and iroh doing it |
@@ -20,6 +21,7 @@
 use std::{ops::Deref, sync::Arc};
 
 use iroh::{
+    PublicKey,
     endpoint::{Connection, QuicTransportConfig},
     protocol::{AcceptError, ProtocolHandler},
 };
@@ -34,6 +36,7 @@ pub use self::{
 use crate::{
     api::{GossipApi, mailbox::Mailbox},
     metrics::Metrics,
+    proto,
 };
 
 mod addr_info;
@@ -42,18 +45,29 @@ mod builder;
 mod connection;
 mod dial;
 mod driver;
+mod encoder;
 mod limits;
+mod links;
+mod node;
 mod orders;
-mod peers;
+mod peer;
 mod queue;
 mod receive;
 mod send;
 mod streams;
+#[cfg(test)]
+mod tests;
 mod topics;
 mod transport;
 
 /// The ALPN of the gossip protocol.
 pub const GOSSIP_ALPN: &[u8] = b"/iroh-gossip/1";
+
+/// What a topic reports, in the protocol's own terms.
+pub type ProtoEvent = proto::Event<PublicKey>;
+
+/// What a topic is asked for, in the protocol's own terms.
+pub type ProtoCommand = proto::Command<PublicKey>;
 
 /// QUIC parameters that suit gossip, for the application's endpoint.
 ///

@@ -20,9 +20,12 @@
 //! [plt]: https://asc.di.fct.unl.pt/~jleitao/pdf/srds07-leitao.pdf
 
 pub mod config;
+pub mod counters;
 pub mod event;
 pub mod hyparview;
 pub mod ids;
+pub mod limits;
+pub mod message;
 pub mod peer;
 pub mod plumtree;
 pub mod state;
@@ -31,13 +34,13 @@ pub mod wire;
 
 pub(crate) mod hash;
 
-pub use config::{Config, DEFAULT_MAX_MESSAGE_SIZE, Limits, MIN_MAX_MESSAGE_SIZE};
-pub use event::{
-    Command, Counters, Event, GossipEvent, InEvent, LinkId, OutEvent, Outbox, TimerId,
-};
+pub use config::{Config, DEFAULT_MAX_MESSAGE_SIZE, MIN_MAX_MESSAGE_SIZE};
+pub use counters::Counters;
+pub use event::{Command, Event, GossipEvent, InEvent, OutEvent, Outbox, TimerId};
 pub use hyparview::Config as HyparviewConfig;
-pub use ids::{MessageId, TopicId};
+pub use ids::{LinkId, MessageId, TopicId};
+pub use limits::Limits;
+pub use message::Message;
 pub use peer::{PeerData, PeerIdentity, PeerInfo};
 pub use plumtree::{Config as PlumtreeConfig, DeliveryScope, Round, Scope};
 pub use state::{ConfigError, State};
-pub use topic::Message;

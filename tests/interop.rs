@@ -6,16 +6,12 @@
 
 mod common;
 
-use std::{collections::BTreeSet, sync::mpsc, thread};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use common::*;
 use futures_lite::StreamExt;
-use iroh::{
-    Endpoint, EndpointId,
-    address_lookup::memory::MemoryLookup,
-    protocol::{Router, RouterBuilder},
-};
+use iroh::{Endpoint, EndpointId, address_lookup::memory::MemoryLookup, protocol::Router};
 use smol_gossip::{TopicId, api::Event, net::GOSSIP_ALPN, proto::DeliveryScope};
 
 /// Whose code a node runs.
@@ -57,7 +53,7 @@ impl AnyNode {
 
     fn on(endpoint: Endpoint, kind: Kind, alpn: &[u8]) -> Self {
         let router = Router::builder(endpoint.clone());
-        let accept = |router: RouterBuilder| match kind {
+        let (router, gossip) = match kind {
             Kind::Ours => {
                 let gossip = smol_gossip::Gossip::builder().alpn(alpn).spawn(endpoint);
                 (router.accept(alpn, gossip.clone()), AnyGossip::Ours(gossip))
@@ -70,7 +66,6 @@ impl AnyNode {
                 )
             }
         };
-        let (router, gossip) = accept(router);
         Self {
             gossip,
             router: router.spawn(),
@@ -316,6 +311,39 @@ async fn the_largest_message_passes_both_ways() {
     }
 }
 
+/// Upstream lets us open a hundred streams at once, and every topic needs one.
+#[tokio::test]
+async fn topics_are_not_limited_by_streams() {
+    const TOPICS: u16 = 1000;
+    let id = |n: u16| TopicId::from_bytes(*blake3::hash(&n.to_be_bytes()).as_bytes());
+    for [joiner, bootstrap] in PAIRS {
+        println!("{joiner:?} joins {bootstrap:?}");
+        let book = MemoryLookup::new();
+        let bootstrap = AnyNode::start(bootstrap, 1, &book).await;
+        let joiner = AnyNode::start(joiner, 2, &book).await;
+        let mut topics = Vec::new();
+        for n in 0..TOPICS {
+            let there = bootstrap.subscribe(id(n), &[]).await;
+            let here = joiner.subscribe(id(n), &[bootstrap.id()]).await;
+            topics.push((here, there));
+        }
+        for (here, there) in &mut topics {
+            here.events.up(bootstrap.id()).await;
+            there.events.up(joiner.id()).await;
+        }
+        for (here, there) in &topics {
+            here.broadcast("to").await;
+            there.broadcast("fro").await;
+        }
+        for (here, there) in &mut topics {
+            assert_eq!(there.events.message().await.content, "to");
+            assert_eq!(here.events.message().await.content, "fro");
+        }
+        joiner.stop().await;
+        bootstrap.stop().await;
+    }
+}
+
 /// An upstream node whose process ends without a word is missed as soon as QUIC misses it.
 #[tokio::test]
 async fn a_node_that_dies_is_missed() {
@@ -326,27 +354,13 @@ async fn a_node_that_dies_is_missed() {
     let ours = AnyNode::on(ours, Kind::Ours, GOSSIP_ALPN);
     let mut there = ours.subscribe(topic(1), &[]).await;
 
-    // On a runtime of its own, which stops in the middle of everything.
-    let (kill, killed) = mpsc::channel::<()>();
-    let thread = thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("there is a thread");
-        let topic = runtime.block_on(async {
-            let node = AnyNode::start(Kind::Upstream, 2, &book).await;
-            let topic = node.subscribe(topic(1), &[id(1)]).await;
-            (node, topic)
-        });
-        // Whether it was sent or dropped.
-        let _ = killed.recv();
-        runtime.shutdown_background();
-        drop(topic);
+    let upstream = Doomed::start(async move || {
+        let node = AnyNode::start(Kind::Upstream, 2, &book).await;
+        let topic = node.subscribe(topic(1), &[id(1)]).await;
+        (node, topic)
     });
     there.events.up(id(2)).await;
-    drop(kill);
+    upstream.kill();
     there.events.down(id(2)).await;
-    thread.join().expect("nothing panicked");
     ours.stop().await;
 }

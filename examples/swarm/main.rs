@@ -8,7 +8,7 @@
 //!
 //! The program ends with an error if a message was lost or came twice.
 
-use std::{error::Error, process::ExitCode, time::Duration};
+use std::{error::Error, iter::successors, process::ExitCode, time::Duration};
 
 use clap::{Parser, ValueEnum, error::ErrorKind};
 use smol_gossip::runtime::{SmolRuntime, TokioRuntime, edge};
@@ -48,6 +48,9 @@ struct Args {
     /// How many seconds all may take
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
+    /// Also show what the nodes counted, those of all nodes added up
+    #[arg(long)]
+    counters: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -111,8 +114,14 @@ fn main() -> ExitCode {
                 Some(failure) => fail(&failure),
             }
         }
-        Err(error) => fail(&error.to_string()),
+        Err(error) => fail(&with_causes(&*error)),
     }
+}
+
+/// An error, and in the same line what led to it.
+fn with_causes(error: &dyn Error) -> String {
+    let causes = successors(error.source(), |&cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn fail(reason: &str) -> ExitCode {

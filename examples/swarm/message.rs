@@ -1,4 +1,4 @@
-//! What the nodes send: who, the how manieth, and when.
+//! What the nodes send: who, how many before, and when.
 
 use std::{
     sync::LazyLock,

@@ -17,9 +17,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use iroh::{
     Endpoint, EndpointId, RelayMode, address_lookup::memory::MemoryLookup, endpoint::presets,
 };
+use iroh_metrics::{MetricValue, MetricsGroup};
 use n0_future::join_all;
 use smol_gossip::{
-    ALPN, TopicId,
+    ALPN, Gossip, TopicId,
     api::{ApiError, GossipReceiver, GossipSender},
     net::transport_config,
 };
@@ -57,6 +58,8 @@ pub(crate) struct Outcome {
     pub(crate) broadcasting: Duration,
     /// OS threads of the process while all nodes ran, where the system tells.
     pub(crate) threads: Option<usize>,
+    /// What all nodes together counted while the swarm formed, and from then on.
+    pub(crate) counters: Vec<(String, u64, u64)>,
     /// Why the nodes did not stop cleanly.
     stop: Result<(), String>,
 }
@@ -127,6 +130,7 @@ pub(crate) async fn run<H: Host>(host: &H, args: &Args) -> Result<Outcome, Box<d
     let bar = progress_bar(args);
     let formed = form::<H>(&board, deadline).await;
     let spoke_from = elapsed();
+    let counted_before = counters(&nodes);
     if formed.is_ok() {
         for (author, sender) in senders.iter().enumerate() {
             let args = args.clone();
@@ -137,6 +141,11 @@ pub(crate) async fn run<H: Host>(host: &H, args: &Args) -> Result<Outcome, Box<d
     bar.finish_and_clear();
 
     let threads = threads();
+    let counters = counters(&nodes)
+        .into_iter()
+        .zip(counted_before)
+        .map(|((name, all), (_, before))| (name, before, all - before))
+        .collect();
     let rows: Vec<Row> = board
         .close()
         .into_iter()
@@ -160,6 +169,7 @@ pub(crate) async fn run<H: Host>(host: &H, args: &Args) -> Result<Outcome, Box<d
         broadcasting: last.unwrap_or_default().saturating_sub(spoke_from),
         rows,
         threads,
+        counters,
         stop,
     })
 }
@@ -337,6 +347,17 @@ fn progress_bar(args: &Args) -> ProgressBar {
     let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} arrived, {elapsed}");
     ProgressBar::new((args.nodes * args.expected()) as u64)
         .with_style(style.expect("the template is well-formed"))
+}
+
+/// What the nodes have counted so far, by name.
+fn counters(nodes: &[Gossip]) -> BTreeMap<String, u64> {
+    let mut sums = BTreeMap::new();
+    for item in nodes.iter().flat_map(|node| node.metrics().iter()) {
+        if let MetricValue::Counter(count) = item.value() {
+            *sums.entry(item.name().to_owned()).or_default() += count;
+        }
+    }
+    sums
 }
 
 /// How many OS threads the process has.

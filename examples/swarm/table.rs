@@ -56,10 +56,23 @@ fn write_to(text: &mut String, outcome: &Outcome) -> std::fmt::Result {
         outcome.broadcasting.as_secs_f64()
     )?;
     match outcome.threads {
-        Some(1) => writeln!(text, "1 OS thread."),
-        Some(threads) => writeln!(text, "{threads} OS threads."),
-        None => Ok(()),
+        Some(1) => writeln!(text, "1 OS thread.")?,
+        Some(threads) => writeln!(text, "{threads} OS threads.")?,
+        None => {}
     }
+    if outcome.args.counters {
+        writeln!(
+            text,
+            "\n{:<26}  {:>10}  {:>10}",
+            "counter", "forming", "then"
+        )?;
+        for (name, forming, then) in &outcome.counters {
+            if forming + then > 0 {
+                writeln!(text, "{name:<26}  {forming:>10}  {then:>10}")?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Mean and maximum.

@@ -65,6 +65,8 @@ struct State {
     ended: bool,
     /// Nobody will take any more.
     abandoned: bool,
+    /// Why it ended, if not because the node did.
+    failure: Option<Box<irpc::Error>>,
     receiver: Option<Waker>,
 }
 
@@ -85,11 +87,11 @@ pub(crate) struct EventSender {
 
 impl EventSender {
     /// Queues `event`. Never waits, and never wakes the receiver: call [`wake`](Self::wake) when
-    /// all is pushed that there is to push now.
-    pub(crate) fn push(&self, event: Event) {
+    /// all is pushed that there is to push now. Says whether anyone will take it.
+    pub(crate) fn push(&self, event: Event) -> bool {
         let mut state = lock(&self.queue.state);
         if state.ended || state.abandoned {
-            return;
+            return false;
         }
         let dropped = if state.waiting.len() >= self.queue.capacity {
             state.drop_oldest()
@@ -100,6 +102,7 @@ impl EventSender {
         drop(state);
         // Freeing a message may run code of whoever made its bytes.
         drop(dropped);
+        true
     }
 
     /// Wakes the receiver if it waits.
@@ -109,8 +112,15 @@ impl EventSender {
     }
 
     /// Whether the receiver is gone. Senders of the same subscription may still live.
+    #[cfg(test)]
     pub(crate) fn is_abandoned(&self) -> bool {
         lock(&self.queue.state).abandoned
+    }
+
+    /// Ends the receiver's stream after what is queued, with an error.
+    #[cfg(feature = "rpc")]
+    pub(crate) fn fail(self, failure: irpc::Error) {
+        lock(&self.queue.state).failure = Some(Box::new(failure));
     }
 
     /// Something that can end the stream while the driver still has this end of it.
@@ -233,6 +243,14 @@ impl EventReceiver {
         drop(state);
         drop(replaced);
         Poll::Pending
+    }
+
+    /// Why the stream ended, if not because the node did. Says it once.
+    pub(super) fn take_failure(&mut self) -> Option<irpc::Error> {
+        lock(&self.queue.state)
+            .failure
+            .take()
+            .map(|failure| *failure)
     }
 
     /// Takes the first NeighborUp out of the events to come and leaves all others where they are,

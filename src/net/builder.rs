@@ -11,8 +11,9 @@ use tracing::{error, info_span};
 use super::{
     GOSSIP_ALPN, Gossip,
     address_lookup::GossipAddressLookup,
-    driver::{Driver, Node, Parts},
+    driver::Driver,
     limits::Limits,
+    node::{Node, Parts},
     transport::{Transport, iroh::IrohTransport},
 };
 use crate::{

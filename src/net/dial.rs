@@ -1,25 +1,16 @@
 //! Dialing: so many at once, the rest in a queue, each within a time.
 
-use std::collections::VecDeque;
-
 use iroh::EndpointId;
 use smol_gossip_runtime::Runtime;
 use tracing::debug;
 
 use super::{
     connection::Done,
-    driver::{Node, Timer},
-    peers::Dial,
+    node::{Node, Timer},
+    peer::Dial,
     transport::{Broken, Transport},
 };
 use crate::proto::InEvent;
-
-/// How many peers are dialed, and which ones wait to be.
-#[derive(Debug, Default)]
-pub(crate) struct Dials {
-    active: usize,
-    waiting: VecDeque<EndpointId>,
-}
 
 impl<T: Transport, R: Runtime> Node<T, R> {
     /// Dials a peer that is not dialed yet, as soon as there is room.

@@ -7,46 +7,35 @@
 //! there is progress, up to a budget; then the loop wakes itself and yields.
 //!
 //! **Invariant:** nothing in here waits. What takes time is a task in the slab, and comes back as
-//! a [`Done`].
+//! a [`Done`](super::connection::Done).
 
 use std::{
-    collections::VecDeque,
     fmt,
     future::Future,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
-    time::Instant,
+    time::Duration,
 };
 
-use async_channel::Receiver;
 use futures_lite::StreamExt;
-use indexmap::{IndexMap, IndexSet};
-use iroh::EndpointId;
-use rand::{SeedableRng, rngs::StdRng};
-use smol_gossip_runtime::{EventLoop, Runtime, TimerKey, Wakeup};
+use smol_gossip_runtime::{Runtime, Wakeup};
 use tracing::{Span, debug};
 
 use super::{
-    connection::{ConnectionKey, Done, Reader},
-    dial::Dials,
-    limits::Limits,
-    peers::{Link, Peer},
+    node::{Accept, Node, SHARE, Stopping, Timer},
     topics::Topics,
-    transport::{BoxFuture, BoxStream, Connection, Transport},
+    transport::{Connection, Transport},
 };
-use crate::{
-    api::mailbox::{Inbox, SubscriptionId},
-    metrics::Metrics,
-    net::send::Encoder,
-    proto::{Command, InEvent, LinkId, Outbox, State, TimerId, TopicId, hash::Keyed},
-};
+use crate::proto::{Command, InEvent, TimerId};
 
 /// Items that one poll handles at the most, give or take a pass, before it yields.
 const WORK_PER_POLL: usize = 512;
 
-/// Items of one source in a pass.
-pub(crate) const SHARE: usize = 64;
+/// A timer of a topic that expires later than this was held up.
+const LATE: Duration = Duration::from_millis(10);
+
+/// How long a timer that was held up is put off.
+const PUT_OFF: Duration = Duration::from_millis(20);
 
 /// The whole node as one future. Spawn it on any executor, or poll it yourself.
 ///
@@ -118,161 +107,7 @@ impl<T: Transport, R: Runtime> Drop for InContext<T, R> {
     }
 }
 
-/// What a node is made with.
-pub(crate) struct Parts<T: Transport, R: Runtime> {
-    pub(crate) transport: T,
-    pub(crate) runtime: R,
-    pub(crate) state: State<EndpointId>,
-    pub(crate) rng: StdRng,
-    pub(crate) limits: Limits,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) inbox: Inbox,
-    pub(crate) connections: Receiver<T::Connection>,
-    pub(crate) shutdowns: Receiver<async_channel::Sender<()>>,
-    /// Whether to accept connections from the endpoint.
-    pub(crate) accept: bool,
-}
-
-/// A node: everything that it owns.
-pub(crate) struct Node<T: Transport, R: Runtime> {
-    pub(crate) transport: T,
-    pub(crate) events: EventLoop<R, Timer, BoxFuture<Done<T>>>,
-    pub(crate) limits: Limits,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) max_message_size: usize,
-    /// The time of this pass.
-    pub(crate) now: Instant,
-
-    pub(crate) state: State<EndpointId>,
-    rng: StdRng,
-    pub(crate) outbox: Outbox<EndpointId>,
-    /// The timers of topics, by their slot.
-    topic_timers: Vec<Option<(TimerId, TimerKey)>>,
-
-    pub(crate) topics: Topics,
-    pub(crate) inbox: Option<Inbox>,
-    /// Subscriptions whose messages wait until a neighbor reads.
-    pub(crate) paused: IndexMap<SubscriptionId, TopicId>,
-    connections: Pin<Box<Receiver<T::Connection>>>,
-    shutdowns: Pin<Box<Receiver<async_channel::Sender<()>>>>,
-
-    pub(crate) peers: IndexMap<EndpointId, Peer<T>, Keyed>,
-    pub(crate) links: IndexMap<ConnectionKey, Link<T>>,
-    /// Peers to flush at the end of the pass.
-    pub(crate) dirty: IndexSet<EndpointId>,
-    /// Streams with frames to handle.
-    pub(crate) ready: VecDeque<ReadyStream<T>>,
-    pub(crate) dials: Dials,
-    pub(crate) handshakes: usize,
-    pub(crate) accept: Accept,
-    pub(crate) encoder: Encoder,
-    pub(crate) counted: crate::proto::Counters,
-    pub(crate) forget_timer: Option<TimerKey>,
-    last_key: u64,
-    pub(crate) next_serial: u64,
-    stopping: Option<Stopping>,
-}
-
-/// A stream with frames that were read but not handled.
-pub(crate) type ReadyStream<T> = (
-    ConnectionKey,
-    TopicId,
-    Reader<<<T as Transport>::Connection as Connection>::Recv>,
-);
-
-/// The driver's own accept loop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Accept {
-    /// Someone else's business, or the endpoint is closed.
-    Off,
-    /// Waiting for the next connection.
-    Waiting,
-    /// Not waiting, because too many handshakes are under way.
-    Full,
-}
-
-/// A node that is leaving.
-struct Stopping {
-    replies: Vec<async_channel::Sender<()>>,
-    overdue: bool,
-}
-
-/// What a timer is for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Timer {
-    /// The protocol.
-    Topic(TimerId),
-    /// Streams on the older connections of a peer.
-    Retire(EndpointId),
-    /// Writes to a peer.
-    Stuck(EndpointId),
-    /// A connection that no topic needs.
-    Idle(EndpointId),
-    /// A stream that has not named its topic.
-    Header(ConnectionKey),
-    /// A dial.
-    Dial(EndpointId),
-    /// Addresses that were not heard of for long.
-    ForgetAddresses,
-    /// The farewell.
-    Shutdown,
-}
-
 impl<T: Transport, R: Runtime> Node<T, R> {
-    /// Puts a node together. Nothing happens before it is polled.
-    pub(crate) fn new(parts: Parts<T, R>) -> Self {
-        let Parts {
-            transport,
-            runtime,
-            state,
-            mut rng,
-            limits,
-            metrics,
-            inbox,
-            connections,
-            shutdowns,
-            accept,
-        } = parts;
-        let keyed = Keyed::new(&mut rng);
-        let mut events = EventLoop::new(runtime);
-        let changes = transport.local_data_changes();
-        events.spawn(watch_local_data::<T>(changes));
-        if accept {
-            events.spawn(wait_for_connection(&transport));
-        }
-        let now = events.now();
-        Self {
-            max_message_size: state.max_message_size(),
-            transport,
-            events,
-            limits,
-            metrics,
-            now,
-            state,
-            rng: StdRng::from_rng(&mut rng),
-            outbox: Outbox::new(),
-            topic_timers: Vec::new(),
-            topics: Topics::default(),
-            inbox: Some(inbox),
-            paused: IndexMap::new(),
-            connections: Box::pin(connections),
-            shutdowns: Box::pin(shutdowns),
-            peers: IndexMap::with_hasher(keyed),
-            links: IndexMap::new(),
-            dirty: IndexSet::new(),
-            ready: VecDeque::new(),
-            dials: Dials::default(),
-            handshakes: 0,
-            accept: if accept { Accept::Waiting } else { Accept::Off },
-            encoder: Encoder::default(),
-            counted: Default::default(),
-            forget_timer: None,
-            last_key: 0,
-            next_serial: 0,
-            stopping: None,
-        }
-    }
-
     /// Runs until there is nothing left to do.
     pub(crate) fn poll_node(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut budget = WORK_PER_POLL;
@@ -281,6 +116,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             self.now = self.events.now();
             let progress = self.poll_tasks_and_timers(cx)
                 + self.handle_frames()
+                + self.handle_expired()
                 + self.poll_inbox(cx)
                 + self.poll_connections(cx)
                 + self.poll_shutdowns(cx);
@@ -307,12 +143,6 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         state
     }
 
-    /// Puts an event into the protocol state. What follows is worked off later.
-    pub(crate) fn handle(&mut self, event: InEvent<EndpointId>) {
-        self.state
-            .handle(event, self.now, &mut self.rng, &mut self.outbox);
-    }
-
     fn poll_tasks_and_timers(&mut self, cx: &mut Context<'_>) -> usize {
         for done in 0..SHARE {
             match self.events.poll_wakeup(cx) {
@@ -328,12 +158,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     fn timer_expired(&mut self, timer: Timer) {
         self.metrics.actor_tick_timers.inc();
         match timer {
-            Timer::Topic(id) => {
-                if let Some(slot) = self.topic_timers.get_mut(id.slot()) {
-                    *slot = None;
-                }
-                self.handle(InEvent::TimerExpired(id));
-            }
+            Timer::Topic(id) => self.topic_timer_expired(id),
             Timer::Retire(peer) => self.retire_expired(peer),
             Timer::Stuck(peer) => self.stuck_expired(peer),
             Timer::Idle(peer) => self.idle_expired(peer),
@@ -354,26 +179,35 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         }
     }
 
-    /// Sets, moves or clears the timer of a topic.
-    pub(crate) fn set_topic_timer(&mut self, id: TimerId, deadline: Option<Instant>) {
-        if self.topic_timers.len() <= id.slot() {
-            self.topic_timers.resize(id.slot() + 1, None);
-        }
+    /// The timer of a topic has expired. It is handled after the frames of this pass.
+    ///
+    /// If it is late, the loop was held up, and what peers have sent meanwhile may still be on its
+    /// way through the sockets. It is put off once, so that they are not held to have been silent:
+    /// else a moment's delay would have everyone ask everyone else for messages that are there.
+    fn topic_timer_expired(&mut self, id: TimerId) {
         let Some(slot) = self.topic_timers.get_mut(id.slot()) else {
             return;
         };
-        match (*slot, deadline) {
-            (Some((owner, key)), Some(deadline)) if owner == id => {
-                self.events.reschedule(key, deadline);
-            }
-            (old, deadline) => {
-                if let Some((_, key)) = old {
-                    self.events.cancel_timer(key);
-                }
-                *slot =
-                    deadline.map(|deadline| (id, self.events.schedule(deadline, Timer::Topic(id))));
-            }
+        if let Some(timer) = slot
+            && timer.id == id
+            && !timer.put_off
+            && self.now > timer.deadline + LATE
+        {
+            timer.put_off = true;
+            timer.key = self.events.schedule(self.now + PUT_OFF, Timer::Topic(id));
+            return;
         }
+        *slot = None;
+        self.expired.push(id);
+    }
+
+    fn handle_expired(&mut self) -> usize {
+        let expired = std::mem::take(&mut self.expired);
+        for id in &expired {
+            self.handle(InEvent::TimerExpired(*id));
+            self.work_off();
+        }
+        expired.len()
     }
 
     fn poll_connections(&mut self, cx: &mut Context<'_>) -> usize {
@@ -429,17 +263,17 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         self.accept = Accept::Off;
         let peers: Vec<_> = self.peers.keys().copied().collect();
         for id in peers {
-            if self.peers[&id].connections.is_empty() {
+            let connected = self
+                .peers
+                .get(&id)
+                .is_some_and(|peer| !peer.connections.is_empty());
+            if connected {
+                self.dirty.insert(id);
+            } else {
                 self.cancel_dial(id);
                 self.peers.swap_remove(&id);
-            } else {
-                self.dirty.insert(id);
             }
         }
-    }
-
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.is_some()
     }
 
     /// Whether the farewell is over.
@@ -454,6 +288,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         for link in self.links.values() {
             link.connection.close("leaving");
         }
+        self.close_channels();
         for reply in self.stopping.iter().flat_map(|stopping| &stopping.replies) {
             // Whoever asked may not wait any more.
             let _ = reply.try_send(());
@@ -461,9 +296,21 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         debug!("stopped");
     }
 
-    pub(crate) fn next_connection_key(&mut self) -> ConnectionKey {
-        self.last_key += 1;
-        LinkId(self.last_key)
+    /// Takes nothing more from handles. What they had handed over is not left lying in the
+    /// channels, where they would wait for it as long as they live themselves.
+    fn close_channels(&mut self) {
+        self.connections.close();
+        while let Ok(connection) = self.connections.try_recv() {
+            connection.close("leaving");
+        }
+        self.shutdowns.close();
+        while let Ok(reply) = self.shutdowns.try_recv() {
+            match &mut self.stopping {
+                Some(stopping) => stopping.replies.push(reply),
+                // Dropping it says that the node has ended.
+                None => drop(reply),
+            }
+        }
     }
 
     /// Adds what the protocol state has counted since the last time to the metrics.
@@ -476,18 +323,8 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     }
 }
 
-/// Waits for the next change of our own addresses.
-pub(crate) fn watch_local_data<T: Transport>(
-    mut changes: BoxStream<crate::proto::PeerData>,
-) -> BoxFuture<Done<T>> {
-    Box::pin(async move {
-        let data = changes.next().await;
-        Done::LocalData(changes, data)
-    })
-}
-
-/// Waits for the next connection to us.
-pub(crate) fn wait_for_connection<T: Transport>(transport: &T) -> BoxFuture<Done<T>> {
-    let accept = transport.accept();
-    Box::pin(async move { Done::Incoming(accept.await) })
+impl<T: Transport, R: Runtime> Drop for Node<T, R> {
+    fn drop(&mut self) {
+        self.close_channels();
+    }
 }

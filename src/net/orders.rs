@@ -6,7 +6,7 @@ use smol_gossip_runtime::Runtime;
 use tracing::debug;
 
 use super::{
-    driver::{Node, SHARE},
+    node::{Node, SHARE},
     transport::Transport,
 };
 use crate::{
@@ -116,7 +116,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         let mut neighbors = self.topics.neighbors(topic).peekable();
         neighbors.peek().is_some()
             && neighbors.all(|id| {
-                let peer = self.peers.get(&id);
+                let peer = self.peers.get(id.as_bytes());
                 peer.is_some_and(|peer| peer.queue.bytes() > pace)
             })
     }

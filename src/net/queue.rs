@@ -13,15 +13,24 @@ use iroh::EndpointId;
 
 use crate::proto::{
     Message, TopicId,
+    hash::Local,
     plumtree::{self, IHave},
     wire,
 };
 
-/// Bytes that are given to one write at the most, give or take a frame.
+/// Bytes that are given to one write at the most.
 const BATCH_BYTES: usize = 64 * 1024;
 
 /// Frames up to this many bytes are copied together; larger ones are handed on as they are.
-const COALESCE_BYTES: usize = 1024;
+/// A copy of this much costs less than an allocation of this size, which an allocator does not
+/// keep at hand.
+pub(crate) const COALESCE_BYTES: usize = 2048;
+
+/// Small frames are copied together up to about this many bytes.
+const CHUNK_BYTES: usize = 16 * 1024;
+
+/// What is allocated for the first small frames.
+const FIRST_CHUNK_BYTES: usize = 512;
 
 /// What an announcement is charged with: its size on the wire.
 const IHAVE_BYTES: usize = 35;
@@ -44,18 +53,54 @@ const LANES: usize = 4;
 /// Frames for one peer, by topic.
 #[derive(Debug, Default)]
 pub(crate) struct SendQueue {
-    topics: IndexMap<TopicId, VecDeque<Segment>>,
+    topics: IndexMap<TopicId, VecDeque<Segment>, Local>,
     bytes: usize,
 }
 
 /// What goes over one stream.
 #[derive(Debug, Default)]
 struct Segment {
-    lanes: [VecDeque<Bytes>; LANES],
+    lanes: [VecDeque<Chunk>; LANES],
     /// Announcements that are not frames yet.
     ihaves: Vec<IHave>,
     /// The Disconnect.
     last: Option<Bytes>,
+}
+
+/// One or more whole frames.
+#[derive(Debug)]
+enum Chunk {
+    /// Small frames, copied together as they come: that costs less than keeping track of each.
+    Small(BytesMut),
+    /// A large frame, whose bytes may be shared with the queues of other peers.
+    Large(Bytes),
+}
+
+impl Chunk {
+    fn len(&self) -> usize {
+        match self {
+            Self::Small(frames) => frames.len(),
+            Self::Large(frame) => frame.len(),
+        }
+    }
+}
+
+/// A frame as it is pushed.
+#[derive(Clone, Debug)]
+pub(crate) enum Frame<'a> {
+    /// Up to [`COALESCE_BYTES`], to be copied.
+    Small(&'a [u8]),
+    /// More than that, to be shared.
+    Large(Bytes),
+}
+
+impl Frame<'_> {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Small(frame) => frame.len(),
+            Self::Large(frame) => frame.len(),
+        }
+    }
 }
 
 /// What one write takes.
@@ -85,9 +130,9 @@ impl SendQueue {
     }
 
     /// Adds a frame.
-    pub(crate) fn push(&mut self, topic: TopicId, lane: Lane, frame: Bytes) {
+    pub(crate) fn push(&mut self, topic: TopicId, lane: Lane, frame: Frame<'_>) {
         self.bytes += frame.len();
-        self.segment(topic).lanes[lane as usize].push_back(frame);
+        self.segment(topic).push(lane, frame);
     }
 
     /// Adds an announcement; announcements that wait together share frames.
@@ -96,10 +141,17 @@ impl SendQueue {
         self.segment(topic).ihaves.push(ihave);
     }
 
-    /// Adds the Disconnect of the topic.
-    pub(crate) fn push_last(&mut self, topic: TopicId, frame: Bytes) {
+    /// Adds the Disconnect of the topic. One that would directly follow another is left out.
+    pub(crate) fn push_last(&mut self, topic: TopicId, frame: Frame<'_>) {
+        let newest = self.topics.get(&topic).and_then(VecDeque::back);
+        if newest.is_some_and(|segment| segment.last.is_some()) {
+            return;
+        }
         self.bytes += frame.len();
-        self.segment(topic).last = Some(frame);
+        self.segment(topic).last = Some(match frame {
+            Frame::Small(frame) => Bytes::copy_from_slice(frame),
+            Frame::Large(frame) => frame,
+        });
     }
 
     /// Takes what one write to the stream of `topic` can carry. Frames stay below
@@ -112,17 +164,17 @@ impl SendQueue {
         {
             segment.frame_announcements(&mut self.bytes, max_message_size);
             'lanes: for lane in &mut segment.lanes {
-                while joiner.bytes < BATCH_BYTES {
-                    let Some(frame) = lane.pop_front() else {
-                        continue 'lanes;
-                    };
-                    joiner.push(frame);
+                while let Some(chunk) = lane.pop_front() {
+                    if joiner.bytes > 0 && joiner.bytes + chunk.len() > BATCH_BYTES {
+                        lane.push_front(chunk);
+                        break 'lanes;
+                    }
+                    joiner.push(chunk);
                 }
-                break;
             }
             if segment.lanes.iter().all(VecDeque::is_empty) {
                 if let Some(frame) = segment.last.take() {
-                    joiner.push(frame);
+                    joiner.push(Chunk::Large(frame));
                     last = true;
                 }
                 segments.pop_front();
@@ -152,28 +204,50 @@ impl SendQueue {
 }
 
 impl Segment {
+    fn push(&mut self, lane: Lane, frame: Frame<'_>) {
+        let lane = &mut self.lanes[lane as usize];
+        match frame {
+            Frame::Small(frame) => match lane.back_mut() {
+                Some(Chunk::Small(frames)) if frames.len() + frame.len() <= CHUNK_BYTES => {
+                    frames.extend_from_slice(frame);
+                }
+                before => {
+                    // Where one was filled, another will be.
+                    let size = match before {
+                        Some(Chunk::Small(_)) => CHUNK_BYTES,
+                        Some(Chunk::Large(_)) | None => FIRST_CHUNK_BYTES,
+                    };
+                    let mut frames = BytesMut::with_capacity(frame.len().max(size));
+                    frames.extend_from_slice(frame);
+                    lane.push_back(Chunk::Small(frames));
+                }
+            },
+            Frame::Large(frame) => lane.push_back(Chunk::Large(frame)),
+        }
+    }
+
     /// Makes frames of the announcements, and charges their true size.
     fn frame_announcements(&mut self, bytes: &mut usize, max_message_size: usize) {
         if self.ihaves.is_empty() {
             return;
         }
-        *bytes = bytes.saturating_sub(self.ihaves.len() * IHAVE_BYTES);
+        let ihaves = std::mem::take(&mut self.ihaves);
+        *bytes = bytes.saturating_sub(ihaves.len() * IHAVE_BYTES);
         let per_frame = (max_message_size.saturating_sub(8) / IHAVE_BYTES).max(1);
-        for chunk in self.ihaves.chunks(per_frame) {
+        for chunk in ihaves.chunks(per_frame) {
             let message = plumtree::Message::IHave(chunk.to_vec());
             // Cannot fail: the chunk was cut to fit, and no peer identity is in it.
             if let Ok(frame) =
                 wire::encode(&Message::<EndpointId>::Gossip(message), max_message_size)
             {
                 *bytes += frame.len();
-                self.lanes[Lane::Announce as usize].push_back(frame);
+                self.push(Lane::Announce, Frame::Large(frame));
             }
         }
-        self.ihaves = Vec::new();
     }
 }
 
-/// Joins small frames, so that a write has few chunks to go through.
+/// Joins what is small, so that a write has few chunks to go through.
 #[derive(Default)]
 struct Joiner {
     chunks: Vec<Bytes>,
@@ -182,19 +256,30 @@ struct Joiner {
 }
 
 impl Joiner {
-    fn push(&mut self, frame: Bytes) {
-        self.bytes += frame.len();
-        if frame.len() <= COALESCE_BYTES {
-            self.small.extend_from_slice(&frame);
-        } else {
-            self.flush();
-            self.chunks.push(frame);
+    fn push(&mut self, chunk: Chunk) {
+        self.bytes += chunk.len();
+        match chunk {
+            Chunk::Small(frames) if self.small.is_empty() => self.small = frames,
+            Chunk::Small(frames) if frames.len() <= COALESCE_BYTES => {
+                self.small.extend_from_slice(&frames);
+            }
+            Chunk::Small(frames) => {
+                self.flush();
+                self.small = frames;
+            }
+            Chunk::Large(frame) if frame.len() <= COALESCE_BYTES => {
+                self.small.extend_from_slice(&frame);
+            }
+            Chunk::Large(frame) => {
+                self.flush();
+                self.chunks.push(frame);
+            }
         }
     }
 
     fn flush(&mut self) {
         if !self.small.is_empty() {
-            self.chunks.push(self.small.split().freeze());
+            self.chunks.push(std::mem::take(&mut self.small).freeze());
         }
     }
 
@@ -219,8 +304,8 @@ mod tests {
         TopicId::from_bytes([n; 32])
     }
 
-    fn frame(text: &'static str) -> Bytes {
-        Bytes::from_static(text.as_bytes())
+    fn frame(text: &'static str) -> Frame<'static> {
+        Frame::Small(text.as_bytes())
     }
 
     fn text(batch: &Batch) -> String {
@@ -264,13 +349,13 @@ mod tests {
         let mut queue = SendQueue::default();
         let large = Bytes::from(vec![7; 4000]);
         for _ in 0..100 {
-            queue.push(topic(1), Lane::Forwarded, large.clone());
-            queue.push(topic(1), Lane::Forwarded, large.slice(..10));
+            queue.push(topic(1), Lane::Forwarded, Frame::Large(large.clone()));
+            queue.push(topic(1), Lane::Forwarded, Frame::Small(&large[..10]));
         }
         let mut total = 0;
         while !queue.is_empty() {
             let batch = queue.take(&topic(1), MAX);
-            assert!(batch.bytes < BATCH_BYTES + 4000);
+            assert!(batch.bytes <= BATCH_BYTES);
             assert_eq!(batch.bytes, batch.chunks.iter().map(Bytes::len).sum());
             total += batch.bytes;
         }
@@ -306,6 +391,8 @@ mod tests {
     fn a_lone_disconnect_ends_the_stream() {
         let mut queue = SendQueue::default();
         queue.push_last(topic(1), frame("bye"));
+        queue.push_last(topic(1), frame("bye"));
+        assert_eq!(queue.bytes(), 3, "said once");
         assert!(queue.take(&topic(1), MAX).last);
         assert!(queue.is_empty());
         assert_eq!(queue.take(&topic(1), MAX).bytes, 0);

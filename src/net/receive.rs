@@ -6,7 +6,8 @@ use tracing::{debug, trace};
 
 use super::{
     connection::{self, ConnectionKey, Done, Reader},
-    driver::{Accept, Node, Timer, wait_for_connection, watch_local_data},
+    node::{Accept, Node, Timer, wait_for_connection, watch_local_data},
+    peer::Link,
     transport::{Broken, Connection, Transport},
 };
 use crate::proto::{InEvent, Message, TopicId, plumtree, wire};
@@ -54,16 +55,17 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 }
             }
             Done::Closed(key, reason) => {
-                if self.links.contains_key(&key) {
-                    trace!(%reason, "connection closed");
-                    self.link_down(key);
-                }
+                trace!(%reason, "connection closed");
+                self.link_lost(key);
             }
             Done::Stream(key, result) => self.stream_accepted(key, result),
             Done::Header(key, result) => self.header_read(key, result),
             Done::Read(key, topic, result) => match result {
                 Ok(reader) => self.ready.push_back((key, topic, reader)),
-                Err(reason) => self.link_broken(key, &reason),
+                Err(reason) => {
+                    self.link_failed(key, &reason);
+                    self.stream_ended(key, topic);
+                }
             },
             Done::Opened(key, result) => self.stream_opened(key, result),
             Done::Written(key, result) => self.written(key, result),
@@ -79,11 +81,20 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         }
     }
 
-    /// Something on a connection failed, which is the end of it.
-    pub(crate) fn link_broken(&mut self, key: ConnectionKey, reason: &Broken) {
+    /// Something on a connection failed, which is the end of it. What arrived before is read.
+    pub(crate) fn link_failed(&mut self, key: ConnectionKey, reason: &Broken) {
         if let Some(link) = self.links.get(&key) {
-            debug!(peer = %link.peer.fmt_short(), %reason, "connection failed");
-            self.drop_link(key, "failed");
+            trace!(peer = %link.peer.fmt_short(), %reason, "connection failed");
+            self.link_lost(key);
+        }
+    }
+
+    /// A peer sent something that it must not send: nothing more of it is read.
+    fn link_invalid(&mut self, key: ConnectionKey, reason: &Broken) {
+        if let Some(link) = self.links.get(&key) {
+            debug!(peer = %link.peer.fmt_short(), %reason, "connection dropped");
+            self.metrics.frames_invalid.inc();
+            self.drop_link(key, "invalid data");
         }
     }
 
@@ -91,6 +102,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         let Some(link) = self.links.get_mut(&key) else {
             return;
         };
+        link.accepting = false;
         match result {
             Ok(stream) => {
                 let task = connection::read_header::<T>(key, stream, self.max_message_size);
@@ -99,7 +111,10 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 let timer = self.events.schedule(deadline, Timer::Header(key));
                 link.header = Some((task, timer));
             }
-            Err(reason) => self.link_broken(key, &reason),
+            Err(reason) => {
+                self.link_failed(key, &reason);
+                self.link_read(key);
+            }
         }
     }
 
@@ -119,6 +134,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 trace!(peer = %link.peer.fmt_short(), topic = %topic.fmt_short(), "stream");
                 self.events
                     .spawn(connection::accept_stream::<T>(key, &link.connection));
+                link.accepting = true;
                 match link.readers.get_mut(&topic) {
                     // The peer finished the stream before this one, or is about to.
                     Some(waiting) => waiting.push(reader),
@@ -128,10 +144,9 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                     }
                 }
             }
-            Err(reason) => {
-                self.metrics.frames_invalid.inc();
-                self.link_broken(key, &reason);
-            }
+            // Nobody is to blame where the connection was lost before the header had come.
+            Err(_) if link.is_lost() => self.link_read(key),
+            Err(reason) => self.link_invalid(key, &reason),
         }
     }
 
@@ -176,10 +191,10 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                         self.events.spawn(connection::read::<T>(key, topic, reader));
                     }
                 }
-                Err(reason) => {
-                    self.metrics.frames_invalid.inc();
-                    self.link_broken(key, &reason);
+                Err(_) if self.links.get(&key).is_some_and(Link::is_lost) => {
+                    self.stream_ended(key, topic);
                 }
+                Err(reason) => self.link_invalid(key, &reason),
             }
         }
         handled
@@ -197,6 +212,11 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         let message = wire::decode(frame).map_err(Broken::from_error)?;
         let payload = matches!(message, Message::Gossip(plumtree::Message::Gossip(_)));
         self.metrics.count_received(payload, size);
+        if message.is_disconnect()
+            && let Some(peer) = self.peers.get_mut(&from)
+        {
+            peer.left_us = peer.wanted;
+        }
         self.handle(InEvent::RecvMessage {
             from,
             link,
@@ -220,6 +240,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             _ => {
                 link.readers.swap_remove(&topic);
                 self.dirty.insert(link.peer);
+                self.link_read(key);
             }
         }
     }

@@ -1,50 +1,20 @@
 //! From the protocol's output to the queues of peers and subscribers.
 
-use bytes::Bytes;
 use iroh::EndpointId;
 use smol_gossip_runtime::Runtime;
 use tracing::{debug, warn};
 
 use super::{
-    driver::{Node, Timer},
-    peers::Peer,
+    node::{Node, Timer},
+    peer::Peer,
     queue::Lane,
     transport::Transport,
 };
 use crate::proto::{
-    DeliveryScope, Message, MessageId, OutEvent, PeerData, TopicId,
+    DeliveryScope, Message, OutEvent, PeerData, TopicId,
     plumtree::{self, IHave},
-    wire::{self, EncodeError},
+    wire,
 };
-
-/// Writes messages as frames. A payload goes to several peers in a row: it is written once, and
-/// the bytes are shared.
-#[derive(Debug, Default)]
-pub(crate) struct Encoder {
-    latest: Option<(MessageId, DeliveryScope, Bytes)>,
-}
-
-impl Encoder {
-    fn encode(&mut self, message: &Message<EndpointId>, max: usize) -> Result<Bytes, EncodeError> {
-        let Message::Gossip(plumtree::Message::Gossip(gossip)) = message else {
-            return wire::encode(message, max);
-        };
-        if let Some((id, scope, frame)) = &self.latest
-            && *id == gossip.id
-            && *scope == gossip.scope
-        {
-            return Ok(frame.clone());
-        }
-        let frame = wire::encode(message, max)?;
-        self.latest = Some((gossip.id, gossip.scope, frame.clone()));
-        Ok(frame)
-    }
-
-    /// Lets go of the payload.
-    fn forget(&mut self) {
-        self.latest = None;
-    }
-}
 
 impl<T: Transport, R: Runtime> Node<T, R> {
     /// Does everything that the protocol asks for.
@@ -83,10 +53,22 @@ impl<T: Transport, R: Runtime> Node<T, R> {
 
     /// Queues a message for a peer.
     fn send(&mut self, to: EndpointId, topic: TopicId, message: Message<EndpointId>) {
-        let peer = self.peers.entry(to).or_insert_with(|| Peer::new(self.now));
+        if message.is_disconnect() && !self.peers.contains_key(&to) {
+            // Not worth a connection: that there is none says the same.
+            return;
+        }
+        // By bytes, since keys are compared for equality in constant time, which costs more.
+        let place = match self.peers.get_index_of(to.as_bytes()) {
+            Some(place) => place,
+            None => self.peers.insert_full(to, Peer::new(self.now)).0,
+        };
+        let peer = &mut self.peers[place];
         peer.wanted = true;
         peer.served = true;
-        self.dirty.insert(to);
+        peer.left_us = false;
+        if !std::mem::replace(&mut peer.dirty, true) {
+            self.dirty.insert(to);
+        }
         let full = peer.queue.bytes() >= self.limits.send_queue_bytes;
         let backlogged = peer.queue.bytes() >= self.limits.send_queue_bytes / 2;
         let lane = match &message {

@@ -5,7 +5,7 @@
 //! so that messages of a topic keep their order while both connections live. When more topics have
 //! something to say than streams can be open, the stream that was idle the longest makes room.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use iroh::EndpointId;
@@ -14,8 +14,8 @@ use tracing::{debug, trace};
 
 use super::{
     connection::{self, StreamKey},
-    driver::{Node, Timer},
-    peers::Dial,
+    node::{Node, Timer},
+    peer::{Dial, OutState, OutStream},
     transport::{Broken, Connection, Transport},
 };
 use crate::proto::{TopicId, wire::StreamHeader};
@@ -28,39 +28,6 @@ pub(crate) const MAX_OPEN_STREAMS: usize = 90;
 pub(crate) const RETIRE_TIMEOUT: Duration = Duration::from_millis(500);
 
 type Sender<T> = <<T as Transport>::Connection as Connection>::Send;
-
-/// A stream of ours.
-pub(crate) struct OutStream<T: Transport> {
-    pub(crate) key: StreamKey,
-    state: OutState<<T::Connection as Connection>::Send>,
-    /// When the state began.
-    since: Instant,
-    /// Whether it has not named its topic yet.
-    fresh: bool,
-}
-
-/// What a stream of ours is busy with.
-pub(crate) enum OutState<S> {
-    /// Being opened.
-    Opening,
-    /// With nothing.
-    Idle(S),
-    /// With a write; `last` when it carries the Disconnect.
-    Writing { last: bool },
-    /// Being finished.
-    Finishing,
-}
-
-impl<T: Transport> OutStream<T> {
-    fn opening(key: StreamKey, now: Instant) -> Self {
-        Self {
-            key,
-            state: OutState::Opening,
-            since: now,
-            fresh: true,
-        }
-    }
-}
 
 impl<T: Transport, R: Runtime> Node<T, R> {
     /// Hands everything to the streams that they can take now.
@@ -76,8 +43,9 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
+        peer.dirty = false;
         let Some(&newest) = peer.connections.last() else {
-            if !peer.queue.is_empty() && peer.dial == Dial::None {
+            if !peer.queue.is_empty() && peer.dial == Dial::None && !peer.is_draining() {
                 self.dial(id);
             }
             return;
@@ -256,7 +224,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     pub(crate) fn stream_opened(&mut self, key: StreamKey, result: Result<Sender<T>, Broken>) {
         match result {
             Ok(sender) => self.stream_idle(key, sender, true),
-            Err(reason) => self.link_broken(key.connection, &reason),
+            Err(reason) => self.link_failed(key.connection, &reason),
         }
     }
 
@@ -264,14 +232,14 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     pub(crate) fn written(&mut self, key: StreamKey, result: Result<Sender<T>, Broken>) {
         match result {
             Ok(sender) => self.stream_idle(key, sender, false),
-            Err(reason) => self.link_broken(key.connection, &reason),
+            Err(reason) => self.link_failed(key.connection, &reason),
         }
     }
 
     /// All that was written to a stream has arrived, or never will.
     pub(crate) fn stream_finished(&mut self, key: StreamKey, result: Result<(), Broken>) {
         if let Err(reason) = result {
-            self.link_broken(key.connection, &reason);
+            self.link_failed(key.connection, &reason);
         }
         if let Some(peer) = self.peers.get_mut(&key.peer)
             && let Some(stream) = peer.streams.get(&key.topic)
@@ -303,16 +271,6 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             self.finish_stream(key.peer, key.topic);
         }
         self.dirty.insert(key.peer);
-    }
-}
-
-impl<S> OutState<S> {
-    /// Whether the peer has to do its part for this to go on.
-    fn is_busy(&self) -> bool {
-        match self {
-            Self::Opening | Self::Writing { .. } | Self::Finishing => true,
-            Self::Idle(_) => false,
-        }
     }
 }
 

@@ -5,22 +5,36 @@ use iroh::EndpointId;
 
 use crate::{
     api::{Event, events::EventSender, mailbox::SubscriptionId},
-    proto::TopicId,
+    proto::{TopicId, hash::Local},
 };
 
 /// All topics that anyone here is subscribed to.
 #[derive(Default)]
 pub(crate) struct Topics {
-    topics: IndexMap<TopicId, Topic>,
-    subscriptions: IndexMap<SubscriptionId, TopicId>,
-    /// Subscriptions that were pushed to, but not woken yet.
-    unwoken: IndexSet<SubscriptionId>,
+    topics: IndexMap<TopicId, Topic, Local>,
+    subscriptions: IndexMap<SubscriptionId, TopicId, Local>,
+    /// Subscriptions that were pushed to, but not woken yet. They may have ended since.
+    unwoken: Vec<(TopicId, SubscriptionId)>,
 }
 
 #[derive(Default)]
 struct Topic {
     neighbors: IndexSet<EndpointId>,
-    subscriptions: IndexMap<SubscriptionId, EventSender>,
+    subscriptions: IndexMap<SubscriptionId, Subscriber, Local>,
+}
+
+struct Subscriber {
+    events: EventSender,
+    /// Whether it is listed to be woken.
+    unwoken: bool,
+}
+
+impl Subscriber {
+    /// Queues an event. Says whether the subscriber has to be listed to be woken.
+    fn push(&mut self, event: Event) -> bool {
+        // Its senders alone may keep a subscription going.
+        self.events.push(event) && !std::mem::replace(&mut self.unwoken, true)
+    }
 }
 
 impl Topics {
@@ -55,15 +69,18 @@ impl Topics {
         for neighbor in &entry.neighbors {
             events.push(Event::NeighborUp(*neighbor));
         }
-        entry.subscriptions.insert(id, events);
+        let subscriber = Subscriber {
+            events,
+            unwoken: true,
+        };
+        entry.subscriptions.insert(id, subscriber);
         self.subscriptions.insert(id, topic);
-        self.unwoken.insert(id);
+        self.unwoken.push((topic, id));
     }
 
     /// Removes a subscription. Returns its topic if that was the last one, which removes the
     /// topic too.
     pub(crate) fn unsubscribe(&mut self, id: SubscriptionId) -> Option<TopicId> {
-        self.unwoken.swap_remove(&id);
         let topic = self.subscriptions.swap_remove(&id)?;
         let entry = self.topics.get_mut(&topic)?;
         entry.subscriptions.shift_remove(&id);
@@ -75,8 +92,8 @@ impl Topics {
     }
 
     /// Hands an event to all subscribers of a topic. They are woken by [`Self::wake`].
-    pub(crate) fn emit(&mut self, topic: &TopicId, event: Event) {
-        let Some(topic) = self.topics.get_mut(topic) else {
+    pub(crate) fn emit(&mut self, id: &TopicId, event: Event) {
+        let Some(topic) = self.topics.get_mut(id) else {
             return;
         };
         match &event {
@@ -88,22 +105,27 @@ impl Topics {
             }
             Event::Received(_) | Event::Lagged => {}
         }
-        for (id, events) in &topic.subscriptions {
-            // Its senders alone may keep a subscription going.
-            if !events.is_abandoned() {
-                events.push(event.clone());
-                self.unwoken.insert(*id);
+        let mut others = topic.subscriptions.iter_mut();
+        let last = others.next_back();
+        for (subscription, subscriber) in others {
+            if subscriber.push(event.clone()) {
+                self.unwoken.push((*id, *subscription));
             }
+        }
+        if let Some((subscription, subscriber)) = last
+            && subscriber.push(event)
+        {
+            self.unwoken.push((*id, *subscription));
         }
     }
 
     /// Wakes every subscriber that was pushed to since.
     pub(crate) fn wake(&mut self) {
-        for id in self.unwoken.drain(..) {
-            let topic = self.subscriptions.get(&id);
-            let topic = topic.and_then(|topic| self.topics.get(topic));
-            if let Some(events) = topic.and_then(|topic| topic.subscriptions.get(&id)) {
-                events.wake();
+        for (topic, id) in self.unwoken.drain(..) {
+            let topic = self.topics.get_mut(&topic);
+            if let Some(subscriber) = topic.and_then(|topic| topic.subscriptions.get_mut(&id)) {
+                subscriber.unwoken = false;
+                subscriber.events.wake();
             }
         }
     }

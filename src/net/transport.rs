@@ -5,7 +5,8 @@
 //! that the driver really makes. [`iroh`] is the implementation that users get.
 //!
 //! **Invariant:** once a connection is closed or lost, every pending future of it resolves. The
-//! driver relies on that instead of tracking which tasks belong to a connection.
+//! driver relies on that instead of tracking which tasks belong to a connection. What had arrived
+//! before can still be accepted and read; then come the errors.
 
 use std::{future::Future, pin::Pin, time::Instant};
 
@@ -16,6 +17,8 @@ use futures_lite::Stream;
 use crate::proto::PeerData;
 
 pub(crate) mod iroh;
+#[cfg(test)]
+pub(crate) mod memory;
 
 /// A boxed future as the task slab keeps it.
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;

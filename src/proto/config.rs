@@ -1,4 +1,4 @@
-//! What can be set: the protocol's parameters ([`Config`]) and its bounds ([`Limits`]).
+//! The protocol's parameters.
 
 use serde::{Deserialize, Serialize};
 
@@ -30,53 +30,6 @@ impl Default for Config {
             membership: Default::default(),
             broadcast: Default::default(),
             max_message_size: DEFAULT_MAX_MESSAGE_SIZE,
-        }
-    }
-}
-
-/// The bounds of everything in the protocol state that a peer can make grow.
-///
-/// Every bound is for one topic. What is refused for a bound is counted in
-/// [`Counters`](super::Counters). These are local decisions: nodes of one swarm may differ.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Limits {
-    /// Payload bytes kept to answer Grafts, with 96 bytes more for each payload. When full, the
-    /// oldest payloads are forgotten.
-    pub cache_bytes: usize,
-    /// Message ids remembered to recognise duplicates. When full, the oldest are forgotten.
-    pub seen_ids: usize,
-    /// Announced messages waited for at once. When full, further announcements are ignored.
-    pub missing_ids: usize,
-    /// Peers remembered per announced message. When full, further claims are ignored.
-    pub claims_per_id: usize,
-    /// Payloads sent to one peer in answer to its Grafts, per second. Further Grafts still move
-    /// the peer to the eager set, but get no payload. Our own Grafts keep to the same rate.
-    pub graft_replies_per_second: u32,
-    /// Announcements waiting for the next lazy push to one peer. When full, the oldest are dropped.
-    pub lazy_queue: usize,
-    /// The largest peer data accepted from a peer, in bytes. Larger data is dropped, the peer kept.
-    pub peer_data_bytes: usize,
-    /// Neighbor requests and joins under way at once.
-    pub pending_requests: usize,
-    /// How many of the most recent messages are announced to every new neighbor, so that late
-    /// joiners can ask for them. Messages published while there was no neighbor at all are always
-    /// announced to the first one.
-    pub late_join_history: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            cache_bytes: 8 * 1024 * 1024,
-            seen_ids: 1 << 18,
-            missing_ids: 4096,
-            claims_per_id: 8,
-            graft_replies_per_second: 2048,
-            lazy_queue: 4096,
-            peer_data_bytes: 1024,
-            pending_requests: 16,
-            late_join_history: 0,
         }
     }
 }

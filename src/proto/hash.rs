@@ -1,10 +1,13 @@
-//! Hashing of maps that peers can feed.
+//! Hashing, by who chooses the keys of a map.
 //!
 //! What a peer may choose freely (its own identity, the ids in IHave and Graft messages) is hashed
 //! with SipHash under secret keys, so that nobody can aim for one bucket. The keys come from the
 //! node's generator, as all chance does.
+//!
+//! What only this node puts in (the topics that the application has joined, numbers that we gave)
+//! is hashed the cheapest way: a peer can look such things up, but not fill a bucket with them.
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 
 use rand::{Rng, RngExt};
 use siphasher::sip::SipHasher13;
@@ -37,5 +40,60 @@ impl BuildHasher for Keyed {
 
     fn build_hasher(&self) -> SipHasher13 {
         SipHasher13::new_with_keys(self.k0, self.k1)
+    }
+}
+
+/// Builds hashers for maps that no peer can feed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Local;
+
+impl BuildHasher for Local {
+    type Hasher = LocalHasher;
+
+    fn build_hasher(&self) -> LocalHasher {
+        LocalHasher(0)
+    }
+}
+
+/// Multiplies words into each other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LocalHasher(u64);
+
+impl Hasher for LocalHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.write_u64(u64::from_le_bytes(*word));
+        }
+        if !rest.is_empty() {
+            let mut word = [0; 8];
+            word[..rest.len()].copy_from_slice(rest);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        // The golden ratio: odd, and without a pattern in its bits.
+        const FACTOR: u128 = 0x9e37_79b9_7f4a_7c15;
+        let product = u128::from(self.0 ^ word)
+            .wrapping_add(1)
+            .wrapping_mul(FACTOR);
+        self.0 = (product >> 64) as u64 ^ product as u64;
+    }
+
+    fn write_usize(&mut self, word: usize) {
+        self.write_u64(word as u64);
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(word.into());
+    }
+
+    fn write_u8(&mut self, byte: u8) {
+        self.write_u64(byte.into());
     }
 }

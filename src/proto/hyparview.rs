@@ -51,9 +51,10 @@ use self::{
     view::{ActiveView, PassiveView},
 };
 use super::{
-    config::Limits,
-    event::{Counters, LinkId},
+    counters::Counters,
     hash::Keyed,
+    ids::LinkId,
+    limits::Limits,
     peer::{PeerData, PeerIdentity, PeerInfo},
 };
 

@@ -1,4 +1,4 @@
-//! The 32-byte identifiers of the protocol: topics and messages.
+//! Identifiers: of topics and messages, 32 bytes each, and of connections.
 
 use std::{fmt, str::FromStr};
 
@@ -94,3 +94,11 @@ impl MessageId {
         Self(*blake3::hash(content).as_bytes())
     }
 }
+
+/// Tells one connection to a peer from an earlier one.
+///
+/// The caller numbers connections in the order in which they open, over all peers. The protocol
+/// compares them: a Join that comes over a younger connection than the one a neighbor was made on
+/// means that the neighbor has started anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);

@@ -32,6 +32,7 @@ use std::{collections::VecDeque, time::Instant};
 use bytes::Bytes;
 
 use self::{
+    block::Blocks,
     clock::{At, Clock, nanos},
     delay::Delays,
     history::{History, Retention},
@@ -43,6 +44,7 @@ use self::{
 };
 use super::{Counters, GossipEvent, Limits, PeerIdentity, hash::Keyed};
 
+mod block;
 mod clock;
 mod config;
 mod delay;
@@ -109,6 +111,7 @@ pub(crate) struct State<PI> {
     clock: Clock,
     neighbors: Neighbors<PI>,
     history: History,
+    blocks: Blocks,
     missing: Missing,
     delays: Delays,
     lazy_push: LazyPush,
@@ -158,6 +161,7 @@ impl<PI: PeerIdentity> State<PI> {
             clock: Clock::default(),
             neighbors: Neighbors::new(),
             history: History::new(retention, &keyed),
+            blocks: Blocks::default(),
             missing: Missing::new(limits.missing_ids, limits.claims_per_id, keyed),
             delays: Delays::new(
                 nanos(config.graft_timeout_1),
@@ -265,6 +269,7 @@ impl<PI: PeerIdentity> State<PI> {
         if self.idle_sweep.is_some_and(|due| due <= now) {
             self.sweep(now);
             self.missing.shrink();
+            self.blocks.clear();
             self.idle_sweep = self.history.last_expiry();
         }
     }

@@ -22,7 +22,9 @@ use self::peers::Peers;
 pub use self::sensible::ConfigError;
 use super::{
     Command, Config, Counters, Event, InEvent, Limits, Message, OutEvent, Outbox, PeerData,
-    PeerIdentity, TimerId, TopicId, hash::Keyed, plumtree, topic,
+    PeerIdentity, TimerId, TopicId,
+    hash::{Keyed, Local},
+    hyparview, plumtree, topic,
 };
 
 /// The protocol state of a node: all the topics that it takes part in.
@@ -60,7 +62,7 @@ pub struct State<PI> {
     keyed: Keyed,
     topics: Slab<Topic<PI>>,
     /// Where each topic is, in the order in which they were joined.
-    slots: IndexMap<TopicId, usize, Keyed>,
+    slots: IndexMap<TopicId, usize, Local>,
     /// How many topics have been joined so far. Tells the timers of topics in one slot apart.
     generation: u32,
     peers: Peers<PI>,
@@ -103,7 +105,7 @@ impl<PI: PeerIdentity> State<PI> {
             limits: sensible::limits(limits),
             keyed,
             topics: Slab::new(),
-            slots: IndexMap::with_hasher(keyed),
+            slots: IndexMap::default(),
             generation: 0,
             peers: Peers::new(keyed),
             counters: Counters::default(),
@@ -193,7 +195,10 @@ impl<PI: PeerIdentity> State<PI> {
                     };
                     self.handle_topic(*slot, input, now, rng, out);
                 }
-                None => self.counters.unknown_topic += 1,
+                None => {
+                    self.counters.unknown_topic += 1;
+                    self.answer_for_unknown_topic(from, topic, &message, out);
+                }
             },
             InEvent::Command(topic, command) => self.handle_command(topic, command, now, rng, out),
             InEvent::TimerExpired(timer) => self.handle_timer(timer, now, rng, out),
@@ -214,6 +219,42 @@ impl<PI: PeerIdentity> State<PI> {
             }
         }
         self.peers.disconnect_unneeded(out);
+    }
+
+    /// Tells a peer that takes us for a neighbor in a topic that we are not in it.
+    ///
+    /// It may have had one connection to us from before we started anew, and see only the new
+    /// one: nothing else would ever tell it that this topic is over.
+    fn answer_for_unknown_topic(
+        &mut self,
+        from: PI,
+        topic: TopicId,
+        message: &Message<PI>,
+        out: &mut Outbox<PI>,
+    ) {
+        let between_neighbors = match message {
+            Message::Gossip(_) => true,
+            Message::Swarm(message) => match message {
+                hyparview::Message::ForwardJoin(_)
+                | hyparview::Message::Shuffle(_)
+                | hyparview::Message::Neighbor(_) => true,
+                // A joiner tries again by itself, and we may be in the topic by then.
+                hyparview::Message::Join(_)
+                | hyparview::Message::ShuffleReply(_)
+                | hyparview::Message::Disconnect(_) => false,
+            },
+        };
+        if between_neighbors {
+            self.peers.sent(from);
+            let message = Message::Swarm(hyparview::Message::Disconnect(
+                hyparview::Disconnect::new(false),
+            ));
+            out.push_back(OutEvent::SendMessage {
+                to: from,
+                topic,
+                message,
+            });
+        }
     }
 
     fn handle_command(

@@ -15,28 +15,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use rand::Rng;
-use serde::{Deserialize, Serialize};
 
 use super::{
-    Config, Counters, Event, GossipEvent, Limits, LinkId, PeerData, PeerIdentity, Scope,
+    Config, Counters, Event, GossipEvent, Limits, LinkId, Message, PeerData, PeerIdentity, Scope,
     hash::Keyed, hyparview, plumtree,
 };
-
-/// A message of one topic. The order of variants is the wire format.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Message<PI> {
-    /// A message of the membership layer.
-    Swarm(hyparview::Message<PI>),
-    /// A message of the broadcast layer.
-    Gossip(plumtree::Message),
-}
-
-impl<PI> Message<PI> {
-    /// Whether this is the last message of its topic on a connection.
-    pub fn is_disconnect(&self) -> bool {
-        matches!(self, Message::Swarm(hyparview::Message::Disconnect(_)))
-    }
-}
 
 /// Input to [`State::handle`].
 #[derive(Clone, Debug)]

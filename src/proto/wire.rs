@@ -54,7 +54,8 @@ impl StreamHeader {
     /// The whole frame, with its length in front.
     pub fn encode(&self) -> Bytes {
         let body = self.topic_id.as_bytes();
-        let mut frame = frame_of(body.len());
+        let mut frame = Vec::new();
+        begin_frame(body.len(), &mut frame);
         frame.extend_from_slice(body);
         frame.into()
     }
@@ -97,6 +98,17 @@ pub fn encode<PI: PeerIdentity>(
     message: &Message<PI>,
     max_message_size: usize,
 ) -> Result<Bytes, EncodeError> {
+    let mut frame = Vec::new();
+    encode_into(message, max_message_size, &mut frame)?;
+    Ok(frame.into())
+}
+
+/// Does the same, behind what is in `out` already. When nothing is written, `out` is as it was.
+pub fn encode_into<PI: PeerIdentity>(
+    message: &Message<PI>,
+    max_message_size: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), EncodeError> {
     let len = encoded_len(message);
     if len == usize::MAX {
         return Err(EncodeError::Identity);
@@ -107,21 +119,25 @@ pub fn encode<PI: PeerIdentity>(
             max: max_message_size.saturating_sub(1),
         });
     }
-    let mut frame = frame_of(len);
+    let start = out.len();
+    begin_frame(len, out);
     match message {
         Message::Swarm(message) => {
-            frame.push(SWARM);
-            frame.resize(LENGTH_PREFIX + len, 0);
-            postcard::to_slice(message, &mut frame[LENGTH_PREFIX + 1..])
-                .map_err(|_| EncodeError::Identity)?;
+            out.push(SWARM);
+            let body = out.len();
+            out.resize(start + LENGTH_PREFIX + len, 0);
+            if postcard::to_slice(message, &mut out[body..]).is_err() {
+                out.truncate(start);
+                return Err(EncodeError::Identity);
+            }
         }
         Message::Gossip(message) => {
-            frame.push(GOSSIP);
-            broadcast::encode(message, &mut frame);
+            out.push(GOSSIP);
+            broadcast::encode(message, out);
         }
     }
-    debug_assert_eq!(frame.len(), LENGTH_PREFIX + len);
-    Ok(frame.into())
+    debug_assert_eq!(out.len() - start, LENGTH_PREFIX + len);
+    Ok(())
 }
 
 /// Reads the body of a frame.
@@ -148,11 +164,10 @@ pub fn decode<PI: PeerIdentity>(body: Bytes) -> Result<Message<PI>, DecodeError>
     }
 }
 
-/// A frame for a body of `len` bytes, which fits into `u32`, with the length written already.
-fn frame_of(len: usize) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(LENGTH_PREFIX + len);
-    frame.extend_from_slice(&(len as u32).to_be_bytes());
-    frame
+/// Makes room for a body of `len` bytes, which fits into `u32`, and writes the length.
+fn begin_frame(len: usize, out: &mut Vec<u8>) {
+    out.reserve_exact(LENGTH_PREFIX + len);
+    out.extend_from_slice(&(len as u32).to_be_bytes());
 }
 
 /// Why a message was not written.

@@ -14,6 +14,8 @@ use std::{
     fmt::Display,
     net::Ipv4Addr,
     pin::Pin,
+    sync::mpsc,
+    thread,
     time::Duration,
 };
 
@@ -31,6 +33,7 @@ use smol_gossip::{
     net::{Builder, GOSSIP_ALPN},
 };
 use tokio::runtime::Handle;
+use tracing_subscriber::EnvFilter;
 
 pub mod child;
 
@@ -73,7 +76,15 @@ pub fn topic(n: u8) -> TopicId {
 }
 
 /// Settings of an endpoint that cannot be reached from outside, and asks `book` for addresses.
+///
+/// What it and its node do is logged where `RUST_LOG` asks for it.
 pub fn endpoint(n: u8, book: &MemoryLookup) -> endpoint::Builder {
+    // The second endpoint finds that it is logged already.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::from_default_env())
+        .with_ansi(false)
+        .with_test_writer()
+        .try_init();
     Endpoint::builder(presets::Minimal)
         .secret_key(key(n))
         .relay_mode(RelayMode::Disabled)
@@ -148,6 +159,39 @@ impl Node {
     }
 }
 
+/// Something on a tokio runtime of its own that ends as if the process were killed: nothing more
+/// is polled or sent, and nobody is told.
+pub struct Doomed {
+    kill: mpsc::Sender<()>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Doomed {
+    /// Awaits what `start` makes, and keeps it until the end.
+    pub fn start<T, F: Future<Output = T>>(start: impl FnOnce() -> F + Send + 'static) -> Self {
+        let (kill, killed) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .expect("there is a thread");
+            let kept = runtime.block_on(start());
+            // Told so, or the test has panicked.
+            let _ = killed.recv();
+            // Stopped before the handles are dropped, or there would be a goodbye after all.
+            runtime.shutdown_timeout(PATIENCE);
+            drop(kept);
+        });
+        Self { kill, thread }
+    }
+
+    pub fn kill(self) {
+        drop(self.kill);
+        self.thread.join().expect("nothing panicked");
+    }
+}
+
 /// A subscription.
 pub struct Topic {
     pub sender: GossipSender,
@@ -173,6 +217,36 @@ impl From<GossipTopic> for Topic {
 pub async fn subscribe(gossip: &Gossip, topic: TopicId, bootstrap: &[EndpointId]) -> Topic {
     let topic = gossip.subscribe(topic, bootstrap.to_vec());
     within("subscribe", topic).await.expect("open").into()
+}
+
+/// Two nodes, and topic 1, in which the second has joined the first.
+pub async fn pair() -> [(Node, Topic); 2] {
+    let book = MemoryLookup::new();
+    let first = Node::start(1, &book).await;
+    let second = Node::start(2, &book).await;
+    let mut there = first.subscribe(topic(1), &[]).await;
+    let mut here = second.subscribe(topic(1), &[id(1)]).await;
+    here.events.up(id(1)).await;
+    there.events.up(id(2)).await;
+    [(first, there), (second, here)]
+}
+
+/// Holds that messages pass both ways, once.
+pub async fn talk(here: &mut Topic, there: &mut Topic, about: impl Display) {
+    let [to, fro] = ["to", "fro"].map(|way| Bytes::from(format!("{way} {about}")));
+    here.broadcast(to.clone()).await;
+    assert_eq!(there.events.message().await.content, to);
+    there.broadcast(fro.clone()).await;
+    assert_eq!(here.events.message().await.content, fro);
+}
+
+/// Ends both nodes, and holds that nothing came that was not taken.
+pub async fn end(nodes: [(Node, Topic); 2]) {
+    for (node, topic) in nodes {
+        node.stop().await;
+        drop(topic.sender);
+        topic.events.end().await;
+    }
 }
 
 /// What happens in a topic, taken in the order of the test's interest: while it waits for a

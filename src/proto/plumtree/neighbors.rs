@@ -94,7 +94,7 @@ pub(super) struct Neighbors<PI> {
     next_serial: u32,
 }
 
-impl<PI: Copy + Eq> Neighbors<PI> {
+impl<PI: Copy + Ord> Neighbors<PI> {
     pub(super) fn new() -> Self {
         Self {
             list: Vec::new(),
@@ -115,7 +115,9 @@ impl<PI: Copy + Eq> Neighbors<PI> {
     }
 
     pub(super) fn find(&mut self, peer: &PI) -> Option<&mut Neighbor<PI>> {
-        self.list.iter_mut().find(|one| one.peer == *peer)
+        // By order, since keys are compared for equality in constant time, which costs more.
+        let mut list = self.list.iter_mut();
+        list.find(|one| one.peer.cmp(peer).is_eq())
     }
 
     pub(super) fn by_serial(&mut self, serial: Serial) -> Option<&mut Neighbor<PI>> {

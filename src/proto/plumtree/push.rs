@@ -51,6 +51,7 @@ impl<PI: PeerIdentity> State<PI> {
             Scope::Swarm if self.history.find(&id).is_some() => counters.broadcast_duplicate += 1,
             Scope::Swarm => {
                 let known_to = self.stop_waiting_for(&id).1;
+                let content = self.blocks.adopt(content);
                 let round = Round::from(0);
                 let unshared = self.neighbors.is_empty();
                 let cached = Some(content.clone());
@@ -86,7 +87,7 @@ impl<PI: PeerIdentity> State<PI> {
         }
         let sent_on = Gossip {
             id: gossip.id,
-            content: unpinned(&gossip.content),
+            content: self.blocks.copy(&gossip.content),
             scope: DeliveryScope::Swarm(round.next()),
         };
         let (wanted, mut known_to) = self.stop_waiting_for(&gossip.id);
@@ -229,7 +230,9 @@ impl<PI: PeerIdentity> State<PI> {
     ) {
         let mut any_lazy = false;
         for neighbor in self.neighbors.iter() {
-            if neighbor.bit() & known_to != 0 || Some(neighbor.peer) == from {
+            // Where the sender has a bit, it is in the set.
+            let is_sender = neighbor.bit() == 0 && Some(neighbor.peer) == from;
+            if neighbor.bit() & known_to != 0 || is_sender {
                 continue;
             }
             if neighbor.eager {
@@ -284,18 +287,8 @@ pub(super) fn deliver_from_neighbor<PI: PeerIdentity>(
         return;
     }
     sink.deliver(GossipEvent {
-        content: unpinned(&gossip.content),
+        content: Bytes::copy_from_slice(&gossip.content),
         delivered_from: from,
         scope: gossip.scope,
     });
-}
-
-/// The content in an allocation of its own, to be shared by the cache, the peers that it is sent
-/// on to and the application.
-///
-/// What comes from the network is a slice of a read buffer, which would be held as long as the
-/// message is. This is the one place where a payload is copied; what the application broadcasts is
-/// kept as it is given.
-pub(super) fn unpinned(content: &Bytes) -> Bytes {
-    Bytes::copy_from_slice(content)
 }

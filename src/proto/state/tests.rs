@@ -335,15 +335,37 @@ fn leaving_tells_the_application_nothing() {
 fn what_comes_for_an_unknown_topic_is_counted() {
     let mut node = Node::new();
     node.join_with(topic(1), &[2]);
-    assert!(
-        node.recv(2, topic(9), payload("a", DeliveryScope::Neighbors))
-            .is_empty()
-    );
+    node.recv(2, topic(9), payload("a", DeliveryScope::Neighbors));
     let broadcast = Command::Broadcast("a".into(), Scope::Swarm);
     assert!(node.command(topic(9), broadcast).is_empty());
     assert!(node.command(topic(9), Command::Quit).is_empty());
     assert_eq!(node.state.counters().unknown_topic, 2);
     assert!(!node.state.contains(&topic(9)));
+}
+
+#[test]
+fn item_8_who_is_not_in_a_topic_says_so_to_neighbors_in_it() {
+    let mut node = Node::new();
+    node.join_with(topic(1), &[2]);
+    let goodbye = Message::Swarm(hyparview::Message::Disconnect(hyparview::Disconnect::new(
+        false,
+    )));
+    for message in [
+        payload("a", DeliveryScope::Neighbors),
+        neighbor(Priority::Low),
+    ] {
+        let out = node.recv(2, topic(9), message.clone());
+        assert_eq!(sent(&out), [(2, topic(9), &goodbye)]);
+        assert_eq!(disconnects(&out), [], "another topic needs it");
+        let out = node.recv(3, topic(9), message);
+        assert_eq!(disconnects(&out), [3]);
+    }
+    for message in [
+        hyparview::Message::Join(None),
+        hyparview::Message::Disconnect(hyparview::Disconnect::new(true)),
+    ] {
+        assert!(node.recv(2, topic(9), Message::Swarm(message)).is_empty());
+    }
 }
 
 #[test]

@@ -3,10 +3,10 @@
 use postcard::experimental::serialized_size;
 
 use super::*;
-use crate::proto::{MIN_MAX_MESSAGE_SIZE, topic};
+use crate::proto::MIN_MAX_MESSAGE_SIZE;
 
 fn frame_len(message: &Message) -> usize {
-    serialized_size(&topic::Message::<u32>::Gossip(message.clone())).expect("it encodes")
+    serialized_size(&crate::proto::Message::<u32>::Gossip(message.clone())).expect("it encodes")
 }
 
 #[test]

@@ -6,81 +6,28 @@
 //!
 //! A peer that no topic needs is kept until all that was queued for it has arrived. Then its
 //! connections are closed: at once where the peer has finished its streams too, else after a
-//! while of silence.
+//! while of silence. A peer that has left us is given [`PARTING_TIME`] to close them itself: were
+//! both sides to close at once, a peer that leaves a topic and joins it again would often find
+//! that its Join went into a connection that we were closing.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
 use iroh::EndpointId;
-use smol_gossip_runtime::{Runtime, TaskId, TimerKey};
+use smol_gossip_runtime::Runtime;
 use tracing::debug;
 
 use super::{
-    connection::{self, ConnectionKey, Reader},
-    driver::{Node, Timer},
-    queue::SendQueue,
-    streams::OutStream,
+    connection::{self, ConnectionKey},
+    limits::Limits,
+    node::{Node, Timer},
+    peer::{Dial, Link, Peer},
     transport::{Connection, Transport},
 };
-use crate::proto::{InEvent, TopicId};
+use crate::proto::InEvent;
 
-/// A peer that we are connected to, or want to be.
-pub(crate) struct Peer<T: Transport> {
-    /// Whether a topic needs it.
-    pub(crate) wanted: bool,
-    /// Whether we ever sent it anything.
-    pub(crate) served: bool,
-    /// Its connections, the newest last.
-    pub(crate) connections: Vec<ConnectionKey>,
-    pub(crate) dial: Dial,
-    pub(crate) queue: SendQueue,
-    /// Our streams.
-    pub(crate) streams: IndexMap<TopicId, OutStream<T>>,
-    /// When something last came from it.
-    pub(crate) heard: Instant,
-    pub(crate) retire_timer: Option<TimerKey>,
-    pub(crate) stuck_timer: Option<TimerKey>,
-    idle_timer: Option<TimerKey>,
-}
-
-/// How far the dialing of a peer is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Dial {
-    /// It is not dialed.
-    None,
-    /// It waits for other dials to end.
-    Waiting,
-    /// It is dialed.
-    Active(TaskId, TimerKey),
-}
-
-/// A connection.
-pub(crate) struct Link<T: Transport> {
-    pub(crate) peer: EndpointId,
-    pub(crate) connection: T::Connection,
-    /// The streams of the peer, by topic. One of each topic is being read; those that the peer
-    /// opened after it wait here until it ends, so that they are read in order.
-    pub(crate) readers: IndexMap<TopicId, Vec<Reader<<T::Connection as Connection>::Recv>>>,
-    /// The stream that has not named its topic yet.
-    pub(crate) header: Option<(TaskId, TimerKey)>,
-}
-
-impl<T: Transport> Peer<T> {
-    pub(crate) fn new(now: Instant) -> Self {
-        Self {
-            wanted: false,
-            served: false,
-            connections: Vec::new(),
-            dial: Dial::None,
-            queue: SendQueue::default(),
-            streams: IndexMap::new(),
-            heard: now,
-            retire_timer: None,
-            stuck_timer: None,
-            idle_timer: None,
-        }
-    }
-}
+/// How long a peer that has left us may take to close the connection, or to think better of it.
+const PARTING_TIME: Duration = Duration::from_millis(500);
 
 impl<T: Transport, R: Runtime> Node<T, R> {
     /// Takes a new connection into service.
@@ -106,6 +53,8 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             connection,
             readers: IndexMap::new(),
             header: None,
+            accepting: true,
+            lost: false,
         };
         self.links.insert(key, link);
         let peer = self.peers.entry(id).or_insert_with(|| Peer::new(now));
@@ -129,8 +78,39 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         self.link_down(key);
     }
 
+    /// A connection can carry nothing more.
+    pub(crate) fn link_lost(&mut self, key: ConnectionKey) {
+        let Some(link) = self.links.get_mut(&key) else {
+            return;
+        };
+        if std::mem::replace(&mut link.lost, true) {
+            return;
+        }
+        // It may have failed in part; now all that waits for it comes to an end.
+        link.connection.close("failed");
+        if let Some(peer) = self.peers.get_mut(&link.peer) {
+            peer.connections.retain(|other| *other != key);
+            peer.streams
+                .retain(|_, stream| stream.key.connection != key);
+            peer.draining += 1;
+        }
+        self.link_read(key);
+    }
+
+    /// Something was read to its end. That is the end of a lost connection, if it was the last.
+    pub(crate) fn link_read(&mut self, key: ConnectionKey) {
+        if let Some(link) = self.links.get(&key)
+            && link.lost
+            && !link.accepting
+            && link.header.is_none()
+            && link.readers.is_empty()
+        {
+            self.link_down(key);
+        }
+    }
+
     /// A connection is gone.
-    pub(crate) fn link_down(&mut self, key: ConnectionKey) {
+    fn link_down(&mut self, key: ConnectionKey) {
         let Some(link) = self.links.swap_remove(&key) else {
             return;
         };
@@ -142,10 +122,14 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        peer.connections.retain(|other| *other != key);
-        peer.streams
-            .retain(|_, stream| stream.key.connection != key);
-        if peer.connections.is_empty() {
+        if link.lost {
+            peer.draining = peer.draining.saturating_sub(1);
+        } else {
+            peer.connections.retain(|other| *other != key);
+            peer.streams
+                .retain(|_, stream| stream.key.connection != key);
+        }
+        if peer.connections.is_empty() && peer.draining == 0 {
             self.peer_down(id);
         } else {
             self.dirty.insert(id);
@@ -194,6 +178,9 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         if !peer.queue.is_empty() {
             return;
         }
+        if peer.is_draining() {
+            return;
+        }
         if peer.connections.is_empty() {
             self.cancel_dial(id);
             self.peers.swap_remove(&id);
@@ -206,13 +193,13 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             }
             return;
         }
-        let served = peer.served;
+        let is_done = peer.served && !peer.left_us;
         let quiet = peer
             .connections
             .iter()
             .filter_map(|key| self.links.get(key))
             .all(|link| link.readers.is_empty() && link.header.is_none());
-        if self.is_stopping() || (quiet && served) {
+        if self.is_stopping() || (quiet && is_done) {
             self.close_peer(id, "not needed");
         } else {
             self.watch_idle(id);
@@ -228,7 +215,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         if peer.wanted || !peer.queue.is_empty() {
             return;
         }
-        if peer.heard + self.limits.idle_timeout > self.now {
+        if idle_deadline(peer, &self.limits) > self.now {
             self.watch_idle(id);
         } else {
             self.close_peer(id, "idle");
@@ -239,7 +226,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         if let Some(peer) = self.peers.get_mut(&id)
             && peer.idle_timer.is_none()
         {
-            let deadline = peer.heard + self.limits.idle_timeout;
+            let deadline = idle_deadline(peer, &self.limits);
             peer.idle_timer = Some(self.events.schedule(deadline, Timer::Idle(id)));
         }
     }
@@ -290,4 +277,14 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             .filter(|peer| !peer.wanted && !peer.connections.is_empty())
             .count()
     }
+}
+
+/// When the connections of a peer that nobody needs are closed, unless it says something before.
+fn idle_deadline<T: Transport>(peer: &Peer<T>, limits: &Limits) -> Instant {
+    let patience = if peer.left_us {
+        limits.idle_timeout.min(PARTING_TIME)
+    } else {
+        limits.idle_timeout
+    };
+    peer.heard + patience
 }

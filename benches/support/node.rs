@@ -1,0 +1,174 @@
+//! Nodes on loopback without a relay, of whoever's code.
+
+use std::{future::Future, net::Ipv4Addr};
+
+use bytes::Bytes;
+use futures_lite::StreamExt;
+use iroh::{
+    Endpoint, EndpointId, RelayMode, address_lookup::memory::MemoryLookup, endpoint::presets,
+    protocol::Router,
+};
+
+/// How much an endpoint lets a peer send ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Windows {
+    /// iroh's own.
+    Default,
+    /// What this crate recommends.
+    Tuned,
+}
+
+impl Windows {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Default => "default windows",
+            Self::Tuned => "tuned windows",
+        }
+    }
+}
+
+/// Binds an endpoint that all others on `lookup` can reach.
+pub(crate) async fn bind(lookup: &MemoryLookup, windows: Windows) -> Endpoint {
+    bind_for(lookup, windows, smol_gossip::ALPN).await
+}
+
+/// Binds an endpoint for another protocol.
+pub(crate) async fn bind_for(lookup: &MemoryLookup, windows: Windows, alpn: &[u8]) -> Endpoint {
+    let mut builder = Endpoint::builder(presets::Minimal)
+        .relay_mode(RelayMode::Disabled)
+        .clear_ip_transports()
+        .bind_addr((Ipv4Addr::LOCALHOST, 0))
+        .expect("a loopback address")
+        .address_lookup(lookup.clone())
+        .alpns(vec![alpn.to_vec()]);
+    if windows == Windows::Tuned {
+        builder = builder.transport_config(smol_gossip::net::transport_config());
+    }
+    let endpoint = builder.bind().await.expect("a free port");
+    lookup.add_endpoint_info(endpoint.addr());
+    endpoint
+}
+
+/// A gossip node, ours or upstream's. Both have the same interface, but not the same types.
+pub(crate) trait Node: Sized + Send + Sync + 'static {
+    type Sender: Clone + Send + Sync + 'static;
+    type Receiver: Send + 'static;
+
+    /// Starts a node behind a router.
+    fn start(endpoint: Endpoint) -> Self;
+
+    fn id(&self) -> EndpointId;
+
+    /// Subscribes with room for as many events as any run has under way.
+    fn subscribe(
+        &self,
+        topic: [u8; 32],
+        bootstrap: Vec<EndpointId>,
+    ) -> impl Future<Output = (Self::Sender, Self::Receiver)> + Send;
+
+    fn joined(receiver: &mut Self::Receiver) -> impl Future<Output = ()> + Send;
+
+    fn broadcast(sender: &Self::Sender, content: Bytes) -> impl Future<Output = ()> + Send;
+
+    /// The next message; `None` when messages were lost or the topic is closed.
+    fn receive(receiver: &mut Self::Receiver) -> impl Future<Output = Option<Bytes>> + Send;
+
+    /// Closes everything.
+    fn stop(self) -> impl Future<Output = ()> + Send;
+}
+
+macro_rules! node {
+    ($(#[$doc:meta])* $name:ident, $gossip:ident) => {
+        $(#[$doc])*
+        pub(crate) struct $name {
+            gossip: $gossip::Gossip,
+            router: Router,
+        }
+
+        impl Node for $name {
+            type Sender = $gossip::api::GossipSender;
+            type Receiver = $gossip::api::GossipReceiver;
+
+            fn start(endpoint: Endpoint) -> Self {
+                let gossip = $gossip::Gossip::builder().spawn(endpoint.clone());
+                let router = Router::builder(endpoint)
+                    .accept($gossip::ALPN, gossip.clone())
+                    .spawn();
+                Self { gossip, router }
+            }
+
+            fn id(&self) -> EndpointId {
+                self.router.endpoint().id()
+            }
+
+            async fn subscribe(
+                &self,
+                topic: [u8; 32],
+                bootstrap: Vec<EndpointId>,
+            ) -> (Self::Sender, Self::Receiver) {
+                let options = $gossip::api::JoinOptions {
+                    subscription_capacity: 1 << 14,
+                    ..$gossip::api::JoinOptions::with_bootstrap(bootstrap)
+                };
+                let topic = self.gossip.subscribe_with_opts(topic.into(), options);
+                topic.await.expect("the node runs").split()
+            }
+
+            async fn joined(receiver: &mut Self::Receiver) {
+                receiver.joined().await.expect("the node runs");
+            }
+
+            async fn broadcast(sender: &Self::Sender, content: Bytes) {
+                sender.broadcast(content).await.expect("the node runs");
+            }
+
+            async fn receive(receiver: &mut Self::Receiver) -> Option<Bytes> {
+                use $gossip::api::Event;
+                loop {
+                    match receiver.next().await? {
+                        Ok(Event::Received(message)) => return Some(message.content),
+                        Ok(Event::NeighborUp(_) | Event::NeighborDown(_)) => {}
+                        Ok(Event::Lagged) | Err(_) => return None,
+                    }
+                }
+            }
+
+            async fn stop(self) {
+                self.router.shutdown().await.expect("the router runs");
+            }
+        }
+    };
+}
+
+node! {
+    /// A node of this crate.
+    Ours, smol_gossip
+}
+
+node! {
+    /// A node of `iroh-gossip` 0.101.
+    Upstream, iroh_gossip
+}
+
+/// Runs a future on a runtime of one thread, which is then gone with all that was started on it.
+pub(crate) fn on_one_thread<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(future)
+}
+
+/// A message that no other is equal to: its number, and filler up to its size.
+pub(crate) fn message(number: u64, size: usize) -> Bytes {
+    let mut content = vec![0x5a; size];
+    content[..8].copy_from_slice(&number.to_le_bytes());
+    content.into()
+}
+
+/// The number of a message.
+pub(crate) fn number(content: &[u8]) -> u64 {
+    content
+        .first_chunk()
+        .map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}

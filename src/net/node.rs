@@ -1,0 +1,259 @@
+//! The node: everything that it owns.
+//!
+//! What it does is in the modules around: `driver` polls it, `receive` and `orders` feed the
+//! protocol, `send` works off what the protocol says, and `links`, `streams` and `dial` look after
+//! the connections.
+
+use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Instant};
+
+use async_channel::Receiver;
+use futures_lite::StreamExt;
+use indexmap::{IndexMap, IndexSet};
+use iroh::EndpointId;
+use rand::{SeedableRng, rngs::StdRng};
+use smol_gossip_runtime::{EventLoop, Runtime, TimerKey};
+
+use super::{
+    connection::{ConnectionKey, Done, Reader},
+    encoder::Encoder,
+    limits::Limits,
+    peer::{Dials, Link, Peer},
+    topics::Topics,
+    transport::{BoxFuture, BoxStream, Connection, Transport},
+};
+use crate::{
+    api::mailbox::{Inbox, SubscriptionId},
+    metrics::Metrics,
+    proto::{Counters, InEvent, LinkId, Outbox, PeerData, State, TimerId, TopicId, hash::Keyed},
+};
+
+/// Items of one source that a pass of the loop takes.
+pub(crate) const SHARE: usize = 64;
+
+/// What a node is made with.
+pub(crate) struct Parts<T: Transport, R: Runtime> {
+    pub(crate) transport: T,
+    pub(crate) runtime: R,
+    pub(crate) state: State<EndpointId>,
+    pub(crate) rng: StdRng,
+    pub(crate) limits: Limits,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) inbox: Inbox,
+    pub(crate) connections: Receiver<T::Connection>,
+    pub(crate) shutdowns: Receiver<async_channel::Sender<()>>,
+    /// Whether to accept connections from the endpoint.
+    pub(crate) accept: bool,
+}
+
+/// A node: everything that it owns.
+pub(crate) struct Node<T: Transport, R: Runtime> {
+    pub(crate) transport: T,
+    pub(crate) events: EventLoop<R, Timer, BoxFuture<Done<T>>>,
+    pub(crate) limits: Limits,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) max_message_size: usize,
+    /// The time of this pass.
+    pub(crate) now: Instant,
+
+    pub(crate) state: State<EndpointId>,
+    pub(crate) rng: StdRng,
+    pub(crate) outbox: Outbox<EndpointId>,
+    /// The timers of topics, by their slot.
+    pub(crate) topic_timers: Vec<Option<TopicTimer>>,
+    /// Timers of topics that have expired in this pass.
+    pub(crate) expired: Vec<TimerId>,
+
+    pub(crate) topics: Topics,
+    pub(crate) inbox: Option<Inbox>,
+    /// Subscriptions whose messages wait until a neighbor reads.
+    pub(crate) paused: IndexMap<SubscriptionId, TopicId>,
+    pub(crate) connections: Pin<Box<Receiver<T::Connection>>>,
+    pub(crate) shutdowns: Pin<Box<Receiver<async_channel::Sender<()>>>>,
+
+    pub(crate) peers: IndexMap<EndpointId, Peer<T>, Keyed>,
+    pub(crate) links: IndexMap<ConnectionKey, Link<T>>,
+    /// Peers to flush at the end of the pass.
+    pub(crate) dirty: IndexSet<EndpointId>,
+    /// Streams with frames to handle.
+    pub(crate) ready: VecDeque<ReadyStream<T>>,
+    pub(crate) dials: Dials,
+    pub(crate) handshakes: usize,
+    pub(crate) accept: Accept,
+    pub(crate) encoder: Encoder,
+    pub(crate) counted: Counters,
+    pub(crate) forget_timer: Option<TimerKey>,
+    pub(crate) last_key: u64,
+    pub(crate) next_serial: u64,
+    pub(crate) stopping: Option<Stopping>,
+}
+
+/// The timer of a topic, as it is set.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TopicTimer {
+    pub(crate) id: TimerId,
+    pub(crate) key: TimerKey,
+    pub(crate) deadline: Instant,
+    /// Whether it has expired, and was put off.
+    pub(crate) put_off: bool,
+}
+
+/// A stream with frames that were read but not handled.
+pub(crate) type ReadyStream<T> = (
+    ConnectionKey,
+    TopicId,
+    Reader<<<T as Transport>::Connection as Connection>::Recv>,
+);
+
+/// The driver's own accept loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accept {
+    /// Someone else's business, or the endpoint is closed.
+    Off,
+    /// Waiting for the next connection.
+    Waiting,
+    /// Not waiting, because too many handshakes are under way.
+    Full,
+}
+
+/// A node that is leaving.
+pub(crate) struct Stopping {
+    pub(crate) replies: Vec<async_channel::Sender<()>>,
+    pub(crate) overdue: bool,
+}
+
+/// What a timer is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Timer {
+    /// The protocol.
+    Topic(TimerId),
+    /// Streams on the older connections of a peer.
+    Retire(EndpointId),
+    /// Writes to a peer.
+    Stuck(EndpointId),
+    /// A connection that no topic needs.
+    Idle(EndpointId),
+    /// A stream that has not named its topic.
+    Header(ConnectionKey),
+    /// A dial.
+    Dial(EndpointId),
+    /// Addresses that were not heard of for long.
+    ForgetAddresses,
+    /// The farewell.
+    Shutdown,
+}
+
+impl<T: Transport, R: Runtime> Node<T, R> {
+    /// Puts a node together. Nothing happens before it is polled.
+    pub(crate) fn new(parts: Parts<T, R>) -> Self {
+        let Parts {
+            transport,
+            runtime,
+            state,
+            mut rng,
+            limits,
+            metrics,
+            inbox,
+            connections,
+            shutdowns,
+            accept,
+        } = parts;
+        let keyed = Keyed::new(&mut rng);
+        let mut events = EventLoop::new(runtime);
+        let changes = transport.local_data_changes();
+        events.spawn(watch_local_data::<T>(changes));
+        if accept {
+            events.spawn(wait_for_connection(&transport));
+        }
+        let now = events.now();
+        Self {
+            max_message_size: state.max_message_size(),
+            transport,
+            events,
+            limits,
+            metrics,
+            now,
+            state,
+            rng: StdRng::from_rng(&mut rng),
+            outbox: Outbox::new(),
+            topic_timers: Vec::new(),
+            expired: Vec::new(),
+            topics: Topics::default(),
+            inbox: Some(inbox),
+            paused: IndexMap::new(),
+            connections: Box::pin(connections),
+            shutdowns: Box::pin(shutdowns),
+            peers: IndexMap::with_hasher(keyed),
+            links: IndexMap::new(),
+            dirty: IndexSet::new(),
+            ready: VecDeque::new(),
+            dials: Dials::default(),
+            handshakes: 0,
+            accept: if accept { Accept::Waiting } else { Accept::Off },
+            encoder: Encoder::default(),
+            counted: Default::default(),
+            forget_timer: None,
+            last_key: 0,
+            next_serial: 0,
+            stopping: None,
+        }
+    }
+
+    /// Puts an event into the protocol state. What follows is worked off later.
+    pub(crate) fn handle(&mut self, event: InEvent<EndpointId>) {
+        self.state
+            .handle(event, self.now, &mut self.rng, &mut self.outbox);
+    }
+
+    /// Sets, moves or clears the timer of a topic.
+    pub(crate) fn set_topic_timer(&mut self, id: TimerId, deadline: Option<Instant>) {
+        if self.topic_timers.len() <= id.slot() {
+            self.topic_timers.resize(id.slot() + 1, None);
+        }
+        let Some(slot) = self.topic_timers.get_mut(id.slot()) else {
+            return;
+        };
+        let set = match (*slot, deadline) {
+            (Some(old), Some(deadline)) if old.id == id => {
+                self.events.reschedule(old.key, deadline);
+                Some((old.key, deadline))
+            }
+            (old, deadline) => {
+                if let Some(old) = old {
+                    self.events.cancel_timer(old.key);
+                }
+                deadline.map(|at| (self.events.schedule(at, Timer::Topic(id)), at))
+            }
+        };
+        *slot = set.map(|(key, deadline)| TopicTimer {
+            id,
+            key,
+            deadline,
+            put_off: false,
+        });
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.is_some()
+    }
+
+    pub(crate) fn next_connection_key(&mut self) -> ConnectionKey {
+        self.last_key += 1;
+        LinkId(self.last_key)
+    }
+}
+
+/// Waits for the next change of our own addresses.
+pub(crate) fn watch_local_data<T: Transport>(
+    mut changes: BoxStream<PeerData>,
+) -> BoxFuture<Done<T>> {
+    Box::pin(async move {
+        let data = changes.next().await;
+        Done::LocalData(changes, data)
+    })
+}
+
+/// Waits for the next connection to us.
+pub(crate) fn wait_for_connection<T: Transport>(transport: &T) -> BoxFuture<Done<T>> {
+    let accept = transport.accept();
+    Box::pin(async move { Done::Incoming(accept.await) })
+}

@@ -1,0 +1,27 @@
+//! Tests of the whole node, on the network in memory and in virtual time.
+//!
+//! Nothing in here waits, and nothing depends on anything but its seed: [`world`] polls the
+//! unmodified node when it was woken, lets the network deliver what is due, and otherwise jumps to
+//! when something happens next. After every poll of a node its bounds are checked ([`check`]).
+//!
+//! `schedules` runs made-up schedules of joins, leaves, broadcasts and faults. A failing one says
+//! its seed, its schedule, and the command that repeats it:
+//!
+//! ```text
+//! SMOL_GOSSIP_SEED=17 cargo test --lib net::tests::schedules -- --nocapture
+//! SMOL_GOSSIP_SEEDS=100000 cargo test --release --lib net::tests::schedules
+//! ```
+//!
+//! The first form writes the node's log as well, where `RUST_LOG` asks for it. The second runs that
+//! many seeds in place of the usual number, from `SMOL_GOSSIP_FIRST_SEED` on where that is set.
+//!
+//! The other files are scenarios. The numbers in their names are those of the design's list of
+//! what is done better than before.
+
+mod check;
+mod joining;
+mod recovery;
+mod schedules;
+mod slow_peers;
+mod stream_limits;
+mod world;

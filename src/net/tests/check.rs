@@ -1,0 +1,178 @@
+//! What has to hold of a node, always and when all is quiet.
+
+use std::collections::BTreeSet;
+
+use iroh::EndpointId;
+
+use super::world::{Running, World, id, number, topic};
+use crate::net::{peer::Dial, streams::MAX_OPEN_STREAMS};
+
+/// What has to hold of a node after every poll.
+pub(super) fn bounds(n: usize, running: &mut Running, nodes: usize) {
+    let node = &mut running.node;
+    let config = node.state.config();
+    let protocol = &node.limits.protocol;
+    for name in node.state.topics() {
+        let Some(state) = node.state.topic(name) else {
+            panic!("node {n}: a topic that is listed is there");
+        };
+        let active: BTreeSet<_> = state.active_view().map(|id| id.as_bytes()).collect();
+        let tree = state.eager().chain(state.lazy());
+        let tree: BTreeSet<_> = tree.map(|id| id.as_bytes()).collect();
+        assert_eq!(
+            tree.len(),
+            state.eager().count() + state.lazy().count(),
+            "node {n}: nobody is in the tree twice"
+        );
+        assert!(
+            tree.is_subset(&active),
+            "node {n}: the tree is of neighbors"
+        );
+        assert!(active.len() <= config.membership.active_view_capacity);
+        assert!(state.passive_view().count() <= config.membership.passive_view_capacity);
+        assert!(state.cache_bytes() <= protocol.cache_bytes);
+        assert!(state.seen_ids() <= protocol.seen_ids);
+        assert!(state.missing_ids() <= protocol.missing_ids);
+    }
+
+    let limits = &node.limits;
+    let (mut links, mut streams, mut readers, mut dials) = (0, 0, 0, 0);
+    assert!(node.peers.len() <= nodes + 64, "node {n}: peers");
+    for (peer, entry) in &node.peers {
+        let name = peer.fmt_short();
+        assert!(
+            entry.connections.len() <= limits.connections_per_peer,
+            "node {n}: connections of {name}"
+        );
+        assert!(
+            entry.queue.bytes() <= limits.send_queue_bytes + 2 * config.max_message_size,
+            "node {n}: queue of {name}"
+        );
+        assert!(entry.streams.len() <= MAX_OPEN_STREAMS, "node {n}: streams");
+        let idle = entry.connections.is_empty() && entry.dial == Dial::None;
+        assert!(!idle, "node {n}: {name} is neither connected nor dialed");
+        streams += entry.streams.len();
+        dials += usize::from(matches!(entry.dial, Dial::Active(..)));
+    }
+    for link in node.links.values() {
+        links += 1;
+        readers += link
+            .readers
+            .values()
+            .map(|more| 1 + more.len())
+            .sum::<usize>();
+    }
+    assert!(dials <= limits.dials, "node {n}: dials");
+    let topics = node.state.topics().len();
+    let peers = node.peers.len();
+    // Streams that were given up are still being finished.
+    let tasks = 2 + node.handshakes + dials + 3 * links + 2 * streams + readers + 16;
+    assert!(
+        node.events.task_count() <= tasks,
+        "node {n}: {} tasks with {links} links, {streams} streams, {readers} readers",
+        node.events.task_count()
+    );
+    let timers = topics + 3 * peers + dials + links + 2;
+    let scheduled = node.events.timers().len();
+    assert!(scheduled <= timers, "node {n}: {scheduled} timers");
+}
+
+/// What has to hold when nothing is wrong any more and nothing has happened for a while.
+pub(super) fn quiet(world: &World) {
+    for (&n, running) in &world.nodes {
+        for name in running.node.state.topics() {
+            for peer in running.node.state.neighbors(name) {
+                let other = number(peer);
+                let back = world.nodes.get(&other).is_some_and(|there| {
+                    there
+                        .node
+                        .state
+                        .neighbors(name)
+                        .any(|back| number(back) == n)
+                });
+                assert!(
+                    back,
+                    "node {n} takes {other} for its neighbor in {}, which is not mutual",
+                    name.fmt_short()
+                );
+            }
+        }
+        for (peer, entry) in &running.node.peers {
+            let other = number(peer);
+            assert!(
+                entry.queue.is_empty() || entry.connections.is_empty(),
+                "node {n}: all is written to {other}"
+            );
+            // Both may have dialed, and each may send on the one that the other did not choose.
+            for key in &entry.connections {
+                let link = &running.node.links[key];
+                let ours = entry
+                    .streams
+                    .values()
+                    .any(|stream| stream.key.connection == *key);
+                assert!(
+                    entry.connections.len() == 1 || ours || !link.readers.is_empty(),
+                    "node {n}: nobody uses a connection to {other} of {}",
+                    entry.connections.len()
+                );
+            }
+        }
+        for subscription in &running.subscriptions {
+            let told: BTreeSet<_> = subscription.neighbors().collect();
+            let name = topic(subscription.topic);
+            let state = running.node.state.neighbors(&name);
+            assert_eq!(
+                told,
+                state.copied().collect(),
+                "node {n}: the application knows its neighbors"
+            );
+        }
+    }
+}
+
+/// The connections that neither side needs. Answers to shuffles are sent over such, so they are a
+/// fault only where they stay.
+pub(super) fn unneeded_connections(world: &World) -> BTreeSet<u64> {
+    let needs = |a: usize, b: &EndpointId| {
+        let node = world.nodes.get(&a);
+        node.is_some_and(|running| running.node.state.is_needed(b))
+    };
+    let open = world.network.open_connections().into_iter();
+    open.filter(|(_, a, b)| !needs(number(a), b) && !needs(number(b), a))
+        .map(|(connection, _, _)| connection)
+        .collect()
+}
+
+/// What has to hold when every topic was left a while ago.
+pub(super) fn idle(world: &mut World) {
+    assert_eq!(world.network.open_connections(), [], "connections");
+    for (n, running) in &mut world.nodes {
+        let node = &mut running.node;
+        assert_eq!(node.state.topics().len(), 0, "node {n}: topics");
+        assert!(node.peers.is_empty(), "node {n}: peers");
+        assert!(node.links.is_empty(), "node {n}: links");
+        // The next connection, and the next change of addresses.
+        assert_eq!(node.events.task_count(), 2, "node {n}: tasks");
+        assert_eq!(node.events.timers().len(), 0, "node {n}: timers");
+        assert!(node.paused.is_empty() && node.ready.is_empty());
+    }
+}
+
+/// Whether all nodes that take part in a topic are in one piece.
+pub(super) fn is_connected(world: &World, topic_number: usize) -> bool {
+    let name = topic(topic_number);
+    let members = world.nodes.iter();
+    let members: BTreeSet<usize> = members
+        .filter(|(_, running)| running.node.state.contains(&name))
+        .map(|(n, _)| *n)
+        .collect();
+    let mut reached = BTreeSet::new();
+    let mut next: Vec<usize> = members.first().copied().into_iter().collect();
+    while let Some(n) = next.pop() {
+        if reached.insert(n) {
+            let neighbors = world.neighbors(n, topic_number);
+            next.extend(neighbors.into_iter().filter(|peer| members.contains(peer)));
+        }
+    }
+    reached == members
+}

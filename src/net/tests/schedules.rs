@@ -1,0 +1,241 @@
+//! Made-up schedules: whole swarms under joins, leaves, broadcasts and faults.
+//!
+//! See [`super`] for how to repeat a seed, and how to run many.
+
+use std::{
+    env,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
+
+use indexmap::IndexSet;
+
+use super::{
+    check,
+    world::{World, message, ms, secs, topic},
+};
+use delivery::Delivery;
+use plan::{Op, Plan};
+
+mod delivery;
+mod plan;
+
+/// Seeds of an ordinary test run, over all threads.
+const SEEDS: u64 = 240;
+
+/// Tests that share the seeds, so that several threads have something to do.
+const SHARES: u64 = 4;
+
+/// How often everything is looked at.
+const SAMPLE: Duration = ms(500);
+
+/// Messages sent once all is well have numbers from here on.
+const LAST_MESSAGES: u64 = 1 << 32;
+
+/// Says what was tried when it fails.
+struct Failing<'a>(&'a Plan);
+
+impl Drop for Failing<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let plan = self.0;
+            eprintln!("{plan}");
+            eprintln!(
+                "failed; again: SMOL_GOSSIP_SEED={} cargo test --lib net::tests::schedules -- --nocapture",
+                plan.seed
+            );
+        }
+    }
+}
+
+/// Runs a schedule from beginning to end. Returns the trace.
+fn run(plan: &Plan) -> u64 {
+    let _failing = Failing(plan);
+    let mut world = World::new(plan.seed);
+    world.config = plan.config();
+    world.limits = plan.limits();
+    let mut delivery = Delivery::new(plan.history);
+    let verbose = env::var_os("SMOL_GOSSIP_SEED").is_some();
+    for (at, op) in &plan.ops {
+        while world.time() < *at {
+            let left = *at - world.time();
+            world.run_for(left.min(SAMPLE));
+            delivery.sample(&world);
+        }
+        if verbose {
+            eprintln!("{:?} {op:?}", world.time());
+        }
+        op.apply(&mut world, &mut delivery);
+        // Everybody looks at it before it is looked at.
+        world.run_for(Duration::ZERO);
+        delivery.sample(&world);
+    }
+    settle(plan, &mut world, &mut delivery);
+    part(plan, &mut world);
+    world.trace()
+}
+
+/// All is well again: the swarm has to be whole.
+fn settle(plan: &Plan, world: &mut World, delivery: &mut Delivery) {
+    let end = world.time() + plan.settling();
+    while world.time() < end {
+        world.run_for(SAMPLE);
+        delivery.sample(world);
+    }
+    check::quiet(world);
+    for topic_number in 0..plan.topics {
+        if plan::could_be_whole(world, topic_number) {
+            assert!(
+                check::is_connected(world, topic_number),
+                "topic {topic_number} is in pieces"
+            );
+        }
+    }
+    let unneeded = check::unneeded_connections(world);
+    let polls: u64 = world.nodes.values().map(|running| running.polls).sum();
+    world.run_for(secs(60));
+    let nodes = world.nodes.len() as u64;
+    let polls_after: u64 = world.nodes.values().map(|running| running.polls).sum();
+    let often = (polls_after - polls) / nodes.max(1);
+    let bound = 40 * plan.topics as u64 * (60 / plan.shuffle_secs + 2);
+    assert!(often < bound, "{often} polls a node in a quiet minute");
+    let unneeded_before = unneeded;
+    let unneeded = check::unneeded_connections(world);
+    let stayed: Vec<_> = unneeded.intersection(&unneeded_before).collect();
+    assert!(
+        stayed.is_empty(),
+        "connections that nobody needs: {stayed:?}"
+    );
+
+    let members: Vec<(usize, usize)> = world
+        .nodes
+        .iter()
+        .flat_map(|(n, running)| running.subscriptions.iter().map(|one| (*n, one.topic)))
+        .collect();
+    let members: IndexSet<_> = members.into_iter().collect();
+    for (number, &(n, topic_number)) in (LAST_MESSAGES..).zip(&members) {
+        let size = if number % 2 == 0 {
+            100
+        } else {
+            plan.max_content()
+        };
+        world.broadcast(n, topic_number, message(number, size));
+    }
+    world.run_for(secs(10));
+    delivery.sample(world);
+    for topic_number in 0..plan.topics {
+        if !check::is_connected(world, topic_number) {
+            continue;
+        }
+        for (number, &(from, of_topic)) in (LAST_MESSAGES..).zip(&members) {
+            for &(n, to_topic) in &members {
+                if of_topic == topic_number && to_topic == topic_number && n != from {
+                    assert!(
+                        world.received(n, topic_number, number).is_some(),
+                        "node {n} did not get message {number} of node {from} in topic {topic_number}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Everybody leaves, one way or the other.
+fn part(plan: &Plan, world: &mut World) {
+    let nodes: Vec<usize> = world.nodes.keys().copied().collect();
+    let timeout = world.limits.shutdown_timeout + ms(50);
+    for &n in &nodes {
+        if (n as u64 + plan.seed) % 3 == 0 {
+            let done = world.shutdown(n);
+            world.run_until("shutdown", timeout, |world| !world.nodes.contains_key(&n));
+            done.try_recv().expect("who asked is answered");
+        }
+    }
+    let nodes: Vec<usize> = world.nodes.keys().copied().collect();
+    for &n in &nodes {
+        for topic_number in 0..plan.topics {
+            world.leave(n, topic_number);
+        }
+    }
+    // A path times out after 15 s, and what is idle is closed 10 s after it was last heard.
+    world.run_for(secs(60));
+    check::idle(world);
+    for &n in &nodes {
+        world.stop(n);
+    }
+    world.run_until("all end", timeout, |world| world.nodes.is_empty());
+}
+
+fn number_from_env(name: &str) -> Option<u64> {
+    let text = env::var(name).ok()?;
+    Some(text.parse().expect("it is a number"))
+}
+
+fn run_share(share: u64) {
+    if let Some(seed) = number_from_env("SMOL_GOSSIP_SEED") {
+        if share == 0 {
+            let log = tracing_subscriber::fmt().without_time().with_ansi(false);
+            log.with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+                .with_writer(std::io::stderr)
+                .init();
+            run(&Plan::new(seed));
+        }
+        return;
+    }
+    let count = number_from_env("SMOL_GOSSIP_SEEDS").unwrap_or(SEEDS);
+    let first = number_from_env("SMOL_GOSSIP_FIRST_SEED").unwrap_or(0);
+    let mut failed = Vec::new();
+    for seed in (first..first + count).filter(|seed| seed % SHARES == share) {
+        let run = || run(&Plan::new(seed));
+        if catch_unwind(AssertUnwindSafe(run)).is_err() {
+            failed.push(seed);
+        }
+    }
+    assert_eq!(failed, [0; 0], "seeds of {count} that failed");
+}
+
+#[test]
+fn schedules_of_share_0() {
+    run_share(0);
+}
+
+#[test]
+fn schedules_of_share_1() {
+    run_share(1);
+}
+
+#[test]
+fn schedules_of_share_2() {
+    run_share(2);
+}
+
+#[test]
+fn schedules_of_share_3() {
+    run_share(3);
+}
+
+#[test]
+fn a_seed_has_one_trace() {
+    for seed in [3, 4, 5] {
+        let plan = Plan::new(seed);
+        let first = run(&plan);
+        assert_eq!(first, run(&plan), "seed {seed}");
+        assert_ne!(first, run(&Plan::new(seed + 100)), "seed {seed}");
+    }
+}
+
+/// Applies a step of a plan, where it applies.
+impl Op {
+    fn apply(&self, world: &mut World, delivery: &mut Delivery) {
+        plan::apply(self, world, delivery);
+    }
+}
+
+/// The nodes that a member of a topic was told to join through.
+pub(super) fn is_member(world: &World, n: usize, topic_number: usize) -> bool {
+    let name = topic(topic_number);
+    world
+        .nodes
+        .get(&n)
+        .is_some_and(|running| running.node.state.contains(&name))
+}

@@ -1,0 +1,211 @@
+//! Whether everybody gets what they have to get.
+//!
+//! Who has a message owes it to everyone whom it shares a sound link with: both take each other
+//! for neighbors, have an open connection on a sound path, and read. Once that has lasted for
+//! [`PATIENCE`], the other side has to have the message. Links that come up later count as well
+//! where new neighbors are told of earlier messages; elsewhere only those that were there when the
+//! message was published, which is all that is promised then.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use smol_gossip_runtime::Clock;
+
+use crate::net::tests::world::{Subscription, World, id, ms, secs};
+
+/// How long a link has to be sound for a message to have gone over it. Covers grafts that are
+/// asked of others first, and retransmissions.
+const PATIENCE: Duration = ms(6000);
+
+/// A message is still in the cache of whoever has it for so long.
+const KEPT: Duration = secs(20);
+
+/// A message that was accepted by the publishing node.
+struct Published {
+    number: u64,
+    topic: usize,
+    subscription: u64,
+    at: Instant,
+}
+
+/// A link in a topic, the lower number first.
+type Link = (usize, usize, usize);
+
+pub(super) struct Delivery {
+    history: bool,
+    last_number: u64,
+    published: Rc<RefCell<Vec<Published>>>,
+    /// Since when each link has been sound, for which subscriptions.
+    links: BTreeMap<Link, (Instant, [u64; 2])>,
+    /// What each node ever received, in any subscription since it started.
+    ever: BTreeSet<(usize, Instant, u64)>,
+    off: bool,
+}
+
+impl Delivery {
+    pub(super) fn new(history: bool) -> Self {
+        Self {
+            history,
+            last_number: 0,
+            published: Rc::default(),
+            links: BTreeMap::new(),
+            ever: BTreeSet::new(),
+            off: false,
+        }
+    }
+
+    /// Has a node publish a message, if it takes part in the topic.
+    pub(super) fn publish(
+        &mut self,
+        world: &mut World,
+        n: usize,
+        topic: usize,
+        content: impl FnOnce(u64) -> Bytes,
+    ) {
+        let Some(subscription) = world.subscription_to(n, topic) else {
+            return;
+        };
+        self.last_number += 1;
+        let number = self.last_number;
+        let (sender, key) = (subscription.sender.clone(), subscription.key);
+        let (published, clock) = (self.published.clone(), world.clock.clone());
+        let content = content(number);
+        world.spawn(async move {
+            // A node that ends may not take it any more.
+            if sender.publish(content).await.is_ok() {
+                published.borrow_mut().push(Published {
+                    number,
+                    topic,
+                    subscription: key,
+                    at: clock.now(),
+                });
+            }
+        });
+    }
+
+    /// All that was owed is forgiven: time was skipped.
+    pub(super) fn forget(&mut self) {
+        self.links.clear();
+        self.published.borrow_mut().clear();
+    }
+
+    /// Looks at all links and all messages.
+    pub(super) fn sample(&mut self, world: &World) {
+        self.off |= world
+            .nodes
+            .values()
+            .any(|running| running.metrics.send_queue_dropped.get() > 0);
+        let now = world.now();
+        self.note_received(world);
+        self.note_links(world);
+        let mut published = self.published.borrow_mut();
+        published.retain(|one| one.at + KEPT + PATIENCE > now);
+        if self.off {
+            return;
+        }
+        for message in published.iter() {
+            for (&(topic, a, b), &(since, keys)) in &self.links {
+                if topic == message.topic && (self.history || since <= message.at) {
+                    self.check_link(world, message, (a, b), since, keys);
+                    self.check_link(world, message, (b, a), since, [keys[1], keys[0]]);
+                }
+            }
+        }
+    }
+
+    fn check_link(
+        &self,
+        world: &World,
+        message: &Published,
+        (from, to): (usize, usize),
+        since: Instant,
+        keys: [u64; 2],
+    ) {
+        let Some(had) = holds_since(world, message, from, keys[0]) else {
+            return;
+        };
+        let owed = had.max(since);
+        let in_time = owed < had + KEPT && owed + PATIENCE <= world.now();
+        if !in_time || holds_since(world, message, to, keys[1]).is_some() {
+            return;
+        }
+        let life = world.nodes[&to].since;
+        assert!(
+            self.ever.contains(&(to, life, message.number)),
+            "node {to} did not get message {} of topic {}, published at {:?}, which node {from} \
+             has had since {:?}, over a link that has been sound since {:?}",
+            message.number,
+            message.topic,
+            message.at - world.start,
+            had - world.start,
+            since - world.start,
+        );
+    }
+
+    fn note_received(&mut self, world: &World) {
+        let now = world.now();
+        for (&n, running) in &world.nodes {
+            for subscription in &running.subscriptions {
+                let received = subscription.received.iter();
+                let lately = received.filter(|(_, at)| **at + secs(2) > now);
+                self.ever
+                    .extend(lately.map(|(number, _)| (n, running.since, *number)));
+            }
+        }
+    }
+
+    fn note_links(&mut self, world: &World) {
+        let mut sound = BTreeMap::new();
+        for (&a, running) in &world.nodes {
+            for of_a in oldest_subscriptions(&running.subscriptions) {
+                let topic = of_a.topic;
+                for b in world.neighbors(a, topic) {
+                    let Some(of_b) = world.nodes.get(&b).and_then(|other| {
+                        oldest_subscriptions(&other.subscriptions).find(|one| one.topic == topic)
+                    }) else {
+                        continue;
+                    };
+                    let mutual = a < b && world.neighbors(b, topic).contains(&a);
+                    if mutual && world.network.is_healthy(id(a), id(b)) {
+                        let keys = [of_a.key, of_b.key];
+                        let (up_a, up_b) = (last_change(of_a, b), last_change(of_b, a));
+                        let known = self.links.get(&(topic, a, b));
+                        let known = known.filter(|(_, of)| *of == keys).map(|(since, _)| *since);
+                        let since = known.unwrap_or(world.now()).max(up_a).max(up_b);
+                        sound.insert((topic, a, b), (since, keys));
+                    }
+                }
+            }
+        }
+        self.links = sound;
+    }
+}
+
+/// One subscription of each topic, the one that has seen the most.
+fn oldest_subscriptions(subscriptions: &[Subscription]) -> impl Iterator<Item = &Subscription> {
+    let mut topics = BTreeSet::new();
+    subscriptions
+        .iter()
+        .filter(move |subscription| topics.insert(subscription.topic))
+}
+
+fn last_change(subscription: &Subscription, peer: usize) -> Instant {
+    let changes = subscription.changes.iter().rev();
+    let mut of_peer = changes.filter(|(_, other, _)| *other == peer);
+    of_peer.next().map_or(subscription.since, |(at, _, _)| *at)
+}
+
+/// Since when a node has a message, in one subscription.
+fn holds_since(world: &World, message: &Published, n: usize, key: u64) -> Option<Instant> {
+    if message.subscription == key {
+        return Some(message.at);
+    }
+    let subscriptions = &world.nodes.get(&n)?.subscriptions;
+    let subscription = subscriptions.iter().find(|one| one.key == key)?;
+    subscription.received.get(&message.number).copied()
+}

@@ -1,0 +1,568 @@
+//! Nodes, their applications, and the loop that runs them all in virtual time.
+
+use std::{
+    collections::{BTreeMap, VecDeque, hash_map::DefaultHasher},
+    future::Future,
+    hash::{Hash, Hasher},
+    pin::{Pin, pin},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures_lite::Stream;
+use iroh::{EndpointId, SecretKey};
+use rand::{SeedableRng, rngs::StdRng};
+use smol_gossip_runtime::{Clock, VirtualClock, VirtualRuntime};
+
+use super::check;
+use crate::{
+    api::{
+        Event, GossipApi, GossipReceiver, GossipSender,
+        mailbox::{self, Mailbox},
+    },
+    metrics::Metrics,
+    net::{
+        Limits,
+        node::{Node, Parts},
+        transport::{
+            Transport,
+            memory::{MemoryNetwork, MemoryTransport},
+        },
+    },
+    proto::{Config, State, TopicId},
+};
+
+/// Polls of one node without any time passing: enough for whatever can be there to do at once.
+const POLLS_AT_ONCE: usize = 2000;
+
+pub(super) type MemoryNode = Node<MemoryTransport, VirtualRuntime>;
+
+/// The ids that were asked for, and which node each is of. Comparing ids takes long without
+/// optimization, so they are looked up by their bytes.
+#[derive(Default)]
+struct Ids {
+    all: Vec<EndpointId>,
+    numbers: BTreeMap<[u8; 32], usize>,
+}
+
+impl Ids {
+    fn with<T>(act: impl FnOnce(&mut Self) -> T) -> T {
+        static IDS: OnceLock<Mutex<Ids>> = OnceLock::new();
+        let ids = IDS.get_or_init(Mutex::default);
+        act(&mut ids.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The id of node `n`.
+pub(super) fn id(n: usize) -> EndpointId {
+    Ids::with(|ids| {
+        while ids.all.len() <= n {
+            let number = ids.all.len();
+            let mut seed = [0x5e; 32];
+            seed[..8].copy_from_slice(&(number as u64).to_le_bytes());
+            let id = SecretKey::from_bytes(&seed).public();
+            ids.all.push(id);
+            ids.numbers.insert(*id.as_bytes(), number);
+        }
+        ids.all[n]
+    })
+}
+
+/// Which node an id is of.
+pub(super) fn number(id: &EndpointId) -> usize {
+    Ids::with(|ids| ids.numbers.get(id.as_bytes()).copied()).unwrap_or(usize::MAX)
+}
+
+pub(super) fn topic(n: usize) -> TopicId {
+    let mut bytes = [7; 32];
+    bytes[..8].copy_from_slice(&(n as u64).to_le_bytes());
+    TopicId::from_bytes(bytes)
+}
+
+pub(super) const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub(super) const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// A message with a number, so that it can be told apart.
+pub(super) fn message(number: u64, size: usize) -> Bytes {
+    let mut content = vec![0xa5; size.max(8)];
+    content[..8].copy_from_slice(&number.to_le_bytes());
+    content.into()
+}
+
+fn number_of(content: &[u8]) -> u64 {
+    let first = content.get(..8).and_then(|bytes| bytes.try_into().ok());
+    u64::from_le_bytes(first.expect("every message has a number"))
+}
+
+/// All nodes, and the time.
+pub(super) struct World {
+    pub(super) clock: VirtualClock,
+    pub(super) network: MemoryNetwork,
+    pub(super) start: Instant,
+    pub(super) config: Config,
+    pub(super) limits: Limits,
+    pub(super) nodes: BTreeMap<usize, Running>,
+    tasks: BTreeMap<u64, (Pin<Box<dyn Future<Output = ()>>>, Arc<Flag>)>,
+    woken: Arc<Woken>,
+    last_key: u64,
+    rng: StdRng,
+    trace: DefaultHasher,
+    /// How many polls there were.
+    pub(super) polls: u64,
+    /// Polls of each since time last passed.
+    polls_at_once: BTreeMap<u64, usize>,
+    /// Nodes that have ended by themselves.
+    pub(super) ended: Vec<usize>,
+}
+
+/// A node and its application.
+pub(super) struct Running {
+    flag: Arc<Flag>,
+    pub(super) node: Box<MemoryNode>,
+    pub(super) api: GossipApi,
+    mailbox: Mailbox,
+    shutdowns: async_channel::Sender<async_channel::Sender<()>>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) subscriptions: Vec<Subscription>,
+    pub(super) since: Instant,
+    pub(super) polls: u64,
+}
+
+/// What the application has of a subscription, and has seen of it.
+pub(super) struct Subscription {
+    pub(super) key: u64,
+    pub(super) topic: usize,
+    pub(super) sender: GossipSender,
+    receiver: GossipReceiver,
+    pub(super) through: Vec<usize>,
+    pub(super) since: Instant,
+    /// When each message came.
+    pub(super) received: BTreeMap<u64, Instant>,
+    /// Neighbors that came (`true`) and went.
+    pub(super) changes: Vec<(Instant, usize, bool)>,
+    pub(super) lagged: usize,
+    pub(super) ended: bool,
+    reading: bool,
+}
+
+/// Whom to poll, in the order in which they were woken.
+#[derive(Default)]
+struct Woken(Mutex<VecDeque<u64>>);
+
+struct Flag {
+    key: u64,
+    set: AtomicBool,
+    woken: Arc<Woken>,
+}
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.set.swap(true, Ordering::Relaxed) {
+            let mut woken = self.woken.0.lock().unwrap_or_else(PoisonError::into_inner);
+            woken.push_back(self.key);
+        }
+    }
+}
+
+impl World {
+    pub(super) fn new(seed: u64) -> Self {
+        let clock = VirtualClock::new();
+        Self {
+            network: MemoryNetwork::new(clock.clone(), seed),
+            start: clock.now(),
+            clock,
+            config: Config::default(),
+            limits: Limits::default(),
+            nodes: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            woken: Arc::default(),
+            last_key: 0,
+            rng: StdRng::seed_from_u64(seed),
+            trace: DefaultHasher::new(),
+            polls: 0,
+            polls_at_once: BTreeMap::new(),
+            ended: Vec::new(),
+        }
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// Time since the beginning.
+    pub(super) fn time(&self) -> Duration {
+        self.now() - self.start
+    }
+
+    /// Adds up everything that happened.
+    pub(super) fn trace(&self) -> u64 {
+        let mut all = self.trace.clone();
+        (self.network.trace(), self.polls).hash(&mut all);
+        all.finish()
+    }
+
+    /// Starts a node, which may have run before.
+    pub(super) fn start(&mut self, n: usize) {
+        let transport = self.network.attach(id(n));
+        let mut rng = StdRng::from_rng(&mut self.rng);
+        let state = State::new(
+            id(n),
+            transport.local_data(),
+            self.config.clone(),
+            self.limits.protocol.clone(),
+            &mut rng,
+        );
+        let state = state.expect("the configuration is valid");
+        let (mailbox, inbox) = mailbox::channel(state.max_content_size());
+        let (_, connections) = async_channel::bounded(1);
+        let (shutdowns, shutdowns_of_node) = async_channel::bounded(1);
+        let metrics = Arc::new(Metrics::default());
+        let node = Node::new(Parts {
+            transport,
+            runtime: VirtualRuntime::from(self.clock.clone()),
+            state,
+            rng,
+            limits: self.limits.clone(),
+            metrics: metrics.clone(),
+            inbox,
+            connections,
+            shutdowns: shutdowns_of_node,
+            accept: true,
+        });
+        let running = Running {
+            flag: self.new_flag(),
+            node: Box::new(node),
+            api: GossipApi::local(mailbox.clone()),
+            mailbox,
+            shutdowns,
+            metrics,
+            subscriptions: Vec::new(),
+            since: self.now(),
+            polls: 0,
+        };
+        tracing::info!(n, id = %id(n).fmt_short(), "start");
+        let before = self.nodes.insert(n, running);
+        assert!(before.is_none(), "node {n} runs already");
+    }
+
+    /// Starts nodes `0..count`.
+    pub(super) fn start_all(&mut self, count: usize) {
+        (0..count).for_each(|n| self.start(n));
+    }
+
+    /// Ends a node without a word to anyone.
+    pub(super) fn crash(&mut self, n: usize) {
+        self.network.crash(id(n));
+        self.nodes.remove(&n);
+    }
+
+    /// Takes part in a topic. Returns a key for [`Self::subscription`].
+    pub(super) fn join(&mut self, n: usize, topic_number: usize, bootstrap: &[usize]) -> u64 {
+        self.try_join(n, topic_number, bootstrap)
+            .expect("the node runs")
+    }
+
+    /// Takes part in a topic, unless the node is about to end.
+    pub(super) fn try_join(
+        &mut self,
+        n: usize,
+        topic_number: usize,
+        bootstrap: &[usize],
+    ) -> Option<u64> {
+        for peer in bootstrap {
+            self.network.introduce(id(n), id(*peer));
+        }
+        let through = bootstrap.to_vec();
+        let bootstrap = bootstrap.iter().map(|peer| id(*peer)).collect();
+        let now = self.now();
+        self.last_key += 1;
+        let key = self.last_key;
+        let running = self.running(n);
+        let subscribe = running.api.subscribe(topic(topic_number), bootstrap);
+        let subscribed = poll_once(subscribe).expect("there is room for a subscription");
+        let (sender, receiver) = subscribed.ok()?.split();
+        running.subscriptions.push(Subscription {
+            key,
+            topic: topic_number,
+            sender,
+            receiver,
+            through,
+            since: now,
+            received: BTreeMap::new(),
+            changes: Vec::new(),
+            lagged: 0,
+            ended: false,
+            reading: true,
+        });
+        Some(key)
+    }
+
+    /// Drops all subscriptions to a topic.
+    pub(super) fn leave(&mut self, n: usize, topic_number: usize) {
+        let subscriptions = &mut self.running(n).subscriptions;
+        subscriptions.retain(|subscription| subscription.topic != topic_number);
+    }
+
+    /// Publishes a message, waiting in the background where there is no room.
+    pub(super) fn broadcast(&mut self, n: usize, topic_number: usize, content: Bytes) -> bool {
+        let Some(subscription) = self.subscription_to(n, topic_number) else {
+            return false;
+        };
+        let sender = subscription.sender.clone();
+        self.spawn(async move {
+            // A node that ends may not take it any more.
+            let _ = sender.broadcast(content).await;
+        });
+        true
+    }
+
+    /// Asks a node to shut down, and says when it has answered.
+    pub(super) fn shutdown(&mut self, n: usize) -> async_channel::Receiver<()> {
+        let (reply, done) = async_channel::bounded(1);
+        // Full where somebody else has asked just now, and then this one is answered by the end.
+        let _ = self.running(n).shutdowns.try_send(reply);
+        done
+    }
+
+    /// Drops the last handle of a node.
+    pub(super) fn stop(&mut self, n: usize) {
+        self.running(n).mailbox.stop();
+    }
+
+    pub(super) fn running(&mut self, n: usize) -> &mut Running {
+        self.nodes.get_mut(&n).expect("the node runs")
+    }
+
+    pub(super) fn state(&self, n: usize) -> &State<EndpointId> {
+        &self.nodes[&n].node.state
+    }
+
+    pub(super) fn subscription_to(&self, n: usize, topic: usize) -> Option<&Subscription> {
+        let subscriptions = &self.nodes.get(&n)?.subscriptions;
+        subscriptions.iter().find(|one| one.topic == topic)
+    }
+
+    /// When a node received a message, in its present subscription.
+    pub(super) fn received(&self, n: usize, topic: usize, number: u64) -> Option<Instant> {
+        let subscription = self.subscription_to(n, topic)?;
+        subscription.received.get(&number).copied()
+    }
+
+    pub(super) fn neighbors(&self, n: usize, topic_number: usize) -> Vec<usize> {
+        let Some(running) = self.nodes.get(&n) else {
+            return Vec::new();
+        };
+        let topic = topic(topic_number);
+        let neighbors = running.node.state.neighbors(&topic);
+        neighbors.map(number).collect()
+    }
+
+    /// Runs something beside the nodes.
+    pub(super) fn spawn(&mut self, future: impl Future<Output = ()> + 'static) {
+        let flag = self.new_flag();
+        self.tasks.insert(flag.key, (Box::pin(future), flag));
+    }
+
+    fn new_flag(&mut self) -> Arc<Flag> {
+        self.last_key += 1;
+        let flag = Arc::new(Flag {
+            key: self.last_key,
+            set: AtomicBool::new(false),
+            woken: self.woken.clone(),
+        });
+        flag.wake_by_ref();
+        flag
+    }
+
+    /// Lets time pass.
+    pub(super) fn run_for(&mut self, time: Duration) {
+        let end = self.now() + time;
+        while self.step(end) {}
+    }
+
+    /// Lets time pass until something is so, and says after how long. Fails after `limit`.
+    pub(super) fn run_until(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        mut is_so: impl FnMut(&mut Self) -> bool,
+    ) -> Duration {
+        let (begin, end) = (self.now(), self.now() + limit);
+        loop {
+            self.poll_woken();
+            if is_so(self) {
+                return self.now() - begin;
+            }
+            assert!(self.step(end), "not within {limit:?}: {what}");
+        }
+    }
+
+    /// All time at once, as when a machine wakes up.
+    pub(super) fn jump(&mut self, time: Duration) {
+        self.poll_woken();
+        self.clock.advance(time);
+        self.network.deliver();
+    }
+
+    /// Polls who was woken, and then lets time pass until the next thing happens. Says whether
+    /// that was before `end`.
+    fn step(&mut self, end: Instant) -> bool {
+        self.poll_woken();
+        let next = self.network.next_event().into_iter();
+        let next = next.chain(self.clock.next_deadline()).min();
+        let more = next.is_some_and(|next| next < end);
+        let next = next.map_or(end, |next| next.min(end));
+        if next > self.now() {
+            self.polls_at_once.clear();
+        }
+        self.clock.advance_to(next);
+        self.network.deliver();
+        if !more {
+            self.poll_woken();
+        }
+        more
+    }
+
+    fn poll_woken(&mut self) {
+        loop {
+            let key = {
+                let mut woken = self.woken.0.lock().unwrap_or_else(PoisonError::into_inner);
+                woken.pop_front()
+            };
+            let Some(key) = key else {
+                return;
+            };
+            self.poll(key);
+        }
+    }
+
+    fn poll(&mut self, key: u64) {
+        self.polls += 1;
+        let at_once = self.polls_at_once.entry(key).or_default();
+        *at_once += 1;
+        assert!(
+            *at_once < POLLS_AT_ONCE,
+            "polled again and again, and no time passes"
+        );
+        if let Some((task, flag)) = self.tasks.get_mut(&key) {
+            flag.set.store(false, Ordering::Relaxed);
+            let waker = Waker::from(flag.clone());
+            let ended = task.as_mut().poll(&mut Context::from_waker(&waker));
+            if ended.is_ready() {
+                self.tasks.remove(&key);
+            }
+            return;
+        }
+        let found = self.nodes.iter_mut().find(|(_, node)| node.flag.key == key);
+        let Some((&n, running)) = found else {
+            return;
+        };
+        let now = self.clock.now();
+        running.flag.set.store(false, Ordering::Relaxed);
+        running.polls += 1;
+        let waker = Waker::from(running.flag.clone());
+        let span = tracing::info_span!("poll", at = ?now - self.start, n);
+        let _span = span.enter();
+        let ended = running.node.poll_node(&mut Context::from_waker(&waker));
+        for subscription in &mut running.subscriptions {
+            subscription.read(now, n, &mut self.trace);
+        }
+        if ended.is_ready() {
+            self.end(n);
+        } else {
+            let nodes = self.nodes.len();
+            check::bounds(n, self.running(n), nodes);
+        }
+    }
+
+    /// A node has ended: so do all its handles.
+    fn end(&mut self, n: usize) {
+        let Some(Running {
+            node,
+            mut subscriptions,
+            mailbox,
+            ..
+        }) = self.nodes.remove(&n)
+        else {
+            return;
+        };
+        drop(node);
+        assert!(mailbox.is_closed(), "node {n} has ended");
+        let now = self.now();
+        for subscription in &mut subscriptions {
+            subscription.reading = true;
+            subscription.read(now, n, &mut self.trace);
+            assert!(subscription.ended, "a receiver of node {n} ends with it");
+        }
+        self.ended.push(n);
+    }
+}
+
+impl Subscription {
+    /// Takes all events that there are.
+    fn read(&mut self, now: Instant, n: usize, trace: &mut DefaultHasher) {
+        if !self.reading || self.ended {
+            return;
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        while let Poll::Ready(event) = Pin::new(&mut self.receiver).poll_next(&mut cx) {
+            let Some(event) = event else {
+                self.ended = true;
+                return;
+            };
+            let event = event.expect("a local node does not fail");
+            (n, &self.key).hash(trace);
+            match event {
+                Event::NeighborUp(peer) => {
+                    (peer, true).hash(trace);
+                    self.changes.push((now, number(&peer), true));
+                }
+                Event::NeighborDown(peer) => {
+                    (peer, false).hash(trace);
+                    self.changes.push((now, number(&peer), false));
+                }
+                Event::Received(message) => {
+                    let number = number_of(&message.content);
+                    (number, message.delivered_from).hash(trace);
+                    let before = self.received.insert(number, now);
+                    assert!(
+                        before.is_none(),
+                        "message {number} came twice to a subscription of node {n}"
+                    );
+                }
+                Event::Lagged => self.lagged += 1,
+            }
+        }
+    }
+
+    /// Stops taking events, or goes on.
+    pub(super) fn set_reading(&mut self, reading: bool) {
+        self.reading = reading;
+    }
+
+    pub(super) fn neighbors(&self) -> impl Iterator<Item = EndpointId> + '_ {
+        self.receiver.neighbors()
+    }
+}
+
+fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut cx = Context::from_waker(Waker::noop());
+    match pin!(future).poll(&mut cx) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}

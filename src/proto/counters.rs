@@ -1,0 +1,67 @@
+//! What the protocol state counts.
+
+macro_rules! counters {
+    ($($(#[$doc:meta])+ $name:ident,)+) => {
+        /// What the protocol state refused, dropped or noticed since it began, by reason.
+        ///
+        /// Counts are of the whole node, and only grow.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Counters {
+            $($(#[$doc])+ pub $name: u64,)+
+        }
+
+        impl Counters {
+            /// All counters by name.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+                [$((stringify!($name), self.$name),)+].into_iter()
+            }
+
+            /// Adds every count of `other`.
+            pub fn add(&mut self, other: &Self) {
+                $(self.$name = self.$name.saturating_add(other.$name);)+
+            }
+        }
+    };
+}
+
+counters! {
+    /// Messages for a topic that we are not in.
+    unknown_topic,
+    /// Payloads that came a second time.
+    duplicates,
+    /// Payloads whose id is not the hash of their content.
+    invalid_id,
+    /// Payloads that were delivered but are too large to be sent on.
+    not_forwarded_too_large,
+    /// Commands to broadcast a message that is too large.
+    broadcast_too_large,
+    /// Swarm broadcasts of bytes that were broadcast or received already.
+    broadcast_duplicate,
+    /// Payloads forgotten because the cache was full.
+    cache_evicted,
+    /// Message ids forgotten because too many were remembered.
+    seen_evicted,
+    /// Announcements ignored because too many messages were waited for.
+    missing_full,
+    /// Announcements ignored because enough other peers had announced the same message.
+    claims_full,
+    /// Announcements dropped because too many waited to be sent to a peer.
+    lazy_queue_full,
+    /// Broadcast control messages of peers that are not our neighbors.
+    stranger_control,
+    /// Grafts answered without a payload because the peer asked too often.
+    graft_limited,
+    /// Grafts for messages that the cache does not hold.
+    graft_unknown,
+    /// Peer data dropped because it was too large.
+    peer_data_too_large,
+    /// Introductions dropped that named ourselves, or a message that claimed a false origin.
+    bogus_introduction,
+    /// Entries of Shuffle and ShuffleReply messages beyond what is ever asked for.
+    shuffle_excess,
+    /// ShuffleReplies that nobody asked for.
+    shuffle_unsolicited,
+    /// Introduced peers that were not contacted because too many requests were under way.
+    pending_full,
+}

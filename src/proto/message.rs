@@ -1,0 +1,21 @@
+//! Messages of a topic, of either layer.
+
+use serde::{Deserialize, Serialize};
+
+use super::{hyparview, plumtree};
+
+/// A message of one topic. The order of variants is the wire format.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Message<PI> {
+    /// A message of the membership layer.
+    Swarm(hyparview::Message<PI>),
+    /// A message of the broadcast layer.
+    Gossip(plumtree::Message),
+}
+
+impl<PI> Message<PI> {
+    /// Whether this is the last message of its topic on a connection.
+    pub fn is_disconnect(&self) -> bool {
+        matches!(self, Message::Swarm(hyparview::Message::Disconnect(_)))
+    }
+}
