@@ -63,6 +63,8 @@ pub(crate) trait Sink<PI> {
     /// Send a message. To a peer that is not held this is a one-off: the connection is of no more
     /// use once the message is out.
     fn send(&mut self, to: PI, message: Message<PI>);
+    /// Send a neighbor anything at all, to find out whether it is still there.
+    fn probe(&mut self, neighbor: PI);
     /// The peer is a neighbor now.
     fn neighbor_up(&mut self, peer: PI);
     /// The peer is not a neighbor any more.
@@ -128,6 +130,8 @@ pub(crate) struct State<PI> {
     /// What introduces the peers that are known.
     data: IndexMap<PI, PeerData, Keyed>,
     deadline: Option<Instant>,
+    /// When the neighbors were last probed.
+    probed_at: Option<Instant>,
 }
 
 impl<PI: PeerIdentity> State<PI> {
@@ -154,6 +158,7 @@ impl<PI: PeerIdentity> State<PI> {
             seeker: None,
             data: IndexMap::with_hasher(keyed),
             deadline: None,
+            probed_at: None,
             config,
         };
         state.set_own_data(me_data);

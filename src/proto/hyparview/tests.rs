@@ -48,6 +48,7 @@ enum Told {
 /// Writes down what it is told, and checks that it makes sense.
 #[derive(Clone, Debug, Default)]
 struct Record {
+    probed: Vec<u32>,
     told: Vec<Told>,
     held: BTreeSet<u32>,
     neighbors: BTreeSet<u32>,
@@ -55,6 +56,10 @@ struct Record {
 }
 
 impl Sink<u32> for Record {
+    fn probe(&mut self, neighbor: u32) {
+        self.probed.push(neighbor);
+    }
+
     fn send(&mut self, to: u32, message: Message<u32>) {
         let len = postcard::experimental::serialized_size(&message).unwrap() + 1;
         assert!(len < self.max_message_size, "{len} bytes do not fit");
