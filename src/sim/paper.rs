@@ -19,8 +19,9 @@ use super::{
 /// Cycles until the overlay counts as stable.
 pub const STABLE_CYCLES: u32 = 50;
 
-/// A reliability from which on messages count as reaching everyone.
-pub const HEALED: f64 = 0.999;
+/// A reliability from which on messages count as reaching everyone again. Not quite all: after nine
+/// nodes of ten have failed, one survivor in a thousand knows nobody who lives and is known to nobody.
+pub const HEALED: f64 = 0.995;
 
 /// How large an experiment is, and its chance.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +58,7 @@ pub struct Failure {
     pub noticed: Noticed,
     /// The share of survivors that each message reached, before the next cycle.
     pub reliability: Vec<f64>,
-    /// The mean of that for each cycle after that.
+    /// The median of that for each cycle after that.
     pub by_cycle: Vec<f64>,
     /// After how many cycles messages reached everyone again.
     pub healed_after: Option<u32>,
@@ -133,9 +134,11 @@ impl SetUp {
                 network.close_messages();
             }
             end += cycle;
-            let sum: f64 = (0..5).map(|_| send_one(&mut network, &mut rng)).sum();
-            by_cycle.push(sum / 5.0);
-            if sum / 5.0 >= HEALED {
+            // The median: a sender may itself be cut off.
+            let mut reached: Vec<f64> = (0..5).map(|_| send_one(&mut network, &mut rng)).collect();
+            reached.sort_by(f64::total_cmp);
+            by_cycle.push(reached[2]);
+            if reached[2] >= HEALED {
                 healed_after = Some(count);
                 break;
             }

@@ -166,6 +166,7 @@ const RULES: &[Rule] = &[
             "indexmap",
             "rand",
             "serde",
+            "slab",
             "smol_gossip_runtime",
             "tracing",
         ]),

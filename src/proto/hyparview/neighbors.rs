@@ -162,23 +162,6 @@ impl<PI: PeerIdentity> State<PI> {
         }
     }
 
-    /// Makes sure that all neighbors are still there, now that something speaks against it: one of
-    /// them was lost, or a stranger has lost one of its own and finds us with a full view.
-    ///
-    /// Not in the paper, where failures are found when messages are sent. After a mass failure few
-    /// messages get anywhere, and whoever gets none keeps a view full of the dead, and turns away
-    /// those who look for the living.
-    fn probe_neighbors<R: Rng, S: Sink<PI>>(&mut self, turn: &mut Turn<'_, R, S>) {
-        let gap = self.answer_window();
-        let due = |at| turn.now.saturating_duration_since(at) >= gap;
-        if self.probed_at.is_none_or(due) {
-            self.probed_at = Some(turn.now);
-            for id in self.active.ids() {
-                turn.sink.probe(*id);
-            }
-        }
-    }
-
     /// Tells a peer that takes us for its neighbor that it is not ours.
     ///
     /// Not in the paper. Without it, a link that only one side knows of could stay for ever.
@@ -314,7 +297,7 @@ impl<PI: PeerIdentity> State<PI> {
             self.release(*id, turn);
             // The paper forgets a failed neighbor. It may be us who failed, or the network.
             self.keep(*id, turn);
-            self.probe_neighbors(turn);
+            self.on_neighbor_failed(turn);
             self.peer_unreachable(id, turn);
             self.join_failed(id, turn);
             return;
@@ -329,7 +312,9 @@ impl<PI: PeerIdentity> State<PI> {
         turn: &mut Turn<'_, R, S>,
     ) {
         // A neighbor may be connected the other way round: its loss is reported as such.
-        self.request_failed(id, turn);
+        if !self.request_failed(id, turn) {
+            self.peer_unreachable(id, turn);
+        }
         self.join_failed(id, turn);
     }
 }

@@ -1,5 +1,6 @@
 //! What the membership layer promises, each promise with its test.
 
+mod alarm;
 mod arbitrary;
 mod joining;
 mod network;
@@ -57,6 +58,7 @@ struct Record {
 
 impl Sink<u32> for Record {
     fn probe(&mut self, neighbor: u32) {
+        assert!(self.neighbors.contains(&neighbor), "{neighbor} is no neighbor");
         self.probed.push(neighbor);
     }
 
