@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Connections of clients at once. Further ones are refused.
-const MAX_CLIENTS: usize = 1024;
+const MAX_CLIENTS: usize = 256;
 
 impl Gossip {
     /// Serves this node to other processes, which connect with [`GossipApi::connect`] or with that
@@ -26,7 +26,7 @@ impl Gossip {
     ///
     /// Whoever can connect may take part in any topic as this node, and there is no other check
     /// than the TLS of the endpoint: bind it to loopback. A connection has as many subscriptions as
-    /// the endpoint allows streams (100 unless configured), and there are at most 1,024 connections.
+    /// the endpoint allows streams (100 unless configured), and there are at most 256 connections.
     ///
     /// A client that reads slowly slows down nobody; it finds [`Event::Lagged`] as a slow receiver
     /// in this process does. A topic is left when the last of its subscriptions is gone, here or
