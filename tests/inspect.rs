@@ -3,13 +3,15 @@
 
 mod common;
 
-use bytes::Bytes;
+use std::time::Duration;
+
 use common::*;
-use futures_lite::{Stream, StreamExt};
+use futures_lite::{Stream, StreamExt, future};
 use iroh::address_lookup::memory::MemoryLookup;
 use smol_gossip::{
     Gossip,
     net::{Diagnostic, DownReason, Error, Limits},
+    runtime::TokioRuntime,
 };
 
 /// The next diagnostic that `pick` picks.
@@ -102,10 +104,7 @@ async fn why_a_neighbor_is_none_any_more_is_told() {
     let rude = bind(3, &book).await;
     let (gossip, driver) = Gossip::builder()
         .accept_incoming(true)
-        .build(
-            rude.clone(),
-            smol_gossip::runtime::TokioRuntime::current().expect("in tokio"),
-        )
+        .build(rude.clone(), TokioRuntime::current().expect("in tokio"))
         .expect("the configuration is valid");
     let driver = tokio::spawn(driver);
     let there = subscribe(&gossip, topic(1), &[watched.id()]).await;
@@ -141,37 +140,82 @@ async fn whom_a_topic_cannot_join_through_is_told() {
 }
 
 #[tokio::test]
-async fn who_is_slow_is_told_once() {
+async fn who_is_slow_is_told_once_and_then_who_is_stuck() {
     let book = MemoryLookup::new();
     let mut limits = Limits::default();
-    limits.send_queue_bytes = 64 * 1024;
+    limits.send_queue_bytes = 256 * 1024;
+    limits.stuck_timeout = Duration::from_secs(5);
     let builder = Gossip::builder().limits(limits);
     let node = Node::on(bind(1, &book).await, builder);
-    let other = Node::start(2, &book).await;
+    let healthy = Node::start(2, &book).await;
     let mut diagnostics = node.gossip.diagnostics().await.expect("it runs");
     let mut here = node.subscribe(topic(1), &[]).await;
-    let mut there = other.subscribe(topic(1), &[node.id()]).await;
-    here.events.up(other.id()).await;
+    let mut there = healthy.subscribe(topic(1), &[node.id()]).await;
+    here.events.up(healthy.id()).await;
 
-    // More at once than the queue has room for: announced, and asked for later.
-    let contents: Vec<Bytes> = (0..64u8).map(|n| vec![n; 4000].into()).collect();
-    for content in &contents {
-        here.broadcast(content.clone()).await;
-    }
-    for _ in &contents {
-        there.events.message().await;
-    }
-    if node.gossip.metrics().payloads_announced.get() > 0 {
-        let slow = |diagnostic| match diagnostic {
-            Diagnostic::SlowPeer {
-                peer, queued_bytes, ..
-            } => Some((peer, queued_bytes)),
-            _ => None,
+    let stalling = bind(3, &book).await;
+    let (gossip, driver) = Gossip::builder()
+        .accept_incoming(true)
+        .build(stalling.clone(), TokioRuntime::current().expect("in tokio"))
+        .expect("the configuration is valid");
+    let (stall, stalled) = async_channel::bounded::<()>(1);
+    let driver = tokio::spawn(async move {
+        let mut driver = std::pin::pin!(driver);
+        let until_stalled = async {
+            let _ = stalled.recv().await;
         };
-        let (peer, queued_bytes) = next("slowness", &mut diagnostics, slow).await;
-        assert_eq!(peer, other.id());
-        assert!(queued_bytes >= 32 * 1024);
-    }
+        future::or(driver.as_mut(), until_stalled).await;
+        // It is still there, connections and all, and does nothing any more.
+        future::pending::<()>().await;
+    });
+    let _silent = subscribe(&gossip, topic(1), &[node.id()]).await;
+    here.events.up(stalling.id()).await;
+    stall.send(()).await.expect("it runs");
+
+    // What the healthy neighbor takes piles up for the other one.
+    let piling_up = async {
+        let mut n = 0u32;
+        while node.gossip.metrics().payloads_announced.get() < 10 {
+            let mut content = vec![7; 4000];
+            content[..4].copy_from_slice(&n.to_be_bytes());
+            here.broadcast(content).await;
+            there.events.message().await;
+            n += 1;
+        }
+    };
+    within("a backlog", piling_up).await;
+    let mut slow = 0;
+    let stuck = |diagnostic| match diagnostic {
+        Diagnostic::SlowPeer {
+            peer, queued_bytes, ..
+        } => {
+            assert_eq!(peer, stalling.id());
+            assert!(queued_bytes >= 128 * 1024, "{queued_bytes}");
+            slow += 1;
+            None
+        }
+        Diagnostic::StuckPeer { peer, .. } => Some(peer),
+        _ => None,
+    };
+    let stats = within("stats", node.gossip.topic_stats(topic(1))).await;
+    let stats = stats.expect("it runs").expect("it is in the topic");
+    let queued = |id| {
+        let mut neighbors = stats.neighbors.iter();
+        neighbors
+            .find(|one| one.id == id)
+            .map(|one| one.queued_bytes)
+    };
+    assert!(queued(stalling.id()) >= Some(128 * 1024), "{stats:?}");
+    let peer = next("the end of patience", &mut diagnostics, stuck).await;
+    assert_eq!((peer, slow), (stalling.id(), 1));
+    let down = |diagnostic| match diagnostic {
+        Diagnostic::NeighborDown { peer, reason, .. } => Some((peer, reason)),
+        _ => None,
+    };
+    let told = next("down", &mut diagnostics, down).await;
+    assert_eq!(told, (stalling.id(), DownReason::Lost));
+    assert_eq!(diagnostics.lost(), 0);
+    driver.abort();
     node.stop().await;
-    other.stop().await;
+    healthy.stop().await;
 }
