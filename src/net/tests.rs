@@ -12,10 +12,16 @@
 //! SMOL_GOSSIP_SEEDS=100000 cargo test --release --lib net::tests::schedules
 //! ```
 //!
-//! The second form runs that many seeds in place of the usual number, from
-//! `SMOL_GOSSIP_FIRST_SEED` on where that is set. The other files are scenarios, one of a kind.
+//! The first form writes the node's log as well, where `RUST_LOG` asks for it. The second runs that
+//! many seeds in place of the usual number, from `SMOL_GOSSIP_FIRST_SEED` on where that is set.
+//!
+//! The other files are scenarios. The numbers in their names are those of the design's list of
+//! what is done better than before.
 
 mod check;
+mod joining;
+mod recovery;
 mod schedules;
-mod smoke;
+mod slow_peers;
+mod stream_limits;
 mod world;

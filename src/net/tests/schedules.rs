@@ -66,6 +66,8 @@ fn run(plan: &Plan) -> u64 {
             eprintln!("{:?} {op:?}", world.time());
         }
         op.apply(&mut world, &mut delivery);
+        // Everybody looks at it before it is looked at.
+        world.run_for(Duration::ZERO);
         delivery.sample(&world);
     }
     settle(plan, &mut world, &mut delivery);

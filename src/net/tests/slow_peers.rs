@@ -1,0 +1,218 @@
+//! Peers that read slowly, or not at all, or break the rules.
+
+use std::{
+    cell::RefCell,
+    rc::Rc,
+};
+
+use bytes::Bytes;
+
+use super::{
+    check,
+    world::{World, id, message, ms, secs, topic},
+};
+use crate::{
+    net::transport::{
+        Connection, RecvStream, SendStream, Transport,
+        memory::{MemoryConnection, connection::Side},
+    },
+    proto::wire::StreamHeader,
+};
+
+/// Nodes 0, 1 and 2, all neighbors.
+fn three(seed: u64) -> World {
+    let mut world = World::new(seed);
+    world.start_all(3);
+    for n in 0..3 {
+        world.join(n, 0, &[0, 1, 2]);
+    }
+    world.run_for(secs(3));
+    assert!((0..3).all(|n| world.neighbors(n, 0).len() == 2));
+    world
+}
+
+/// Publishes at a node for a while, and fails where another one does not get all of it at once.
+fn serves(world: &mut World, from: usize, to: usize, first: u64) {
+    for number in first..first + 50 {
+        world.broadcast(from, 0, message(number, 1000));
+        world.run_for(ms(100));
+        let got = world.received(to, 0, number);
+        // An eager push is one way; a graft would take three and a timer.
+        assert!(got.is_some(), "message {number} is late");
+    }
+}
+
+#[test]
+fn item_4_a_peer_that_stops_reading_costs_only_itself() {
+    let mut world = three(4);
+    world.network.stop_reads(id(2), world.now() + secs(3600));
+    for round in 0..20 {
+        for number in 0..20 {
+            world.broadcast(0, 0, message(1000 + round * 20 + number, 4000));
+        }
+        serves(&mut world, 0, 1, round * 50 + 10_000);
+    }
+    assert!(world.nodes[&0].metrics.peers_stuck.get() > 0, "it was dropped");
+    let changes = &world.subscription_to(0, 0).unwrap().changes;
+    let of_honest: Vec<_> = changes.iter().filter(|(_, peer, _)| *peer == 1).collect();
+    assert_eq!(of_honest.len(), 1, "the other neighbor stayed");
+}
+
+/// A peer that does with its connection what a test wants.
+struct Raw {
+    connection: Rc<RefCell<Option<MemoryConnection>>>,
+}
+
+fn raw_peer(world: &mut World, n: usize, to: usize) -> Raw {
+    let transport = world.network.attach(id(n));
+    world.network.introduce(id(n), id(to));
+    let connection = Rc::new(RefCell::new(None));
+    let slot = connection.clone();
+    world.spawn(async move {
+        let made = transport.connect(id(to)).await.unwrap();
+        *slot.borrow_mut() = Some(made);
+    });
+    world.run_for(secs(1));
+    Raw { connection }
+}
+
+impl Raw {
+    fn connection(&self) -> MemoryConnection {
+        self.connection.borrow().clone().unwrap()
+    }
+}
+
+#[test]
+fn item_4_half_a_header_costs_only_its_sender() {
+    let mut world = three(4);
+    for (n, sent) in [(10, 0), (11, 2), (12, 20)] {
+        let peer = raw_peer(&mut world, n, 0);
+        let connection = peer.connection();
+        world.spawn(async move {
+            let mut stream = connection.open_stream().await.unwrap();
+            let header = StreamHeader { topic_id: topic(0) }.encode();
+            let part = header.slice(..sent);
+            stream.write_all(&mut [part]).await.unwrap();
+            connection.closed().await;
+        });
+        serves(&mut world, 1, 0, n as u64 * 100);
+    }
+    world.run_for(secs(20));
+    let refused = world.nodes[&0].metrics.headers_timed_out.get();
+    assert_eq!(refused, 2, "one has not even begun a stream");
+    assert_eq!(world.nodes[&0].node.links.len(), 2, "the neighbors stay");
+    check::quiet(&world);
+}
+
+#[test]
+fn item_4_a_peer_that_stops_a_stream_costs_only_itself() {
+    let mut world = three(4);
+    let honest = world.subscription_to(0, 0).unwrap().changes.len();
+    let peer = raw_peer(&mut world, 10, 0);
+    let connection = peer.connection();
+    let accepting = connection.clone();
+    world.spawn(async move {
+        while let Ok(mut stream) = accepting.accept_stream().await {
+            stream.stop();
+        }
+    });
+    world.spawn(async move {
+        let mut stream = connection.open_stream().await.unwrap();
+        let header = StreamHeader { topic_id: topic(0) }.encode();
+        // A Join, without peer data.
+        let join = Bytes::from_static(&[0, 0, 0, 3, 0, 0, 0]);
+        stream.write_all(&mut [header, join]).await.unwrap();
+        connection.closed().await;
+    });
+    serves(&mut world, 0, 1, 100);
+    world.run_for(secs(30));
+    assert_eq!(world.nodes[&0].node.links.len(), 2, "it is gone");
+    let changes = &world.subscription_to(0, 0).unwrap().changes[honest..];
+    assert!(
+        changes.iter().all(|(_, peer, _)| *peer == 10),
+        "the neighbors stay: {changes:?}"
+    );
+    let _ = Side::Dialer;
+}
+
+#[test]
+fn a_slow_peer_gets_announcements_and_recovers_everything() {
+    let mut world = three(5);
+    // The rest of the tree, so that all that node 2 gets is what node 0 sends.
+    world.crash(1);
+    world.run_for(secs(20));
+    world.network.set_read_rate(id(2), Some(100_000));
+    let count = 400;
+    for number in 0..count {
+        world.broadcast(0, 0, message(number, 4000));
+        world.run_for(ms(5));
+    }
+    world.network.set_read_rate(id(2), None);
+    world.run_for(secs(20));
+    let lost: Vec<u64> = (0..count)
+        .filter(|number| world.received(2, 0, *number).is_none())
+        .collect();
+    assert_eq!(lost, [0; 0]);
+    assert_eq!(world.nodes[&0].metrics.send_queue_dropped.get(), 0);
+}
+
+#[test]
+fn a_peer_that_pauses_gets_announcements_in_place_of_payloads() {
+    let mut world = three(5);
+    world.network.stop_reads(id(2), world.now() + secs(8));
+    // More than half a queue, which node 1 reads all along.
+    let count = 250;
+    for number in 0..count {
+        world.broadcast(0, 0, message(number, 4000));
+        world.run_for(ms(20));
+    }
+    let announced: u64 = [0, 1]
+        .iter()
+        .map(|n| world.nodes[n].metrics.payloads_announced.get())
+        .sum();
+    assert!(announced > 0, "payloads were replaced");
+    world.run_for(secs(20));
+    for n in [1, 2] {
+        let got = world.subscription_to(n, 0).unwrap().received.len() as u64;
+        assert_eq!(got, count, "node {n}");
+    }
+    for n in [0, 1] {
+        assert_eq!(world.nodes[&n].metrics.peers_stuck.get(), 0);
+        assert_eq!(world.nodes[&n].metrics.send_queue_dropped.get(), 0);
+    }
+}
+
+#[test]
+fn a_sender_paces_on_its_fastest_neighbor() {
+    for (slow, expect_paced) in [(vec![2], false), (vec![1, 2], true)] {
+        let mut world = three(6);
+        for n in &slow {
+            world.network.stop_reads(id(*n), world.now() + secs(5));
+        }
+        let sent = Rc::new(RefCell::new(0u64));
+        let (sender, count) = (world.subscription_to(0, 0).unwrap().sender.clone(), sent.clone());
+        world.spawn(async move {
+            for number in 0..2000 {
+                sender.publish(message(number, 4000)).await.unwrap();
+                *count.borrow_mut() += 1;
+            }
+        });
+        world.run_for(secs(4));
+        let before = *sent.borrow();
+        if expect_paced {
+            // What the network takes, a quarter of a queue, and not much more.
+            assert!(before < 300, "{before} messages for nobody");
+        } else {
+            assert_eq!(before, 2000, "one neighbor that reads is enough");
+        }
+        world.run_for(secs(20));
+        assert_eq!(*sent.borrow(), 2000);
+        if expect_paced {
+            for n in [1, 2] {
+                let got = world.subscription_to(n, 0).unwrap().received.len();
+                assert_eq!(got, 2000, "node {n}");
+            }
+        }
+        assert_eq!(world.nodes[&0].metrics.peers_stuck.get(), 0);
+    }
+}
