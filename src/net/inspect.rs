@@ -13,6 +13,7 @@ use async_channel::{Receiver, Sender, TrySendError};
 use futures_lite::Stream;
 use iroh::EndpointId;
 use smol_gossip_runtime::Runtime;
+use tracing::debug;
 
 use super::{node::Node, transport::Transport};
 use crate::proto::TopicId;
@@ -220,6 +221,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             _ if self.peers.get(&peer).is_some_and(connected) => DownReason::Replaced,
             _ => DownReason::Lost,
         };
+        debug!(topic = %topic.fmt_short(), peer = %peer.fmt_short(), ?reason, "no neighbor any more");
         self.watchers.tell(|| Diagnostic::NeighborDown {
             topic,
             peer,

@@ -2,7 +2,7 @@
 
 use iroh::EndpointId;
 use smol_gossip_runtime::Runtime;
-use tracing::{debug, trace};
+use tracing::{debug, debug_span, trace};
 
 use super::{
     connection::{self, ConnectionKey, Done, Reader},
@@ -164,6 +164,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 continue;
             };
             let peer = link.peer;
+            let _span = debug_span!("peer", id = %peer.fmt_short()).entered();
             if let Some(peer) = self.peers.get_mut(&peer) {
                 peer.heard = self.now;
             }

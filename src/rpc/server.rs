@@ -6,7 +6,7 @@ use futures_lite::{FutureExt, StreamExt, future};
 use irpc::rpc::read_request_raw;
 use noq::{Connection, Incoming, RecvStream, SendStream};
 use tokio::{runtime::Handle, task::JoinSet};
-use tracing::{Instrument, debug, debug_span, error, warn};
+use tracing::{Instrument, debug, debug_span, error};
 
 use super::{
     BATCH, JoinRequest, Request,
@@ -73,7 +73,7 @@ async fn serve_client(gossip: Gossip, incoming: Incoming) {
     let connection = match incoming.await {
         Ok(connection) => connection,
         Err(error) => {
-            warn!(%error, "no connection");
+            debug!(%error, "no connection");
             return;
         }
     };
