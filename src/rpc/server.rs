@@ -33,9 +33,8 @@ impl Gossip {
     /// there. The commands of clients have no answer, so a message that is too large is dropped and
     /// counted as [`broadcast_too_large`](crate::metrics::Metrics::broadcast_too_large).
     ///
-    /// This has to be polled in a tokio runtime, or wrapped into one
-    /// ([`TokioContext::wrap`](smol_gossip_runtime::TokioContext::wrap)). Without, it logs an error
-    /// and returns at once.
+    /// This has to be polled in a tokio runtime, or [wrapped](smol_gossip_runtime::Context::wrap)
+    /// into one. Without, it logs an error and returns at once.
     ///
     /// ```no_run
     /// # async fn serve(gossip: smol_gossip::Gossip) -> Result<(), Box<dyn std::error::Error>> {
