@@ -14,6 +14,7 @@ use tracing::{debug, trace};
 
 use super::{
     connection::{self, StreamKey},
+    inspect::Diagnostic,
     node::{Node, Timer},
     peer::{Dial, OutState, OutStream},
     transport::{Broken, Connection, Transport},
@@ -216,6 +217,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             let key = oldest.key.connection;
             debug!(peer = %id.fmt_short(), "takes nothing: dropped");
             self.metrics.peers_stuck.inc();
+            self.watchers.tell(|| Diagnostic::StuckPeer { peer: id });
             self.drop_link(key, "too slow");
         }
     }

@@ -28,6 +28,7 @@ use crate::{
     metrics::Metrics,
     net::{
         Limits,
+        inspect::Request,
         node::{Node, Parts},
         transport::{
             Transport,
@@ -131,7 +132,7 @@ pub(super) struct Running {
     pub(super) node: Box<MemoryNode>,
     pub(super) api: GossipApi,
     mailbox: Mailbox,
-    shutdowns: async_channel::Sender<async_channel::Sender<()>>,
+    requests: async_channel::Sender<Request>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) since: Instant,
@@ -229,7 +230,7 @@ impl World {
         let state = state.expect("the configuration is valid");
         let (mailbox, inbox) = mailbox::channel(state.max_content_size());
         let (_, connections) = async_channel::bounded(1);
-        let (shutdowns, shutdowns_of_node) = async_channel::bounded(1);
+        let (requests, requests_of_node) = async_channel::bounded(1);
         let metrics = Arc::new(Metrics::default());
         let node = Node::new(Parts {
             transport,
@@ -240,7 +241,7 @@ impl World {
             metrics: metrics.clone(),
             inbox,
             connections,
-            shutdowns: shutdowns_of_node,
+            requests: requests_of_node,
             accept: true,
         });
         let running = Running {
@@ -248,7 +249,7 @@ impl World {
             node: Box::new(node),
             api: GossipApi::local(mailbox.clone()),
             mailbox,
-            shutdowns,
+            requests,
             metrics,
             subscriptions: Vec::new(),
             since: self.now(),
@@ -334,7 +335,7 @@ impl World {
     pub(super) fn shutdown(&mut self, n: usize) -> async_channel::Receiver<()> {
         let (reply, done) = async_channel::bounded(1);
         // Full where somebody else has asked just now, and then this one is answered by the end.
-        let _ = self.running(n).shutdowns.try_send(reply);
+        let _ = self.running(n).requests.try_send(Request::Shutdown(reply));
         done
     }
 
