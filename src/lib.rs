@@ -43,6 +43,7 @@
 //! | [`metrics`] | what a node counts |
 //! | [`signed`] | messages signed by their author (feature `signed`) |
 //! | [`ticket`] | a topic and addresses, as text |
+//! | `sim` | a simulated network (feature `test-utils`) |
 //! | [`runtime`] | the event loop, and the starts for tokio, smol and one thread |
 //!
 //! With the feature `rpc`, a node serves its topics to other processes ([`Gossip::listen`]), and
@@ -76,6 +77,8 @@ pub mod proto;
 mod rpc;
 #[cfg(feature = "signed")]
 pub mod signed;
+#[cfg(feature = "test-utils")]
+pub mod sim;
 #[cfg(any(feature = "net", feature = "rpc"))]
 pub mod ticket;
 

@@ -54,7 +54,7 @@ use super::{
 /// assert!(outbox.iter().any(|out| matches!(out, OutEvent::SendMessage { to: 2, .. })));
 /// # Ok::<_, smol_gossip::proto::ConfigError>(())
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct State<PI> {
     me: PI,
     me_data: PeerData,
@@ -71,7 +71,7 @@ pub struct State<PI> {
 }
 
 /// A topic that the node takes part in.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Topic<PI> {
     id: TopicId,
     generation: u32,

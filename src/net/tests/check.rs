@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use iroh::EndpointId;
 
-use super::world::{Running, World, id, number, topic};
+use super::world::{Running, World, number, topic};
 use crate::net::{peer::Dial, streams::MAX_OPEN_STREAMS};
 
 /// What has to hold of a node after every poll.

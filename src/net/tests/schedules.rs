@@ -145,7 +145,7 @@ fn part(plan: &Plan, world: &mut World) {
     let nodes: Vec<usize> = world.nodes.keys().copied().collect();
     let timeout = world.limits.shutdown_timeout + ms(50);
     for &n in &nodes {
-        if (n as u64 + plan.seed) % 3 == 0 {
+        if (n as u64 + plan.seed).is_multiple_of(3) {
             let done = world.shutdown(n);
             world.run_until("shutdown", timeout, |world| !world.nodes.contains_key(&n));
             done.try_recv().expect("who asked is answered");
