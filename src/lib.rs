@@ -52,7 +52,12 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // The overview links to all that there is. With all features the links are checked.
 #![cfg_attr(
-    not(all(feature = "net", feature = "metrics", feature = "rpc", feature = "signed")),
+    not(all(
+        feature = "net",
+        feature = "metrics",
+        feature = "rpc",
+        feature = "signed"
+    )),
     allow(rustdoc::broken_intra_doc_links)
 )]
 
