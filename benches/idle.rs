@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use iroh::{Endpoint, address_lookup::memory::MemoryLookup};
+use iroh::address_lookup::memory::MemoryLookup;
 use support::{
     Args, Better, Table, kernel,
     node::{Node, Ours, Upstream, Windows, bind, on_one_thread},
@@ -57,7 +57,7 @@ fn main() {
         &args,
         &table,
         "nodes",
-        "a node in one topic, alone",
+        "a node in one topic, alone, with its endpoint",
         &nodes,
         3,
     );
@@ -121,16 +121,6 @@ async fn rest(time: Duration) -> [f64; 2] {
     [sleeps as f64 / seconds, cpu.as_secs_f64() * 1e6 / seconds]
 }
 
-async fn bare(lookup: &MemoryLookup) -> Vec<Endpoint> {
-    // What the first one brings into memory is not a matter of each.
-    let mut endpoints = vec![bind(lookup, Windows::Tuned).await];
-    endpoints[0].addr();
-    while endpoints.len() <= NODES {
-        endpoints.push(bind(lookup, Windows::Tuned).await);
-    }
-    endpoints
-}
-
 fn per_node(grown: u64, rest: [f64; 2]) -> Vec<f64> {
     let nodes = NODES as f64;
     vec![
@@ -153,22 +143,17 @@ async fn endpoints(time: Duration) -> Vec<f64> {
     per_node(grown, rest(time).await)
 }
 
-/// Nodes that know nobody. The memory is what a node adds to its endpoint.
+/// Nodes that know nobody, with their endpoints.
 async fn alone<N: Node>(time: Duration) -> Vec<f64> {
     let lookup = MemoryLookup::new();
-    let mut endpoints = bare(&lookup).await.into_iter();
-    sleep(Duration::from_secs(1)).await;
+    let _first = N::start(bind(&lookup, Windows::Tuned).await);
+    let before = kernel::resident();
     let mut nodes = Vec::new();
     let mut topics = Vec::new();
-    let mut before = 0;
-    while let Some(endpoint) = endpoints.next() {
-        let node = N::start(endpoint);
+    for _ in 0..NODES {
+        let node = N::start(bind(&lookup, Windows::Tuned).await);
         topics.push(node.subscribe([7; 32], vec![]).await);
         nodes.push(node);
-        if nodes.len() == 1 {
-            sleep(Duration::from_millis(100)).await;
-            before = kernel::resident();
-        }
     }
     sleep(Duration::from_secs(1)).await;
     let grown = kernel::resident().saturating_sub(before);

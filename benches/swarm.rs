@@ -43,7 +43,7 @@ const WINDOW: u64 = 32;
 const CALM_RATE: u64 = 50;
 
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What was measured in one run of one contestant.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,6 +52,8 @@ struct Figures {
     joined_ms: f64,
     /// Until a first message has reached every node.
     reached_ms: f64,
+    /// Until one node and its endpoint are closed.
+    left_ms: f64,
     calm: Phase,
     loaded: Phase,
 }
@@ -84,7 +86,7 @@ fn main() {
 
 fn report(table: &Table, count: usize, runs: &[Vec<Figures>; 2]) {
     type Figure = fn(&Figures) -> f64;
-    let rows: [(&str, &str, Better, Figure); 12] = [
+    let rows: [(&str, &str, Better, Figure); 13] = [
         (
             "join through one: first neighbor for all",
             "ms",
@@ -120,6 +122,7 @@ fn report(table: &Table, count: usize, runs: &[Vec<Figures>; 2]) {
         ("loaded: delivery p99", "ms", Better::Lower, |f| {
             f.loaded.p99_ms
         }),
+        ("one node leaves", "ms", Better::Lower, |f| f.left_ms),
         ("missing deliveries", "in all", Better::Lower, |f| {
             (f.calm.missing + f.loaded.missing) as f64
         }),
@@ -193,6 +196,12 @@ impl Tally {
         open.filter(|(_, count)| *count < self.nodes - 1).count() as u64
     }
 
+    /// Whether any message has reached everyone.
+    fn is_complete(&self) -> bool {
+        let messages = self.messages.borrow();
+        messages.iter().any(|(_, count)| *count == self.nodes - 1)
+    }
+
     /// Waits until at most so many are under way; says whether it came to that.
     async fn settled(&self, first: u64, most: u64) -> bool {
         let wait = async {
@@ -218,9 +227,7 @@ async fn swarm<N: Node>(args: &Args, count: usize) -> Figures {
         topics.push(node.subscribe(TOPIC, bootstrap).await);
     }
     for (_, receiver) in &mut topics {
-        timeout(PATIENCE, N::joined(receiver))
-            .await
-            .expect("joined in time");
+        N::joined(receiver).await;
     }
     let joined_ms = begin.elapsed().as_secs_f64() * 1e3;
 
@@ -238,8 +245,12 @@ async fn swarm<N: Node>(args: &Args, count: usize) -> Figures {
             }
         }));
     }
-    N::broadcast(&senders[0], content(tally.publish())).await;
-    tally.settled(0, 0).await;
+    // A message finds those who are neighbors of someone when it comes by. What matters is when the
+    // first one finds all.
+    while !tally.is_complete() && begin.elapsed() < PATIENCE {
+        N::broadcast(&senders[0], content(tally.publish())).await;
+        sleep(Duration::from_millis(5)).await;
+    }
     let reached_ms = begin.elapsed().as_secs_f64() * 1e3;
 
     // The tree takes shape before anything is measured.
@@ -271,12 +282,16 @@ async fn swarm<N: Node>(args: &Args, count: usize) -> Figures {
     for listener in listeners {
         listener.abort();
     }
-    for node in nodes {
-        node.stop().await;
+    let begin = Instant::now();
+    if let Some(last) = nodes.pop() {
+        last.stop().await;
     }
+    let left_ms = begin.elapsed().as_secs_f64() * 1e3;
+    futures_util::future::join_all(nodes.into_iter().map(N::stop)).await;
     Figures {
         joined_ms,
         reached_ms,
+        left_ms,
         calm,
         loaded,
     }

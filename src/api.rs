@@ -50,6 +50,8 @@ use crate::proto::TopicId;
 
 pub(crate) mod events;
 pub(crate) mod mailbox;
+#[cfg(feature = "rpc")]
+pub(crate) mod remote;
 mod sync;
 mod types;
 
@@ -64,15 +66,19 @@ use mailbox::{Closed, Lease, Mailbox, Order};
 pub enum ApiError {
     /// The node is in another process, and talking to it failed.
     ///
-    /// The subscription is of no more use. Handles to a node in this process never answer this.
+    /// There is no subscription, or it is of no more use: the stream of events ends after this,
+    /// and senders answer [`Closed`](Self::Closed). What was sent last may have been lost. The
+    /// [`GossipApi`] connects again when it is next used. Handles to a node in this process never
+    /// answer this.
     #[error(transparent)]
     Rpc {
         /// What failed.
         source: irpc::Error,
     },
-    /// The node has stopped: its driver ended or was dropped.
+    /// The node has stopped: its driver ended or was dropped. Where it is in another process, the
+    /// subscription may also have ended because the connection to it was lost.
     ///
-    /// Every further call answers the same.
+    /// Nothing was sent, and every further call on the same subscription answers the same.
     #[error("the node has stopped")]
     Closed,
     /// The message does not fit into a frame, and was not sent.
@@ -114,16 +120,50 @@ impl From<Closed> for ApiError {
 /// Subscribes to topics.
 ///
 /// It is cheap to clone, and clones do the same. It does not keep the node alive.
-// Whatever answers an inbox is a node to these handles: one in another process takes no more than
-// a task that drives an inbox over a connection.
 #[derive(Clone, Debug)]
 pub struct GossipApi {
-    mailbox: Mailbox,
+    node: Node,
+}
+
+/// Whatever answers an inbox is a node to the handles.
+#[derive(Clone, Debug)]
+enum Node {
+    /// The driver in this process, with one mailbox for all subscriptions.
+    Local(Mailbox),
+    /// A node in another process, with a mailbox for each.
+    #[cfg(feature = "rpc")]
+    Remote(Arc<dyn remote::Remote>),
+}
+
+impl Node {
+    async fn subscribe(
+        &self,
+        topic_id: TopicId,
+        opts: JoinOptions,
+    ) -> Result<(Lease, EventReceiver), ApiError> {
+        match self {
+            Self::Local(mailbox) => Ok(mailbox.subscribe(topic_id, opts).await?),
+            #[cfg(feature = "rpc")]
+            Self::Remote(node) => {
+                let (mailbox, inbox) = mailbox::channel(node.max_content());
+                let handles = mailbox.subscribe(topic_id, opts).await?;
+                node.open(inbox).await?;
+                Ok(handles)
+            }
+        }
+    }
 }
 
 impl GossipApi {
     pub(crate) fn local(mailbox: Mailbox) -> Self {
-        Self { mailbox }
+        let node = Node::Local(mailbox);
+        Self { node }
+    }
+
+    #[cfg(feature = "rpc")]
+    pub(crate) fn remote(node: impl remote::Remote + 'static) -> Self {
+        let node = Node::Remote(Arc::new(node));
+        Self { node }
     }
 
     /// Takes part in a topic, joining through `bootstrap`, and does not wait until it has joined.
@@ -170,18 +210,20 @@ impl GossipApi {
     /// There may be several subscriptions to a topic; each receives every event from when it
     /// began, starting with the neighbors that are there already.
     ///
-    /// This waits only while a thousand other subscriptions are new to the driver. Dropping the
-    /// future means that there is no subscription.
+    /// This waits only while a thousand other subscriptions are new to the driver, or for the
+    /// connection to a node in another process. Dropping the future means that there is no
+    /// subscription.
     ///
     /// # Errors
     ///
-    /// [`ApiError::Closed`] when the node has stopped.
+    /// [`ApiError::Closed`] when the node has stopped, [`ApiError::Rpc`] when it is in another
+    /// process and cannot be reached.
     pub async fn subscribe_with_opts(
         &self,
         topic_id: TopicId,
         opts: JoinOptions,
     ) -> Result<GossipTopic, ApiError> {
-        let (lease, events) = self.mailbox.subscribe(topic_id, opts).await?;
+        let (lease, events) = self.node.subscribe(topic_id, opts).await?;
         let lease = Arc::new(lease);
         Ok(GossipTopic {
             sender: GossipSender {
@@ -219,6 +261,9 @@ impl GossipSender {
     ///
     /// [`ApiError::TooLarge`] when the message does not fit into a frame, [`ApiError::Closed`]
     /// when the node has stopped. Nothing was sent then, and nothing else has changed.
+    ///
+    /// How large a frame is, a node in another process does not tell: it counts what is too large
+    /// and drops it. Only what could not even be carried there is an error here.
     pub async fn broadcast(&self, message: Bytes) -> Result<(), ApiError> {
         self.send(Order::Broadcast(self.fitting(message)?)).await
     }
@@ -239,7 +284,7 @@ impl GossipSender {
     ///
     /// Where [`broadcast`](Self::broadcast) is silent about it, this answers
     /// [`Published::Duplicate`] when the same bytes were seen a short while ago and were therefore
-    /// not sent.
+    /// not sent. A node in another process does not tell: see [`Published::HandedOver`].
     ///
     /// A future that is dropped while it waits for room has sent nothing; one that is dropped
     /// while it waits for the answer has sent the message.
@@ -343,7 +388,8 @@ impl Stream for GossipTopic {
 /// Receives from a topic: a stream of its [`Event`]s.
 ///
 /// The stream ends when the node stops, after what was queued. It never ends for being read
-/// slowly: then it goes on behind an [`Event::Lagged`].
+/// slowly: then it goes on behind an [`Event::Lagged`]. The only error that it ever yields is
+/// [`ApiError::Rpc`], as its last item, when the connection to a node in another process is lost.
 #[derive(Debug)]
 pub struct GossipReceiver {
     events: EventReceiver,
@@ -370,15 +416,22 @@ impl GossipReceiver {
     ///
     /// # Errors
     ///
-    /// [`ApiError::Closed`] when the node stops without a neighbor having come up.
+    /// [`ApiError::Closed`] when the node stops without a neighbor having come up,
+    /// [`ApiError::Rpc`] when the connection to a node in another process is lost before.
     pub async fn joined(&mut self) -> Result<(), ApiError> {
         if self.is_joined() {
             return Ok(());
         }
-        let first = poll_fn(|cx| self.events.poll_first_up(cx)).await;
-        self.neighbors
-            .insert(first.ok_or_else(|| e!(ApiError::Closed))?);
-        Ok(())
+        match poll_fn(|cx| self.events.poll_first_up(cx)).await {
+            Some(first) => {
+                self.neighbors.insert(first);
+                Ok(())
+            }
+            None => Err(match self.events.take_failure() {
+                Some(failure) => failure.into(),
+                None => e!(ApiError::Closed),
+            }),
+        }
     }
 
     /// Whether there is a neighbor, as of the events that were received so far.
@@ -399,7 +452,11 @@ impl Stream for GossipReceiver {
             Some(Event::NeighborDown(peer)) => {
                 self.neighbors.remove(peer);
             }
-            Some(Event::Received(_) | Event::Lagged) | None => {}
+            Some(Event::Received(_) | Event::Lagged) => {}
+            None => {
+                let failure = self.events.take_failure();
+                return Poll::Ready(failure.map(|failure| Err(failure.into())));
+            }
         }
         Poll::Ready(event.map(Ok))
     }

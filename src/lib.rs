@@ -53,16 +53,22 @@ pub use self::proto::TopicId;
 #[cfg(feature = "net")]
 pub use smol_gossip_runtime as runtime;
 
-#[cfg(feature = "net")]
+#[cfg(any(feature = "net", feature = "rpc"))]
+#[cfg_attr(
+    not(feature = "net"),
+    allow(dead_code, reason = "part of it is for the node in this process")
+)]
 pub mod api;
 #[cfg(any(feature = "net", feature = "metrics"))]
 pub mod metrics;
 #[cfg(feature = "net")]
 pub mod net;
 pub mod proto;
+#[cfg(feature = "rpc")]
+mod rpc;
 #[cfg(feature = "signed")]
 pub mod signed;
-#[cfg(feature = "net")]
+#[cfg(any(feature = "net", feature = "rpc"))]
 pub mod ticket;
 
 /// The examples in the README are compiled as tests.

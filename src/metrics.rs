@@ -6,6 +6,7 @@
 
 use iroh_metrics::{Counter, MetricsGroup};
 
+#[cfg(any(test, feature = "net"))]
 use crate::proto::Counters;
 
 macro_rules! metrics {
@@ -24,6 +25,7 @@ macro_rules! metrics {
 
         impl Metrics {
             /// Adds what the protocol state counted between two looks at it.
+            #[cfg(any(test, feature = "net"))]
             pub(crate) fn add_protocol(&self, before: &Counters, after: &Counters) {
                 $(self.$protocol.inc_by(after.$protocol.saturating_sub(before.$protocol));)+
             }
@@ -94,6 +96,8 @@ metrics! {
         peer_data_invalid,
         /// Subscriptions that ended at once because too many topics were joined.
         topics_refused,
+        /// Connections of other processes refused because too many were connected.
+        rpc_refused,
     }
     protocol {
         /// Messages for a topic that we are not in.

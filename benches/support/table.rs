@@ -60,7 +60,9 @@ impl Table {
                     })
                     .collect();
                 let ratio = quantile(&mut ratios, 0.5);
-                let _ = write!(cell, ", **{ratio:.2}×**");
+                if ratio.is_finite() && ratio > 0.0 {
+                    let _ = write!(cell, ", **{ratio:.2}×**");
+                }
             }
             cells.push(cell);
         }

@@ -65,6 +65,8 @@ struct State {
     ended: bool,
     /// Nobody will take any more.
     abandoned: bool,
+    /// Why it ended, if not because the node did.
+    failure: Option<Box<irpc::Error>>,
     receiver: Option<Waker>,
 }
 
@@ -113,6 +115,12 @@ impl EventSender {
     #[cfg(test)]
     pub(crate) fn is_abandoned(&self) -> bool {
         lock(&self.queue.state).abandoned
+    }
+
+    /// Ends the receiver's stream after what is queued, with an error.
+    #[cfg(feature = "rpc")]
+    pub(crate) fn fail(self, failure: irpc::Error) {
+        lock(&self.queue.state).failure = Some(Box::new(failure));
     }
 
     /// Something that can end the stream while the driver still has this end of it.
@@ -235,6 +243,14 @@ impl EventReceiver {
         drop(state);
         drop(replaced);
         Poll::Pending
+    }
+
+    /// Why the stream ended, if not because the node did. Says it once.
+    pub(super) fn take_failure(&mut self) -> Option<irpc::Error> {
+        lock(&self.queue.state)
+            .failure
+            .take()
+            .map(|failure| *failure)
     }
 
     /// Takes the first NeighborUp out of the events to come and leaves all others where they are,

@@ -118,4 +118,6 @@ pub enum Published {
     /// To the protocol equal bytes are the same message. Make them differ (by a counter, for
     /// instance) when they are meant to be two.
     Duplicate,
+    /// It was handed to a node in another process, which does not say what became of it.
+    HandedOver,
 }

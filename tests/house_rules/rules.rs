@@ -133,6 +133,31 @@ const RULES: &[Rule] = &[
     },
     Rule {
         krate: ROOT,
+        module: "crate::rpc",
+        may: Some(&[
+            "async_channel",
+            "bytes",
+            "futures_lite",
+            "iroh_base",
+            "irpc",
+            "n0_error",
+            "postcard",
+            "serde",
+            "tracing",
+        ]),
+        may_not: &["crate::sim"],
+        above: &[],
+    },
+    // A program that is only a client has no node in it.
+    Rule {
+        krate: ROOT,
+        module: "crate::rpc::client",
+        may: None,
+        may_not: &["crate::metrics", "crate::net", "crate::rpc::server"],
+        above: &[],
+    },
+    Rule {
+        krate: ROOT,
         module: "crate::sim",
         may: Some(&[
             "bytes",
@@ -154,6 +179,7 @@ const ONLY_IN: &[(&str, &str, &str)] = &[
     ("tokio", RUNTIME, "crate::shim"),
     ("async_io", RUNTIME, "crate::shim"),
     ("tokio", ROOT, "crate::rpc"),
+    ("noq", ROOT, "crate::rpc"),
 ];
 
 /// What code that is given its time and its chance must not call. The name of the type or module,

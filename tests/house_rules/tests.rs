@@ -108,6 +108,16 @@ fn tokio_has_its_place() {
         assert_caught(ROOT, path, "use tokio::sync::mpsc;", "tokio");
     }
     assert_kept(ROOT, "rpc.rs", "use tokio::sync::mpsc;");
+    assert_kept(ROOT, "rpc/client.rs", "use noq::RecvStream;");
+    assert_caught(ROOT, "net.rs", "use noq::Endpoint;", "noq");
+    assert_caught(ROOT, "rpc.rs", "use iroh::Endpoint;", "iroh");
+    assert_kept(ROOT, "rpc/server.rs", "use crate::net::Gossip;");
+    assert_caught(
+        ROOT,
+        "rpc/client.rs",
+        "use crate::net::Gossip;",
+        "crate::net",
+    );
     assert_caught(RUNTIME, "wheel.rs", "use tokio::time::Sleep;", "tokio");
     assert_kept(RUNTIME, "shim/tokio.rs", "use tokio::time::Sleep;");
     assert_caught(RUNTIME, "shim/tokio.rs", "use iroh::Endpoint;", "iroh");

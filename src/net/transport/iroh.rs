@@ -1,6 +1,9 @@
 //! The network that users get: an iroh endpoint.
 
-use std::{future::Future, time::Instant};
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use futures_lite::StreamExt;
@@ -23,6 +26,10 @@ use crate::{
 /// packets; windows up to this size do not, and do not cost throughput.
 pub(crate) const RECEIVE_WINDOW: u32 = 128 * 1024;
 
+/// How long a connection may be silent until it counts as lost. iroh sends something every five
+/// seconds, so this takes three losses in a row; QUIC uses the smaller value of both sides.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// The code that we close connections and stop streams with. It means nothing to anyone.
 const CLOSE_CODE: VarInt = VarInt::from_u32(0);
 
@@ -32,6 +39,7 @@ pub(crate) fn transport_config(streams: u32) -> QuicTransportConfig {
         .receive_window(RECEIVE_WINDOW.into())
         .stream_receive_window(RECEIVE_WINDOW.into())
         .max_concurrent_uni_streams(streams.into())
+        .max_idle_timeout(IDLE_TIMEOUT.try_into().ok())
         .build()
 }
 
