@@ -84,6 +84,8 @@ pub(crate) enum Input<PI> {
     NeighborUp(PI),
     /// A peer is not our neighbor any more.
     NeighborDown(PI),
+    /// What was sent to a peer lately may not have arrived.
+    StreamLost(PI),
 }
 
 /// The parameters and bounds that are looked at along the way.
@@ -98,6 +100,7 @@ struct Settings {
     ihaves_per_frame: usize,
     grafts_per_second: u32,
     late_join_history: usize,
+    announced_again: usize,
 }
 
 /// The broadcast layer of one topic.
@@ -157,6 +160,7 @@ impl<PI: PeerIdentity> State<PI> {
                 ihaves_per_frame: ihaves_per_frame(max_message_size),
                 grafts_per_second: limits.graft_replies_per_second,
                 late_join_history: limits.late_join_history,
+                announced_again: limits.lazy_queue,
             },
             clock: Clock::default(),
             neighbors: Neighbors::new(),
@@ -248,6 +252,7 @@ impl<PI: PeerIdentity> State<PI> {
             Input::NeighborDown(peer) => {
                 self.remove_neighbor(&peer);
             }
+            Input::StreamLost(peer) => self.announce_again(&peer, sink),
         }
     }
 
