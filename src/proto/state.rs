@@ -208,6 +208,11 @@ impl<PI: PeerIdentity> State<PI> {
                 let input = topic::Input::PeerDisconnected(peer);
                 self.handle_all_topics(input, now, rng, out);
             }
+            InEvent::StreamLost { to, topic } => {
+                if let Some(slot) = self.slots.get(&topic) {
+                    self.handle_topic(*slot, topic::Input::StreamLost(to), now, rng, out);
+                }
+            }
             InEvent::DialFailed(peer) => {
                 self.peers.set_gone(peer);
                 let input = topic::Input::DialFailed(peer);

@@ -95,10 +95,16 @@ impl Latency {
                 let count = matrix.len();
                 if count == 0 || matrix.iter().any(|row| row.len() != count) {
                     Err("`matrix` must have as many columns as rows, and at least one".into())
-                } else if matrix.iter().flatten().any(|ms| !ms.is_finite() || *ms < 0.0) {
+                } else if matrix
+                    .iter()
+                    .flatten()
+                    .any(|ms| !ms.is_finite() || *ms < 0.0)
+                {
                     Err("`matrix` must hold milliseconds, zero or more".into())
                 } else if !shares.is_empty() && shares.len() != count {
-                    Err(format!("`shares` must name a share for each of the {count} regions"))
+                    Err(format!(
+                        "`shares` must name a share for each of the {count} regions"
+                    ))
                 } else if shares.iter().any(|share| share.is_nan() || *share < 0.0) {
                     Err("`shares` must be zero or more".into())
                 } else if !(0.0..1.0).contains(spread) {

@@ -112,8 +112,13 @@ pub(super) fn quiet(world: &World) {
                     .any(|stream| stream.key.connection == *key);
                 assert!(
                     entry.connections.len() == 1 || ours || !link.readers.is_empty(),
-                    "node {n}: nobody uses a connection to {other} of {}",
-                    entry.connections.len()
+                    "node {n}: nobody uses {key:?} to {other} of {:?}, {:?}",
+                    entry.connections,
+                    entry
+                        .streams
+                        .values()
+                        .map(|stream| stream.key)
+                        .collect::<Vec<_>>()
                 );
             }
         }

@@ -174,10 +174,6 @@ fn number_from_env(name: &str) -> Option<u64> {
 fn run_share(share: u64) {
     if let Some(seed) = number_from_env("SMOL_GOSSIP_SEED") {
         if share == 0 {
-            let log = tracing_subscriber::fmt().without_time().with_ansi(false);
-            log.with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-                .with_writer(std::io::stderr)
-                .init();
             run(&Plan::new(seed));
         }
         return;

@@ -181,6 +181,7 @@ impl Wake for Flag {
 
 impl World {
     pub(super) fn new(seed: u64) -> Self {
+        log();
         let clock = VirtualClock::new();
         Self {
             network: MemoryNetwork::new(clock.clone(), seed),
@@ -557,6 +558,20 @@ impl Subscription {
 
     pub(super) fn neighbors(&self) -> impl Iterator<Item = EndpointId> + '_ {
         self.receiver.neighbors()
+    }
+}
+
+/// Writes the log of the nodes where `RUST_LOG` asks for it.
+fn log() {
+    use tracing_subscriber::EnvFilter;
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    if std::env::var_os("RUST_LOG").is_some() {
+        ONCE.call_once(|| {
+            let log = tracing_subscriber::fmt().without_time().with_ansi(false);
+            log.with_env_filter(EnvFilter::from_default_env())
+                .with_writer(std::io::stderr)
+                .init();
+        });
     }
 }
 
