@@ -21,7 +21,7 @@ mod delivery;
 mod plan;
 
 /// Seeds of an ordinary test run, over all threads.
-const SEEDS: u64 = 240;
+const SEEDS: u64 = 40;
 
 /// Tests that share the seeds, so that several threads have something to do.
 const SHARES: u64 = 4;

@@ -105,6 +105,9 @@ fn number_of(content: &[u8]) -> u64 {
     u64::from_le_bytes(first.expect("every message has a number"))
 }
 
+/// A future of an application, and whether it was woken.
+type Task = (Pin<Box<dyn Future<Output = ()>>>, Arc<Flag>);
+
 /// All nodes, and the time.
 pub(super) struct World {
     pub(super) clock: VirtualClock,
@@ -113,7 +116,7 @@ pub(super) struct World {
     pub(super) config: Config,
     pub(super) limits: Limits,
     pub(super) nodes: BTreeMap<usize, Running>,
-    tasks: BTreeMap<u64, (Pin<Box<dyn Future<Output = ()>>>, Arc<Flag>)>,
+    tasks: BTreeMap<u64, Task>,
     woken: Arc<Woken>,
     last_key: u64,
     rng: StdRng,
@@ -349,10 +352,6 @@ impl World {
         self.nodes.get_mut(&n).expect("the node runs")
     }
 
-    pub(super) fn state(&self, n: usize) -> &State<EndpointId> {
-        &self.nodes[&n].node.state
-    }
-
     pub(super) fn subscription_to(&self, n: usize, topic: usize) -> Option<&Subscription> {
         let subscriptions = &self.nodes.get(&n)?.subscriptions;
         subscriptions.iter().find(|one| one.topic == topic)
@@ -549,11 +548,6 @@ impl Subscription {
                 Event::Lagged => self.lagged += 1,
             }
         }
-    }
-
-    /// Stops taking events, or goes on.
-    pub(super) fn set_reading(&mut self, reading: bool) {
-        self.reading = reading;
     }
 
     pub(super) fn neighbors(&self) -> impl Iterator<Item = EndpointId> + '_ {
