@@ -88,12 +88,12 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         }
         // It may have failed in part; now all that waits for it comes to an end.
         link.connection.close("failed");
-        if let Some(peer) = self.peers.get_mut(&link.peer) {
+        let id = link.peer;
+        if let Some(peer) = self.peers.get_mut(&id) {
             peer.connections.retain(|other| *other != key);
-            peer.streams
-                .retain(|_, stream| stream.key.connection != key);
             peer.draining += 1;
         }
+        self.lose_streams(id, |connection| connection == key);
         self.link_read(key);
     }
 
@@ -126,9 +126,11 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             peer.draining = peer.draining.saturating_sub(1);
         } else {
             peer.connections.retain(|other| *other != key);
-            peer.streams
-                .retain(|_, stream| stream.key.connection != key);
+            self.lose_streams(id, |connection| connection == key);
         }
+        let Some(peer) = self.peers.get(&id) else {
+            return;
+        };
         if peer.connections.is_empty() && peer.draining == 0 {
             self.peer_down(id);
         } else {

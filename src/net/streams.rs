@@ -13,12 +13,13 @@ use smol_gossip_runtime::Runtime;
 use tracing::{debug, trace};
 
 use super::{
-    connection::{self, StreamKey},
+    connection::{self, ConnectionKey, StreamKey},
+    inspect::Diagnostic,
     node::{Node, Timer},
     peer::{Dial, OutState, OutStream},
     transport::{Broken, Connection, Transport},
 };
-use crate::proto::{TopicId, wire::StreamHeader};
+use crate::proto::{InEvent, TopicId, wire::StreamHeader};
 
 /// Streams that we keep open at once towards a peer. QUIC endpoints let a peer open 100 unless
 /// told otherwise, and we cannot see what this one was told.
@@ -179,9 +180,29 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         };
         peer.retire_timer = None;
         let newest = peer.connections.last().copied();
-        peer.streams
-            .retain(|_, stream| Some(stream.key.connection) == newest);
+        self.lose_streams(id, |key| Some(key) != newest);
         self.dirty.insert(id);
+    }
+
+    /// Forgets our streams on some of the connections of a peer. Where the peer can still be
+    /// reached, the protocol learns what may not have arrived.
+    pub(crate) fn lose_streams(&mut self, id: EndpointId, lost: impl Fn(ConnectionKey) -> bool) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let mut topics = Vec::new();
+        peer.streams.retain(|topic, stream| {
+            let lost = lost(stream.key.connection);
+            if lost && !stream.fresh {
+                topics.push(*topic);
+            }
+            !lost
+        });
+        if peer.wanted && !peer.connections.is_empty() {
+            for topic in topics {
+                self.handle(InEvent::StreamLost { to: id, topic });
+            }
+        }
     }
 
     /// Sees to it that a stuck stream is noticed.
@@ -216,6 +237,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             let key = oldest.key.connection;
             debug!(peer = %id.fmt_short(), "takes nothing: dropped");
             self.metrics.peers_stuck.inc();
+            self.watchers.tell(|| Diagnostic::StuckPeer { peer: id });
             self.drop_link(key, "too slow");
         }
     }

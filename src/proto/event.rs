@@ -47,6 +47,14 @@ pub enum InEvent<PI> {
     TimerExpired(TimerId),
     /// The last connection to a peer is gone.
     PeerDisconnected(PI),
+    /// What was sent to a peer lately in a topic may not have arrived: the connection that it went
+    /// over is lost, or does not answer any more. There is another one to the peer.
+    StreamLost {
+        /// To whom.
+        to: PI,
+        /// In which topic.
+        topic: TopicId,
+    },
     /// A connection to a peer could not be made.
     DialFailed(PI),
     /// Our own addresses changed.

@@ -95,6 +95,8 @@ pub(crate) enum Input<PI> {
     },
     /// The last connection to a peer is gone.
     PeerDisconnected(PI),
+    /// What was sent to a peer lately may not have arrived.
+    StreamLost(PI),
     /// A connection to a peer could not be made.
     DialFailed(PI),
     /// The application takes part in the topic, through these peers.
@@ -210,6 +212,7 @@ impl<PI: PeerIdentity> State<PI> {
                 message,
             } => self.on_message(from, link, message, turn),
             Input::PeerDisconnected(id) => self.on_connection_lost(&id, turn),
+            Input::StreamLost(id) => self.on_stream_lost(id, turn),
             Input::DialFailed(id) => self.on_dial_failed(&id, turn),
             Input::Join(peers) => self.join(peers, turn),
             Input::UpdatePeerData(data) => self.set_own_data(data),

@@ -100,6 +100,8 @@ pub(crate) enum Input<PI> {
     NeighborUp(PI),
     /// A peer is not our neighbor any more.
     NeighborDown(PI),
+    /// What was sent to a peer lately may not have arrived.
+    StreamLost(PI),
 }
 
 /// The parameters and bounds that are looked at along the way.
@@ -112,6 +114,7 @@ struct Settings {
     ihaves_per_frame: usize,
     grafts_per_second: u32,
     late_join_history: usize,
+    announced_again: usize,
 }
 
 /// The broadcast layer of one topic.
@@ -172,16 +175,14 @@ impl<PI: PeerIdentity> State<PI> {
                 ihaves_per_frame: ihaves_per_frame(max_message_size),
                 grafts_per_second: limits.graft_replies_per_second,
                 late_join_history: limits.late_join_history,
+                announced_again: limits.lazy_queue,
             },
             clock: Clock::default(),
             neighbors: Neighbors::new(),
             history: History::new(retention, &keyed),
             blocks: Blocks::default(),
             missing: Missing::new(limits.missing_ids, limits.claims_per_id, keyed),
-            delays: Delays::new(
-                nanos(config.graft_timeout_1),
-                nanos(config.graft_timeout_2),
-            ),
+            delays: Delays::new(nanos(config.graft_timeout_1), nanos(config.graft_timeout_2)),
             lazy_push: LazyPush::new(limits.lazy_queue),
             introductions: VecDeque::new(),
             last_sweep: At::default(),
@@ -271,6 +272,7 @@ impl<PI: PeerIdentity> State<PI> {
                     self.lost_at = Some(now);
                 }
             }
+            Input::StreamLost(peer) => self.announce_again(&peer, sink),
         }
     }
 

@@ -36,6 +36,8 @@ pub(crate) enum Input<PI> {
     Broadcast(Bytes, Scope),
     /// The last connection to a peer is gone.
     PeerDisconnected(PI),
+    /// What was sent to a peer lately may not have arrived.
+    StreamLost(PI),
     /// A connection to a peer could not be made.
     DialFailed(PI),
     /// Our own addresses changed.
@@ -174,6 +176,12 @@ impl<PI: PeerIdentity> State<PI> {
             },
             Input::Join(peers) => hyparview::Input::Join(peers),
             Input::PeerDisconnected(peer) => hyparview::Input::PeerDisconnected(peer),
+            Input::StreamLost(peer) => {
+                let input = plumtree::Input::StreamLost(peer);
+                let mut sink = BroadcastSink(sink);
+                self.broadcast.handle(input, now, counters, &mut sink);
+                hyparview::Input::StreamLost(peer)
+            }
             Input::DialFailed(peer) => hyparview::Input::DialFailed(peer),
             Input::UpdatePeerData(data) => hyparview::Input::UpdatePeerData(data),
         };

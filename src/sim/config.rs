@@ -43,8 +43,13 @@ impl Default for NetworkConfig {
 impl NetworkConfig {
     /// What is wrong with the parameters.
     pub fn check(&self) -> Result<(), String> {
-        self.latency.check().map_err(|wrong| format!("latency: {wrong}"))?;
-        for (name, rate) in [("message", self.loss.message), ("connection", self.loss.connection)] {
+        self.latency
+            .check()
+            .map_err(|wrong| format!("latency: {wrong}"))?;
+        for (name, rate) in [
+            ("message", self.loss.message),
+            ("connection", self.loss.connection),
+        ] {
             if !(0.0..=1.0).contains(&rate) {
                 return Err(format!("loss: `{name}` must be a share from 0 to 1"));
             }

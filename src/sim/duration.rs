@@ -38,7 +38,10 @@ pub fn parse(text: &str) -> Result<Duration, String> {
             "µs" => "us",
             unit => unit,
         };
-        let (_, nanos) = *UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
+        let (_, nanos) = *UNITS
+            .iter()
+            .find(|(name, _)| *name == unit)
+            .ok_or_else(wrong)?;
         let count: f64 = number.parse().map_err(|_| wrong())?;
         let part = Duration::try_from_secs_f64(count * nanos as f64 / 1e9).map_err(|_| wrong())?;
         sum = sum.checked_add(part).ok_or_else(wrong)?;
@@ -81,7 +84,12 @@ mod tests {
 
     #[test]
     fn durations_are_read_and_written() {
-        for (text, millis) in [("50ms", 50), ("1m 30s", 90_000), ("0.5s", 500), ("2min", 120_000)] {
+        for (text, millis) in [
+            ("50ms", 50),
+            ("1m 30s", 90_000),
+            ("0.5s", 500),
+            ("2min", 120_000),
+        ] {
             assert_eq!(parse(text), Ok(Duration::from_millis(millis)), "{text}");
         }
         for text in ["", "50", "ms", "5 parsecs", "-1s", "1s 5"] {

@@ -95,11 +95,17 @@ impl Latency {
                 let count = matrix.len();
                 if count == 0 || matrix.iter().any(|row| row.len() != count) {
                     Err("`matrix` must have as many columns as rows, and at least one".into())
-                } else if matrix.iter().flatten().any(|ms| !ms.is_finite() || *ms < 0.0) {
+                } else if matrix
+                    .iter()
+                    .flatten()
+                    .any(|ms| !ms.is_finite() || *ms < 0.0)
+                {
                     Err("`matrix` must hold milliseconds, zero or more".into())
                 } else if !shares.is_empty() && shares.len() != count {
-                    Err(format!("`shares` must name a share for each of the {count} regions"))
-                } else if shares.iter().any(|share| !(*share >= 0.0)) {
+                    Err(format!(
+                        "`shares` must name a share for each of the {count} regions"
+                    ))
+                } else if shares.iter().any(|share| share.is_nan() || *share < 0.0) {
                     Err("`shares` must be zero or more".into())
                 } else if !(0.0..1.0).contains(spread) {
                     Err("`spread` must be at least 0 and less than 1".into())
@@ -176,7 +182,7 @@ fn mix(number: u64) -> u64 {
 
 /// A number below `end`.
 fn scale(chance: u64, end: u64) -> u64 {
-    (u128::from(chance) * u128::from(end) >> 64) as u64
+    ((u128::from(chance) * u128::from(end)) >> 64) as u64
 }
 
 /// A number from zero to one.

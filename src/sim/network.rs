@@ -17,8 +17,8 @@ use super::{
     queue::Queue,
 };
 use crate::proto::{
-    Command, Event, InEvent, Limits, Message, OutEvent, Outbox, PeerData, Scope, State,
-    TimerId, TopicId, plumtree::DeliveryScope,
+    Command, Event, InEvent, Limits, Message, OutEvent, Outbox, PeerData, Scope, State, TimerId,
+    TopicId, plumtree::DeliveryScope,
 };
 
 /// The one topic that all nodes are in.
@@ -74,9 +74,17 @@ enum Occurrence {
     /// A dial arrives.
     Dial { from: NodeId, to: NodeId, link: u32 },
     /// A node notices the end of a connection.
-    Closed { at: NodeId, other: NodeId, link: u32 },
+    Closed {
+        at: NodeId,
+        other: NodeId,
+        link: u32,
+    },
     /// A node notices that a dial has come to nothing.
-    Refused { at: NodeId, other: NodeId, link: u32 },
+    Refused {
+        at: NodeId,
+        other: NodeId,
+        link: u32,
+    },
 }
 
 /// A message under way.
@@ -95,8 +103,14 @@ impl Network {
     pub fn new(config: NetworkConfig, seed: u64, epoch: Instant) -> Result<Self, String> {
         config.check()?;
         let mut rng = Chance::new(seed);
-        State::new(NodeId(0), PeerData::default(), config.proto.clone(), Limits::default(), &mut rng)
-            .map_err(|error| format!("proto: {error}"))?;
+        State::new(
+            NodeId(0),
+            PeerData::default(),
+            config.proto.clone(),
+            Limits::default(),
+            &mut rng,
+        )
+        .map_err(|error| format!("proto: {error}"))?;
         Ok(Self {
             config,
             limits: Limits::default(),
@@ -251,7 +265,10 @@ impl Network {
     /// The passive view of a node.
     pub fn passive_view(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
         let topic = self.state(node).and_then(|state| state.topic(&TOPIC));
-        topic.into_iter().flat_map(|topic| topic.passive_view()).copied()
+        topic
+            .into_iter()
+            .flat_map(|topic| topic.passive_view())
+            .copied()
     }
 
     /// The neighbors of a node that it sends payloads to.
@@ -274,7 +291,11 @@ impl Network {
         // Messages are completed in no particular order; those before this one are.
         let mut complete = first;
         loop {
-            while self.messages.get(complete).is_some_and(Broadcast::is_complete) {
+            while self
+                .messages
+                .get(complete)
+                .is_some_and(Broadcast::is_complete)
+            {
                 complete += 1;
             }
             if complete == self.messages.len() && self.gossip_under_way == 0 {

@@ -72,7 +72,10 @@ impl Overlay {
         Self {
             nodes: nodes.len(),
             mean_degree: share(links, nodes.len()),
-            full: share(degrees.get(capacity..).unwrap_or_default().iter().sum(), nodes.len()),
+            full: share(
+                degrees.get(capacity..).unwrap_or_default().iter().sum(),
+                nodes.len(),
+            ),
             symmetric: share(symmetric, links),
             shortest_path: paths.mean,
             diameter: paths.longest,
@@ -113,7 +116,9 @@ impl Graph {
         };
         for node in 0..network.len() as u32 {
             let neighbors = network.neighbors(NodeId(node));
-            graph.neighbors.extend(neighbors.filter(|other| network.is_running(*other)));
+            graph
+                .neighbors
+                .extend(neighbors.filter(|other| network.is_running(*other)));
             graph.starts.push(graph.neighbors.len() as u32);
         }
         graph
@@ -149,7 +154,10 @@ impl Graph {
         let (mut sum, mut count, mut longest) = (0u64, 0u64, 0);
         for source in sample(nodes, SOURCES, &mut rng) {
             self.distances(source, &mut reached, &mut distances);
-            sum += reached.iter().map(|node| u64::from(distances[node.index()])).sum::<u64>();
+            sum += reached
+                .iter()
+                .map(|node| u64::from(distances[node.index()]))
+                .sum::<u64>();
             count += reached.len() as u64 - 1;
             let last = reached.last().map_or(0, |node| distances[node.index()]);
             longest = longest.max(last);
@@ -212,5 +220,7 @@ fn sample(nodes: &[NodeId], count: usize, rng: &mut Chance) -> Vec<NodeId> {
     if nodes.len() <= count {
         return nodes.to_vec();
     }
-    (0..count).map(|_| nodes[rng.random_range(0..nodes.len())]).collect()
+    (0..count)
+        .map(|_| nodes[rng.random_range(0..nodes.len())])
+        .collect()
 }

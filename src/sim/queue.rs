@@ -70,7 +70,8 @@ impl<T> Queue<T> {
             self.occupied[level] &= !(1 << digit);
             let mut slot = mem::take(&mut self.slots[level * SLOTS + digit]);
             if level == 0 {
-                self.present.extend(slot.drain(..).rev().map(|(_, event)| event));
+                self.present
+                    .extend(slot.drain(..).rev().map(|(_, event)| event));
             } else {
                 for (at, event) in slot.drain(..) {
                     self.place(at, event);

@@ -174,7 +174,12 @@ impl Scenario {
     }
 
     /// Plays the scenario. `tell` is called after each round with how many there were.
-    pub fn run(&self, seed: u64, epoch: Instant, mut tell: impl FnMut(u32)) -> Result<Summary, String> {
+    pub fn run(
+        &self,
+        seed: u64,
+        epoch: Instant,
+        mut tell: impl FnMut(u32),
+    ) -> Result<Summary, String> {
         let config = self.config.clone().unwrap_or_default();
         let cycle = config.proto.membership.shuffle_interval;
         let mut network = Network::new(config, seed, epoch)?;
@@ -352,7 +357,9 @@ impl Summary {
 
     /// The rounds of several runs together.
     pub fn together<'a>(summaries: impl IntoIterator<Item = &'a Self>) -> Self {
-        let all = summaries.into_iter().flat_map(|summary| summary.rounds.clone());
+        let all = summaries
+            .into_iter()
+            .flat_map(|summary| summary.rounds.clone());
         Self::of(&all.collect::<Vec<_>>())
     }
 }

@@ -52,7 +52,9 @@ pub(crate) fn read(path: &Path) -> Result<Scenarios, String> {
     for scenario in file.scenario {
         let span = scenario.span();
         let mut scenario = scenario.into_inner();
-        scenario.check().map_err(|(field, why)| wrong(span, field, why))?;
+        scenario
+            .check()
+            .map_err(|(field, why)| wrong(span, field, why))?;
         scenario.config = scenario.config.or_else(|| base.clone());
         scenarios.push(scenario);
     }
@@ -73,13 +75,20 @@ fn place(path: &Path, text: &str, span: &Range<usize>) -> String {
 
 /// The field that a span is in: what stands before the `=` of its line, or inside of it.
 fn field_at(text: &str, span: &Range<usize>) -> Option<String> {
-    let start = text[..span.start.min(text.len())].rfind('\n').map_or(0, |at| at + 1);
+    let start = text[..span.start.min(text.len())]
+        .rfind('\n')
+        .map_or(0, |at| at + 1);
     let line = text[start..].lines().next()?;
     let (key, _) = line.split_once('=')?;
     // Within an inline table, the last key before the span.
     let before = text.get(start..span.start)?;
-    let inner = before.rsplit(['{', ',']).next().and_then(|part| part.split_once('='));
-    let inner = inner.map(|(inner, _)| inner.trim()).filter(|inner| *inner != key.trim());
+    let inner = before
+        .rsplit(['{', ','])
+        .next()
+        .and_then(|part| part.split_once('='));
+    let inner = inner
+        .map(|(inner, _)| inner.trim())
+        .filter(|inner| *inner != key.trim());
     let outer = key.trim();
     Some(match inner {
         Some(inner) if before.contains('{') => format!("{outer}.{inner}"),

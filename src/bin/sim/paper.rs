@@ -40,7 +40,11 @@ impl Args {
     pub(crate) fn run(self) -> Outcome {
         let set_up = SetUp {
             nodes: self.nodes,
-            cycles: if self.quick { STABLE_CYCLES / 5 } else { STABLE_CYCLES },
+            cycles: if self.quick {
+                STABLE_CYCLES / 5
+            } else {
+                STABLE_CYCLES
+            },
             messages: if self.quick { 20 } else { 100 },
             seed: self.seed,
             epoch: progress::now(),
@@ -74,23 +78,73 @@ fn hyparview(set_up: &SetUp) -> Result<(), String> {
         .collect::<Result<_, _>>()?;
     let (_, burst) = stable.pop().expect("two were made");
     let (network, grown) = stable.pop().expect("two were made");
-    println!("{} nodes, {} cycles, seed {}\n", set_up.nodes, set_up.cycles, set_up.seed);
-    let mut table = Table::new(["overlay", "one by one", "burst", "paper", "upstream", "goal"]);
+    println!(
+        "{} nodes, {} cycles, seed {}\n",
+        set_up.nodes, set_up.cycles, set_up.seed
+    );
+    let mut table = Table::new([
+        "overlay",
+        "one by one",
+        "burst",
+        "paper",
+        "upstream",
+        "goal",
+    ]);
     let mut row = |name: &str, value: &dyn Fn(&Membership) -> String, rest: [&str; 3]| {
         let ours = [value(&grown), value(&burst)];
         let cells = std::iter::once(name.to_string()).chain(ours);
         table.row(cells.chain(rest.map(str::to_string)));
     };
-    row("active view full, %", &|m| format!("{:.1}", m.overlay.full * 100.0), ["≈ 100", "63", "≥ 97"]);
-    row("mean degree", &|m| format!("{:.3}", m.overlay.mean_degree), ["", "4.53", "≥ 4.97"]);
-    row("symmetric links, %", &|m| format!("{:.2}", m.overlay.symmetric * 100.0), ["100", "", ""]);
-    row("connected, %", &|m| format!("{:.2}", m.overlay.connected * 100.0), ["100", "", ""]);
-    row("shortest path", &|m| format!("{:.3}", m.overlay.shortest_path), ["6.385", "6.80; burst 12.7", "≤ 6.39; burst ≤ 6.5"]);
-    row("diameter", &|m| m.overlay.diameter.to_string(), ["", "", ""]);
-    row("clustering", &|m| format!("{:.5}", m.overlay.clustering), ["0.00092", "0.00038; burst 0.065", "≤ 0.00092"]);
-    row("passive view", &|m| format!("{:.1}", m.overlay.mean_passive), ["30", "", ""]);
-    row("messages per node and cycle", &|m| format!("{:.2}", m.messages_per_cycle), ["", "8.0", "≤ 9"]);
-    row("dials per node and cycle", &|m| format!("{:.2}", m.dials_per_cycle), ["", "", ""]);
+    row(
+        "active view full, %",
+        &|m| format!("{:.1}", m.overlay.full * 100.0),
+        ["≈ 100", "63", "≥ 97"],
+    );
+    row(
+        "mean degree",
+        &|m| format!("{:.3}", m.overlay.mean_degree),
+        ["", "4.53", "≥ 4.97"],
+    );
+    row(
+        "symmetric links, %",
+        &|m| format!("{:.2}", m.overlay.symmetric * 100.0),
+        ["100", "", ""],
+    );
+    row(
+        "connected, %",
+        &|m| format!("{:.2}", m.overlay.connected * 100.0),
+        ["100", "", ""],
+    );
+    row(
+        "shortest path",
+        &|m| format!("{:.3}", m.overlay.shortest_path),
+        ["6.385", "6.80; burst 12.7", "≤ 6.39; burst ≤ 6.5"],
+    );
+    row(
+        "diameter",
+        &|m| m.overlay.diameter.to_string(),
+        ["", "", ""],
+    );
+    row(
+        "clustering",
+        &|m| format!("{:.5}", m.overlay.clustering),
+        ["0.00092", "0.00038; burst 0.065", "≤ 0.00092"],
+    );
+    row(
+        "passive view",
+        &|m| format!("{:.1}", m.overlay.mean_passive),
+        ["30", "", ""],
+    );
+    row(
+        "messages per node and cycle",
+        &|m| format!("{:.2}", m.messages_per_cycle),
+        ["", "8.0", "≤ 9"],
+    );
+    row(
+        "dials per node and cycle",
+        &|m| format!("{:.2}", m.dials_per_cycle),
+        ["", "", ""],
+    );
     table.print();
 
     let jobs: Vec<_> = RELIABILITY
@@ -109,8 +163,15 @@ fn hyparview(set_up: &SetUp) -> Result<(), String> {
     bar.finish_and_clear();
     println!();
     let mut table = Table::new([
-        "failed", "at once: reliability, %", "upstream", "heals", "on send: reliability, %",
-        "upstream", "heals", "paper", "connected, %",
+        "failed",
+        "at once: reliability, %",
+        "upstream",
+        "heals",
+        "on send: reliability, %",
+        "upstream",
+        "heals",
+        "paper",
+        "connected, %",
     ]);
     for (pair, (share, paper, upstream, upstream_on_send)) in failures.chunks(2).zip(RELIABILITY) {
         let heals = |index: usize| {
@@ -130,13 +191,20 @@ fn hyparview(set_up: &SetUp) -> Result<(), String> {
             upstream_on_send.into(),
             heals(1),
             paper.into(),
-            format!("{:.1} / {:.1}", pair[0].overlay.connected * 100.0, pair[1].overlay.connected * 100.0),
+            format!(
+                "{:.1} / {:.1}",
+                pair[0].overlay.connected * 100.0,
+                pair[1].overlay.connected * 100.0
+            ),
         ]);
     }
     table.print();
     if std::env::var_os("SIM_VERBOSE").is_some() {
         for failure in &failures {
-            println!("{:?} {:.2}: {:.3?} then {:.4?}", failure.noticed, failure.share, failure.reliability, failure.by_cycle);
+            println!(
+                "{:?} {:.2}: {:.3?} then {:.4?}",
+                failure.noticed, failure.share, failure.reliability, failure.by_cycle
+            );
         }
     }
     eprintln!("took {:.1?}", started.elapsed());
@@ -145,7 +213,10 @@ fn hyparview(set_up: &SetUp) -> Result<(), String> {
 
 fn plumtree(set_up: &SetUp) -> Result<(), String> {
     let started = progress::now();
-    let networks = [("one step a hop", steps()), ("10–100 ms", NetworkConfig::default())];
+    let networks = [
+        ("one step a hop", steps()),
+        ("10–100 ms", NetworkConfig::default()),
+    ];
     let stable: Vec<_> = networks
         .par_iter()
         .map(|(_, config)| set_up.stable(&one_by_one(), config.clone()))
@@ -165,9 +236,25 @@ fn plumtree(set_up: &SetUp) -> Result<(), String> {
         })
         .collect();
     bar.finish_and_clear();
-    println!("{} nodes, {} cycles, seed {}; {} messages after {warmup} others\n", set_up.nodes, set_up.cycles, set_up.seed, set_up.messages);
+    println!(
+        "{} nodes, {} cycles, seed {}; {} messages after {warmup} others\n",
+        set_up.nodes, set_up.cycles, set_up.seed, set_up.messages
+    );
     let mut table = Table::new([
-        "latency", "sender", "RMR", "first", "last", "LDH", "max", "time ms", "max", "reliability", "control", "paper", "upstream", "goal",
+        "latency",
+        "sender",
+        "RMR",
+        "first",
+        "last",
+        "LDH",
+        "max",
+        "time ms",
+        "max",
+        "reliability",
+        "control",
+        "paper",
+        "upstream",
+        "goal",
     ]);
     for (name, kind, summary) in summaries {
         let (sender, paper, upstream, goal) = match kind {

@@ -101,7 +101,15 @@ impl Args {
 /// A table of all results.
 fn print(results: &[Results]) {
     let mut table = Table::new([
-        "scenario", "seeds", "", "RMR", "LDH", "missed", "time ms", "reliability", "control",
+        "scenario",
+        "seeds",
+        "",
+        "RMR",
+        "LDH",
+        "missed",
+        "time ms",
+        "reliability",
+        "control",
     ]);
     for result in results {
         let average = &result.average;

@@ -32,8 +32,19 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self) -> Outcome {
         let mut table = Table::new([
-            "nodes", "degree", "path", "RMR", "LDH", "time ms", "reliability", "after failure",
-            "events", "ns/event", "seconds", "peak MiB", "B/node",
+            "nodes",
+            "degree",
+            "path",
+            "RMR",
+            "LDH",
+            "time ms",
+            "reliability",
+            "after failure",
+            "events",
+            "ns/event",
+            "seconds",
+            "peak MiB",
+            "B/node",
         ]);
         let idle = resident_kib("VmRSS:");
         for nodes in self.nodes {
@@ -46,7 +57,11 @@ impl Args {
             let cycle = network.config().proto.membership.shuffle_interval;
             for count in 0..self.cycles {
                 network.run_for(cycle);
-                eprintln!("{nodes} nodes: cycle {} after {:.0?}", count + 1, started.elapsed());
+                eprintln!(
+                    "{nodes} nodes: cycle {} after {:.0?}",
+                    count + 1,
+                    started.elapsed()
+                );
             }
             let overlay = Overlay::of(&network);
             let rss = resident_kib("VmRSS:").saturating_sub(idle);
@@ -61,7 +76,7 @@ impl Args {
             let sender = random_node(&network, &mut rng);
             let after = play(&mut network, &[sender], 64, Duration::from_secs(20));
             let took = started.elapsed();
-                    let events = network.traffic().events;
+            let events = network.traffic().events;
             table.row([
                 nodes.to_string(),
                 format!("{:.3}", overlay.mean_degree),

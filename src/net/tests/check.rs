@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use iroh::EndpointId;
 
-use super::world::{Running, World, id, number, topic};
+use super::world::{Running, World, number, topic};
 use crate::net::{peer::Dial, streams::MAX_OPEN_STREAMS};
 
 /// What has to hold of a node after every poll.
@@ -104,18 +104,9 @@ pub(super) fn quiet(world: &World) {
                 "node {n}: all is written to {other}"
             );
             // Both may have dialed, and each may send on the one that the other did not choose.
-            for key in &entry.connections {
-                let link = &running.node.links[key];
-                let ours = entry
-                    .streams
-                    .values()
-                    .any(|stream| stream.key.connection == *key);
-                assert!(
-                    entry.connections.len() == 1 || ours || !link.readers.is_empty(),
-                    "node {n}: nobody uses a connection to {other} of {}",
-                    entry.connections.len()
-                );
-            }
+            // A spare connection may stay until the peer is not needed any more: when both dialed at
+            // once and neither has said much since, nothing shows which one the peer would use.
+            assert!(entry.connections.len() <= running.node.limits.connections_per_peer);
         }
         for subscription in &running.subscriptions {
             let told: BTreeSet<_> = subscription.neighbors().collect();

@@ -28,6 +28,7 @@ use crate::{
     metrics::Metrics,
     net::{
         Limits,
+        inspect::Request,
         node::{Node, Parts},
         transport::{
             Transport,
@@ -104,6 +105,9 @@ fn number_of(content: &[u8]) -> u64 {
     u64::from_le_bytes(first.expect("every message has a number"))
 }
 
+/// A future of an application, and whether it was woken.
+type Task = (Pin<Box<dyn Future<Output = ()>>>, Arc<Flag>);
+
 /// All nodes, and the time.
 pub(super) struct World {
     pub(super) clock: VirtualClock,
@@ -112,7 +116,7 @@ pub(super) struct World {
     pub(super) config: Config,
     pub(super) limits: Limits,
     pub(super) nodes: BTreeMap<usize, Running>,
-    tasks: BTreeMap<u64, (Pin<Box<dyn Future<Output = ()>>>, Arc<Flag>)>,
+    tasks: BTreeMap<u64, Task>,
     woken: Arc<Woken>,
     last_key: u64,
     rng: StdRng,
@@ -131,7 +135,7 @@ pub(super) struct Running {
     pub(super) node: Box<MemoryNode>,
     pub(super) api: GossipApi,
     mailbox: Mailbox,
-    shutdowns: async_channel::Sender<async_channel::Sender<()>>,
+    requests: async_channel::Sender<Request>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) since: Instant,
@@ -180,6 +184,7 @@ impl Wake for Flag {
 
 impl World {
     pub(super) fn new(seed: u64) -> Self {
+        log();
         let clock = VirtualClock::new();
         Self {
             network: MemoryNetwork::new(clock.clone(), seed),
@@ -229,7 +234,7 @@ impl World {
         let state = state.expect("the configuration is valid");
         let (mailbox, inbox) = mailbox::channel(state.max_content_size());
         let (_, connections) = async_channel::bounded(1);
-        let (shutdowns, shutdowns_of_node) = async_channel::bounded(1);
+        let (requests, requests_of_node) = async_channel::bounded(1);
         let metrics = Arc::new(Metrics::default());
         let node = Node::new(Parts {
             transport,
@@ -240,7 +245,7 @@ impl World {
             metrics: metrics.clone(),
             inbox,
             connections,
-            shutdowns: shutdowns_of_node,
+            requests: requests_of_node,
             accept: true,
         });
         let running = Running {
@@ -248,7 +253,7 @@ impl World {
             node: Box::new(node),
             api: GossipApi::local(mailbox.clone()),
             mailbox,
-            shutdowns,
+            requests,
             metrics,
             subscriptions: Vec::new(),
             since: self.now(),
@@ -334,7 +339,7 @@ impl World {
     pub(super) fn shutdown(&mut self, n: usize) -> async_channel::Receiver<()> {
         let (reply, done) = async_channel::bounded(1);
         // Full where somebody else has asked just now, and then this one is answered by the end.
-        let _ = self.running(n).shutdowns.try_send(reply);
+        let _ = self.running(n).requests.try_send(Request::Shutdown(reply));
         done
     }
 
@@ -345,10 +350,6 @@ impl World {
 
     pub(super) fn running(&mut self, n: usize) -> &mut Running {
         self.nodes.get_mut(&n).expect("the node runs")
-    }
-
-    pub(super) fn state(&self, n: usize) -> &State<EndpointId> {
-        &self.nodes[&n].node.state
     }
 
     pub(super) fn subscription_to(&self, n: usize, topic: usize) -> Option<&Subscription> {
@@ -549,13 +550,22 @@ impl Subscription {
         }
     }
 
-    /// Stops taking events, or goes on.
-    pub(super) fn set_reading(&mut self, reading: bool) {
-        self.reading = reading;
-    }
-
     pub(super) fn neighbors(&self) -> impl Iterator<Item = EndpointId> + '_ {
         self.receiver.neighbors()
+    }
+}
+
+/// Writes the log of the nodes where `RUST_LOG` asks for it.
+fn log() {
+    use tracing_subscriber::EnvFilter;
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    if std::env::var_os("RUST_LOG").is_some() {
+        ONCE.call_once(|| {
+            let log = tracing_subscriber::fmt().without_time().with_ansi(false);
+            log.with_env_filter(EnvFilter::from_default_env())
+                .with_writer(std::io::stderr)
+                .init();
+        });
     }
 }
 

@@ -305,6 +305,20 @@ impl<PI: PeerIdentity> State<PI> {
         self.on_dial_failed(id, turn);
     }
 
+    /// What was sent to a peer lately may not have arrived.
+    ///
+    /// The peer may have started anew, in other topics. It is asked whether it still takes us for
+    /// a neighbor; if it does not, it will become one again or turn us away.
+    pub(super) fn on_stream_lost<R: Rng, S: Sink<PI>>(
+        &mut self,
+        id: PI,
+        turn: &mut Turn<'_, R, S>,
+    ) {
+        if self.active.contains(&id) {
+            self.answer(id, Priority::High, turn);
+        }
+    }
+
     /// A connection to a peer could not be made.
     pub(super) fn on_dial_failed<R: Rng, S: Sink<PI>>(
         &mut self,

@@ -159,6 +159,17 @@ impl<PI: PeerIdentity> State<PI> {
         (Some(wanted), known_to)
     }
 
+    /// Announces what is in the cache to a neighbor that may not have got it. Without this a
+    /// message that went into a dead connection would be lost, as nobody else may be there to
+    /// announce it.
+    pub(super) fn announce_again(&mut self, peer: &PI, sink: &mut impl Sink<PI>) {
+        if self.neighbors.find(peer).is_some() {
+            let (end, count) = (self.history.next_number(), self.settings.announced_again);
+            let ihaves = self.history.announcements(end, count);
+            announce(*peer, &ihaves, &self.settings, sink);
+        }
+    }
+
     /// Tells new neighbors of messages from before they came.
     pub(super) fn introduce_earlier_messages(&mut self, now: At, sink: &mut impl Sink<PI>) {
         while let Some(introduction) = self.introductions.front()

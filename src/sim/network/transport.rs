@@ -4,9 +4,9 @@ use rand::RngExt;
 
 use super::{Network, NodeId, Occurrence, Parcel};
 use crate::{
+    proto::plumtree,
     proto::{InEvent, LinkId, Message},
     sim::{Noticed, Time, broadcast::message_of, links::Link, micros},
-    proto::plumtree,
 };
 
 /// What a broken connection is counted among.
@@ -45,7 +45,9 @@ impl Network {
             }
             return;
         }
-        let at = link.last_arrival.max(self.now + Time::from(link.latency) + jitter);
+        let at = link
+            .last_arrival
+            .max(self.now + Time::from(link.latency) + jitter);
         link.last_arrival = at;
         let link = link.number;
         self.gossip_under_way += u64::from(is_gossip(&message));
@@ -77,7 +79,8 @@ impl Network {
             broken: false,
         });
         let link = number;
-        self.queue.push(arrives, Occurrence::Dial { from, to, link });
+        self.queue
+            .push(arrives, Occurrence::Dial { from, to, link });
     }
 
     /// A dial arrives.
@@ -158,10 +161,13 @@ impl Network {
         if !links.remove(other, link) || links.contains(other) {
             return;
         }
-        self.feed(at, match refused {
-            true => InEvent::DialFailed(other),
-            false => InEvent::PeerDisconnected(other),
-        });
+        self.feed(
+            at,
+            match refused {
+                true => InEvent::DialFailed(other),
+                false => InEvent::PeerDisconnected(other),
+            },
+        );
     }
 
     /// From now on nothing gets through a connection. Both ends find out in time.
