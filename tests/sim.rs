@@ -4,7 +4,9 @@
 //! meant to move them: `SIM_BASELINE=write cargo test --features test-utils --test sim`.
 #![cfg(feature = "test-utils")]
 
-use std::{collections::BTreeMap, env, fmt::Write, fs, path::PathBuf, sync::LazyLock, time::Instant};
+use std::{
+    collections::BTreeMap, env, fmt::Write, fs, path::PathBuf, sync::LazyLock, time::Instant,
+};
 
 use smol_gossip::sim::{
     NetworkConfig, Noticed,
@@ -14,7 +16,10 @@ use smol_gossip::sim::{
 };
 
 fn epoch() -> Instant {
-    #[expect(clippy::disallowed_methods, reason = "an origin: no figure depends on it")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an origin: no figure depends on it"
+    )]
     static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
     *EPOCH
 }
@@ -96,10 +101,15 @@ fn no_figure_is_worse_than_the_baseline() {
         write_baseline(&rounds);
     }
     let baseline = read_baseline();
-    let mut table = format!("{:<26}{:<13}{:>12}{:>12}\n", "scenario", "figure", "before", "after");
+    let mut table = format!(
+        "{:<26}{:<13}{:>12}{:>12}\n",
+        "scenario", "figure", "before", "after"
+    );
     let mut worse = 0;
     for (label, round) in &rounds {
-        let before = baseline.get(label).unwrap_or_else(|| panic!("{label} is not in the baseline"));
+        let before = baseline
+            .get(label)
+            .unwrap_or_else(|| panic!("{label} is not in the baseline"));
         for one in compare(before, round) {
             let mark = match one.verdict {
                 Verdict::Better => "  better",
@@ -108,10 +118,18 @@ fn no_figure_is_worse_than_the_baseline() {
             };
             worse += usize::from(one.verdict == Verdict::Worse);
             let (figure, before, after) = (one.figure, one.before, one.after);
-            let _ = writeln!(table, "{label:<26}{figure:<13}{before:>12.4}{after:>12.4}{mark}");
+            let _ = writeln!(
+                table,
+                "{label:<26}{figure:<13}{before:>12.4}{after:>12.4}{mark}"
+            );
         }
     }
-    assert_eq!(worse, 0, "{worse} figures are worse than {}:\n{table}", baseline_path().display());
+    assert_eq!(
+        worse,
+        0,
+        "{worse} figures are worse than {}:\n{table}",
+        baseline_path().display()
+    );
 }
 
 #[test]
@@ -138,7 +156,10 @@ fn an_overlay_forms_and_survives_its_nodes() {
     for bootstrap in [one_by_one(), Bootstrap::Single] {
         let (network, membership) = set_up.stable(&bootstrap, NetworkConfig::default()).unwrap();
         let overlay = &membership.overlay;
-        assert!(overlay.full >= 0.97 && overlay.mean_degree >= 4.97, "{overlay:?}");
+        assert!(
+            overlay.full >= 0.97 && overlay.mean_degree >= 4.97,
+            "{overlay:?}"
+        );
         assert_eq!((overlay.connected, overlay.symmetric), (1.0, 1.0));
         assert!(membership.messages_per_cycle <= 9.5, "{membership:?}");
         for (noticed, least) in [(Noticed::AtOnce, 0.999), (Noticed::OnSend, 0.98)] {

@@ -1,12 +1,18 @@
 //! The simulated network itself: what it promises about time, failures and splits.
 #![cfg(feature = "test-utils")]
 
-use std::{sync::LazyLock, time::{Duration, Instant}};
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
 
 use smol_gossip::sim::{Latency, Loss, Network, NetworkConfig, NodeId, Noticed, Overlay};
 
 fn epoch() -> Instant {
-    #[expect(clippy::disallowed_methods, reason = "an origin: nothing depends on it")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an origin: nothing depends on it"
+    )]
     static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
     *EPOCH
 }
@@ -48,16 +54,32 @@ fn failures_are_noticed_as_configured() {
         let (mut network, nodes) = joined(NetworkConfig::default(), 20);
         network.set_noticed(noticed);
         let gone = nodes[7];
-        let knew: Vec<NodeId> = nodes.iter().copied().filter(|n| network.neighbors(*n).any(|o| o == gone)).collect();
+        let knew: Vec<NodeId> = nodes
+            .iter()
+            .copied()
+            .filter(|n| network.neighbors(*n).any(|o| o == gone))
+            .collect();
         assert!(!knew.is_empty());
         network.kill(gone);
         network.run_for(Duration::from_millis(250));
-        let count = |network: &Network| knew.iter().filter(|n| network.neighbors(**n).any(|o| o == gone)).count();
-        let expected = if noticed == Noticed::AtOnce { 0 } else { knew.len() };
+        let count = |network: &Network| {
+            knew.iter()
+                .filter(|n| network.neighbors(**n).any(|o| o == gone))
+                .count()
+        };
+        let expected = if noticed == Noticed::AtOnce {
+            0
+        } else {
+            knew.len()
+        };
         assert_eq!(count(&network), expected, "{noticed:?}");
         network.broadcast(nodes[0], 64);
         network.run_for(secs(2));
-        let expected = if noticed == Noticed::Never { knew.len() } else { 0 };
+        let expected = if noticed == Noticed::Never {
+            knew.len()
+        } else {
+            0
+        };
         assert_eq!(count(&network), expected, "{noticed:?}");
         assert_eq!(network.running(), 19);
     }
@@ -114,15 +136,26 @@ fn lost_messages_and_connections_are_made_up_for() {
     assert!(mean > 0.995, "{mean}");
     assert!(network.traffic().lost > 0);
     let overlay = Overlay::of(&network);
-    assert!(overlay.connected == 1.0 && overlay.mean_degree > 4.5, "{overlay:?}");
+    assert!(
+        overlay.connected == 1.0 && overlay.mean_degree > 4.5,
+        "{overlay:?}"
+    );
 }
 
 #[test]
 fn nonsense_is_refused() {
     let mut config = NetworkConfig::default();
     config.loss.message = 2.0;
-    assert!(Network::new(config, 1, epoch()).unwrap_err().contains("loss"));
+    assert!(
+        Network::new(config, 1, epoch())
+            .unwrap_err()
+            .contains("loss")
+    );
     let mut config = NetworkConfig::default();
     config.proto.max_message_size = 1;
-    assert!(Network::new(config, 1, epoch()).unwrap_err().contains("proto"));
+    assert!(
+        Network::new(config, 1, epoch())
+            .unwrap_err()
+            .contains("proto")
+    );
 }

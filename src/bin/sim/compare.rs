@@ -45,7 +45,11 @@ impl Args {
                     before => format!("{:+.1} %", (one.after / before - 1.0) * 100.0),
                 };
                 table.row([
-                    if index == 0 { label.clone() } else { String::new() },
+                    if index == 0 {
+                        label.clone()
+                    } else {
+                        String::new()
+                    },
                     one.figure.into(),
                     format!("{:.4}", one.before),
                     format!("{:.4}", one.after),
@@ -74,12 +78,21 @@ pub(crate) fn load(folder: &Path) -> Result<BTreeMap<String, Results>, String> {
     let entries = fs::read_dir(folder).map_err(|error| wrong(folder, error.to_string()))?;
     let mut all = BTreeMap::new();
     for entry in entries {
-        let path = entry.map_err(|error| wrong(folder, error.to_string()))?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
+        let path = entry
+            .map_err(|error| wrong(folder, error.to_string()))?
+            .path();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or("");
         if let Some(label) = name.strip_suffix(".results.json") {
-            let text = fs::read_to_string(&path).map_err(|error| wrong(&path, error.to_string()))?;
+            let text =
+                fs::read_to_string(&path).map_err(|error| wrong(&path, error.to_string()))?;
             let results = serde_json::from_str(&text);
-            all.insert(label.to_string(), results.map_err(|error| wrong(&path, error.to_string()))?);
+            all.insert(
+                label.to_string(),
+                results.map_err(|error| wrong(&path, error.to_string()))?,
+            );
         }
     }
     if all.is_empty() {

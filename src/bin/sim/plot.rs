@@ -3,7 +3,9 @@
 use std::fmt::Write;
 
 /// The colors of series, told apart also by who sees few colors.
-const COLORS: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
+const COLORS: [&str; 6] = [
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9",
+];
 
 const WIDTH: f64 = 560.0;
 const HEIGHT: f64 = 300.0;
@@ -44,26 +46,60 @@ impl Plot {
         let y_max = fold(self.y_range.1, f64::max, |point| point.1);
         let (x_step, y_step) = (step(x_max - x_min), step(y_max - y_min));
         let y_max = (y_max / y_step).ceil() * y_step;
-        let place_x = |x: f64| left + (x - x_min) / (x_max - x_min).max(1e-9) * (WIDTH - left - right);
-        let place_y = |y: f64| HEIGHT - bottom - (y - y_min) / (y_max - y_min).max(1e-9) * (HEIGHT - top - bottom);
+        let place_x =
+            |x: f64| left + (x - x_min) / (x_max - x_min).max(1e-9) * (WIDTH - left - right);
+        let place_y = |y: f64| {
+            HEIGHT - bottom - (y - y_min) / (y_max - y_min).max(1e-9) * (HEIGHT - top - bottom)
+        };
         let mut svg = open(WIDTH, HEIGHT, self.title);
         text(&mut svg, left, 16.0, "start", "title", self.title);
         let mut y = (y_min / y_step).ceil() * y_step;
         while y <= y_max + y_step * 0.01 {
             let at = place_y(y);
             line(&mut svg, (left, at), (WIDTH - right, at), "grid");
-            text(&mut svg, left - 6.0, at + 4.0, "end", "tick", &number(y, y_step));
+            text(
+                &mut svg,
+                left - 6.0,
+                at + 4.0,
+                "end",
+                "tick",
+                &number(y, y_step),
+            );
             y += y_step;
         }
         let mut x = (x_min / x_step).ceil() * x_step;
         while x <= x_max + x_step * 0.01 {
             let at = place_x(x);
-            line(&mut svg, (at, HEIGHT - bottom), (at, HEIGHT - bottom + 4.0), "axis");
-            text(&mut svg, at, HEIGHT - bottom + 17.0, "middle", "tick", &number(x, x_step));
+            line(
+                &mut svg,
+                (at, HEIGHT - bottom),
+                (at, HEIGHT - bottom + 4.0),
+                "axis",
+            );
+            text(
+                &mut svg,
+                at,
+                HEIGHT - bottom + 17.0,
+                "middle",
+                "tick",
+                &number(x, x_step),
+            );
             x += x_step;
         }
-        line(&mut svg, (left, HEIGHT - bottom), (WIDTH - right, HEIGHT - bottom), "axis");
-        text(&mut svg, (left + WIDTH - right) / 2.0, HEIGHT - 10.0, "middle", "label", self.x);
+        line(
+            &mut svg,
+            (left, HEIGHT - bottom),
+            (WIDTH - right, HEIGHT - bottom),
+            "axis",
+        );
+        text(
+            &mut svg,
+            (left + WIDTH - right) / 2.0,
+            HEIGHT - 10.0,
+            "middle",
+            "label",
+            self.x,
+        );
         let _ = write!(
             svg,
             r#"<text class="label" text-anchor="middle" transform="translate(13,{}) rotate(-90)">{}</text>"#,
@@ -121,16 +157,31 @@ pub(crate) fn tree(root: u32, parents: &[(u32, u32)], lazy: &[(u32, u32)]) -> St
         }
         depth
     };
-    let deepest = parents.iter().map(|(node, _)| depth_of(*node)).max().unwrap_or(1);
+    let deepest = parents
+        .iter()
+        .map(|(node, _)| depth_of(*node))
+        .max()
+        .unwrap_or(1);
     // Leaves share the circle evenly, and every other node stands in the middle of its own.
     let mut angles: Vec<(u32, f64)> = Vec::new();
-    fn spread(node: u32, parents: &[(u32, u32)], next: &mut f64, angles: &mut Vec<(u32, f64)>) -> f64 {
-        let children: Vec<u32> = parents.iter().filter(|p| p.1 == node).map(|p| p.0).collect();
+    fn spread(
+        node: u32,
+        parents: &[(u32, u32)],
+        next: &mut f64,
+        angles: &mut Vec<(u32, f64)>,
+    ) -> f64 {
+        let children: Vec<u32> = parents
+            .iter()
+            .filter(|p| p.1 == node)
+            .map(|p| p.0)
+            .collect();
         let angle = if children.is_empty() {
             *next += 1.0;
             *next
         } else {
-            let all = children.iter().map(|child| spread(*child, parents, next, angles));
+            let all = children
+                .iter()
+                .map(|child| spread(*child, parents, next, angles));
             let all: Vec<f64> = all.collect();
             all.iter().sum::<f64>() / all.len() as f64
         };
@@ -140,10 +191,16 @@ pub(crate) fn tree(root: u32, parents: &[(u32, u32)], lazy: &[(u32, u32)]) -> St
     let mut leaves = 0.0;
     spread(root, parents, &mut leaves, &mut angles);
     let place = |node: u32| {
-        let angle = angles.iter().find(|(other, _)| *other == node).map_or(0.0, |found| found.1);
+        let angle = angles
+            .iter()
+            .find(|(other, _)| *other == node)
+            .map_or(0.0, |found| found.1);
         let angle = angle / leaves.max(1.0) * std::f64::consts::TAU;
         let radius = (SIZE / 2.0 - 20.0) * f64::from(depth_of(node)) / f64::from(deepest);
-        (SIZE / 2.0 + radius * angle.cos(), SIZE / 2.0 + radius * angle.sin())
+        (
+            SIZE / 2.0 + radius * angle.cos(),
+            SIZE / 2.0 + radius * angle.sin(),
+        )
     };
     let mut svg = open(SIZE, SIZE, "A broadcast tree");
     for ring in 1..=deepest {
@@ -197,14 +254,18 @@ fn text(svg: &mut String, x: f64, y: f64, anchor: &str, class: &str, text: &str)
 }
 
 pub(crate) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 /// A round distance between ticks: about six of them.
 fn step(range: f64) -> f64 {
     let rough = (range / 6.0).max(1e-6);
     let power = 10f64.powf(rough.log10().floor());
-    let factor = [1.0, 2.0, 5.0, 10.0].into_iter().find(|factor| factor * power >= rough);
+    let factor = [1.0, 2.0, 5.0, 10.0]
+        .into_iter()
+        .find(|factor| factor * power >= rough);
     factor.unwrap_or(10.0) * power
 }
 

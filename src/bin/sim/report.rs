@@ -10,8 +10,9 @@ use smol_gossip::sim::{
 };
 
 use crate::{
-    Outcome, compare, progress,
+    Outcome, compare,
     plot::{Plot, Series, escape, tree},
+    progress,
 };
 
 /// Arguments of `report`.
@@ -79,24 +80,72 @@ impl Args {
              are of a share of all nodes, all at once.</p>",
             self.nodes, self.seed
         );
-        section(&mut page, "How messages spread", &[
-            (over_rounds("Redundancy (RMR)", "payloads beyond one per node", [&single, &multi], |r| r.rmr),
-             "The first message floods the overlay and builds the tree; after that a node gets each message about once. With a different sender each time the same tree is used from elsewhere."),
-            (over_rounds("Last delivery hop (LDH)", "hops", [&single, &multi], |r| r.ldh),
-             "The hops to the node that is the furthest away. The first send is hop 1."),
-            (over_rounds("Time until all have it", "milliseconds", [&single, &multi], |r| r.duration_ms),
-             "Compare it with the latency between two nodes: 55 ms on average."),
-            (latencies(&network, self.seed), "When nodes get a message, over the tree of a sender that has sent before."),
-        ]);
-        section(&mut page, "The overlay", &[
-            (degrees("Neighbors", &membership.overlay.degrees), "How many neighbors nodes have; five is a full active view."),
-            (degrees("In-degree", &membership.overlay.in_degrees), "In how many active views a node is."),
-        ]);
-        section(&mut page, "After a mass failure", &[
-            (reliabilities(&failures, Noticed::AtOnce, "Failures are reported at once"), "The share of survivors that each message reaches, sent one after the other before the next cycle."),
-            (reliabilities(&failures, Noticed::OnSend, "Failures show on send only"), "The same where a failed neighbor is only noticed when something is sent to it."),
-            (healing(&failures), "Cycles until messages reach everyone again; 13 stands for more than twelve."),
-        ]);
+        section(
+            &mut page,
+            "How messages spread",
+            &[
+                (
+                    over_rounds(
+                        "Redundancy (RMR)",
+                        "payloads beyond one per node",
+                        [&single, &multi],
+                        |r| r.rmr,
+                    ),
+                    "The first message floods the overlay and builds the tree; after that a node gets each message about once. With a different sender each time the same tree is used from elsewhere.",
+                ),
+                (
+                    over_rounds("Last delivery hop (LDH)", "hops", [&single, &multi], |r| {
+                        r.ldh
+                    }),
+                    "The hops to the node that is the furthest away. The first send is hop 1.",
+                ),
+                (
+                    over_rounds(
+                        "Time until all have it",
+                        "milliseconds",
+                        [&single, &multi],
+                        |r| r.duration_ms,
+                    ),
+                    "Compare it with the latency between two nodes: 55 ms on average.",
+                ),
+                (
+                    latencies(&network, self.seed),
+                    "When nodes get a message, over the tree of a sender that has sent before.",
+                ),
+            ],
+        );
+        section(
+            &mut page,
+            "The overlay",
+            &[
+                (
+                    degrees("Neighbors", &membership.overlay.degrees),
+                    "How many neighbors nodes have; five is a full active view.",
+                ),
+                (
+                    degrees("In-degree", &membership.overlay.in_degrees),
+                    "In how many active views a node is.",
+                ),
+            ],
+        );
+        section(
+            &mut page,
+            "After a mass failure",
+            &[
+                (
+                    reliabilities(&failures, Noticed::AtOnce, "Failures are reported at once"),
+                    "The share of survivors that each message reaches, sent one after the other before the next cycle.",
+                ),
+                (
+                    reliabilities(&failures, Noticed::OnSend, "Failures show on send only"),
+                    "The same where a failed neighbor is only noticed when something is sent to it.",
+                ),
+                (
+                    healing(&failures),
+                    "Cycles until messages reach everyone again; 13 stands for more than twelve.",
+                ),
+            ],
+        );
         let drawing = draw_tree(self.seed)?;
         let _ = write!(
             page,
@@ -118,7 +167,10 @@ fn section(page: &mut String, title: &str, plots: &[(Plot, &str)]) {
     let _ = write!(page, "<h2>{title}</h2><div class=\"plots\">");
     for (plot, caption) in plots {
         let svg = plot.svg();
-        let _ = write!(page, "<figure>{svg}<figcaption>{caption}</figcaption></figure>");
+        let _ = write!(
+            page,
+            "<figure>{svg}<figcaption>{caption}</figcaption></figure>"
+        );
     }
     page.push_str("</div>");
 }
@@ -130,10 +182,13 @@ fn over_rounds(
     figure: fn(&Round) -> f64,
 ) -> Plot {
     let names = ["one sender", "a different sender each time"];
-    let series = names.into_iter().zip(summaries).map(|(name, summary)| Series {
-        name: name.into(),
-        points: points(summary.rounds.iter().map(figure)),
-    });
+    let series = names
+        .into_iter()
+        .zip(summaries)
+        .map(|(name, summary)| Series {
+            name: name.into(),
+            points: points(summary.rounds.iter().map(figure)),
+        });
     Plot {
         title,
         x: "message",
@@ -146,7 +201,9 @@ fn over_rounds(
 
 fn points(values: impl IntoIterator<Item = f64>) -> Vec<(f64, f64)> {
     let numbered = values.into_iter().enumerate();
-    numbered.map(|(index, value)| (index as f64, value)).collect()
+    numbered
+        .map(|(index, value)| (index as f64, value))
+        .collect()
 }
 
 fn degrees(title: &'static str, histogram: &[usize]) -> Plot {
@@ -224,7 +281,12 @@ fn healing(failures: &[Failure]) -> Plot {
                 points: failures
                     .iter()
                     .filter(|failure| failure.noticed == noticed)
-                    .map(|failure| (failure.share * 10.0, f64::from(failure.healed_after.unwrap_or(13))))
+                    .map(|failure| {
+                        (
+                            failure.share * 10.0,
+                            f64::from(failure.healed_after.unwrap_or(13)),
+                        )
+                    })
                     .collect(),
             })
             .collect(),
@@ -250,9 +312,13 @@ fn draw_tree(seed: u64) -> Result<String, String> {
         .flatten()
         .map(|(to, from, _): (NodeId, NodeId, _)| (to.0, from.0))
         .collect();
-    let all = nodes.iter().flat_map(|node| network.neighbors(*node).map(|other| (node.0, other.0)));
+    let all = nodes
+        .iter()
+        .flat_map(|node| network.neighbors(*node).map(|other| (node.0, other.0)));
     let lazy: Vec<(u32, u32)> = all
-        .filter(|(a, b)| a < b && !tree_links.contains(&(*a, *b)) && !tree_links.contains(&(*b, *a)))
+        .filter(|(a, b)| {
+            a < b && !tree_links.contains(&(*a, *b)) && !tree_links.contains(&(*b, *a))
+        })
         .collect();
     Ok(tree(sender.0, &tree_links, &lazy))
 }

@@ -58,7 +58,10 @@ struct Record {
 
 impl Sink<u32> for Record {
     fn probe(&mut self, neighbor: u32) {
-        assert!(self.neighbors.contains(&neighbor), "{neighbor} is no neighbor");
+        assert!(
+            self.neighbors.contains(&neighbor),
+            "{neighbor} is no neighbor"
+        );
         self.probed.push(neighbor);
     }
 

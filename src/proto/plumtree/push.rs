@@ -184,7 +184,8 @@ impl<PI: PeerIdentity> State<PI> {
             })
             .min_by_key(|claim| claim.round)
             .copied();
-        self.neighbors.reset_gains(shorter.map(|claim| claim.claimant));
+        self.neighbors
+            .reset_gains(shorter.map(|claim| claim.claimant));
         let Some(best) = shorter else {
             return;
         };
@@ -193,7 +194,10 @@ impl<PI: PeerIdentity> State<PI> {
         };
         let gain = round.hops().saturating_sub(best.round.hops());
         let enough = self.settings.optimization_threshold.hops();
-        if !announcer.merit.gained(gain, enough.saturating_mul(GAIN_IN_A_ROW)) {
+        if !announcer
+            .merit
+            .gained(gain, enough.saturating_mul(GAIN_IN_A_ROW))
+        {
             return;
         }
         if !announcer.eager {

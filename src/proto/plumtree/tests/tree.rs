@@ -310,7 +310,10 @@ fn a_slightly_shorter_way_has_to_be_so_many_times() {
     }
     node.recv(2, ihave(b"hello", 9));
     let output = node.recv(1, payload(b"hello", 10));
-    assert_eq!((output.grafts(), output.prunes()), (vec![(2, None)], vec![1]));
+    assert_eq!(
+        (output.grafts(), output.prunes()),
+        (vec![(2, None)], vec![1])
+    );
 }
 
 #[test]
