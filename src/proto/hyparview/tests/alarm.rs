@@ -28,7 +28,11 @@ fn the_loss_of_a_neighbor_makes_a_node_probe_the_others() {
 #[test]
 fn the_loss_of_two_neighbors_leads_to_one_survey_of_the_passive_view() {
     let mut node = node_with(1..=5);
-    node.recv(1, reply(100..108));
+    // The answer to our own first Shuffle.
+    node.recv(1, reply(90..92));
+    for first in [100, 110, 120] {
+        node.recv(1, shuffle(1, first..first + 7, 1));
+    }
     node.handle(Input::PeerDisconnected(4));
     assert_eq!(shuffles(&node.pass(secs(5))), 0, "one loss is no alarm");
     node.handle(Input::PeerDisconnected(2));

@@ -321,13 +321,13 @@ fn optimization_touches_neighbors_only() {
     let mut node = Node::among([1, 2]);
     node.recv(2, Message::Prune);
     node.recv(2, ihave(b"one", 0));
-    assert!(node.recv(9, payload(b"one", 20)).grafts().is_empty());
+    assert!(node.recv(9, payload(b"one", 8)).grafts().is_empty());
     for number in 0..9u8 {
         node.recv(2, ihave(&[number], 0));
-        if number == 4 {
+        if number == 1 {
             node.down(2);
         }
-        let output = node.recv(1, payload(&[number], 20));
+        let output = node.recv(1, payload(&[number], 8));
         assert!(output.sent.is_empty());
     }
     assert_eq!(node.eager(), [1]);
