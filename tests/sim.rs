@@ -148,7 +148,7 @@ fn the_same_seed_gives_the_same_run() {
 fn an_overlay_forms_and_survives_its_nodes() {
     let set_up = SetUp {
         nodes: 500,
-        cycles: 10,
+        cycles: 40,
         messages: 10,
         seed: 3,
         epoch: epoch(),
@@ -161,7 +161,8 @@ fn an_overlay_forms_and_survives_its_nodes() {
             "{overlay:?}"
         );
         assert_eq!((overlay.connected, overlay.symmetric), (1.0, 1.0));
-        assert!(membership.messages_per_cycle <= 9.5, "{membership:?}");
+        // A few more than in a large swarm, where fewer of those who are named are known already.
+        assert!(membership.messages_per_cycle <= 10.5, "{membership:?}");
         for (noticed, least) in [(Noticed::AtOnce, 0.999), (Noticed::OnSend, 0.98)] {
             let failure = set_up.failure(network.clone(), 0.7, noticed);
             assert!(failure.mean_reliability() >= least, "{failure:?}");
