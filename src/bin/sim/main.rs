@@ -1,6 +1,7 @@
 //! `smol-gossip-sim`: the protocol in simulated networks, from the command line.
 
 mod compare;
+mod curve;
 mod file;
 mod paper;
 mod plot;
@@ -34,6 +35,8 @@ enum Command {
     Paper(paper::Args),
     /// Measures swarms of growing size.
     Scale(scale::Args),
+    /// Draws what was measured of swarms of growing size, and fits how it grows.
+    Curve(curve::Args),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Command::Report(args) => args.run(),
         Command::Paper(args) => args.run(),
         Command::Scale(args) => args.run(),
+        Command::Curve(args) => args.run(),
     };
     match outcome {
         Ok(code) => code,

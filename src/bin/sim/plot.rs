@@ -7,6 +7,13 @@ const COLORS: [&str; 6] = [
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9",
 ];
 
+/// What pictures look like.
+pub(crate) const STYLE: &str = "text{font-family:system-ui,sans-serif}\
+    .title{font-weight:600;font-size:14px}.tick,.label{font-size:11px;fill:#444}\
+    .grid{stroke:#e4e4e4}.axis{stroke:#666}.ring{fill:none;stroke:#eee}\
+    .lazy{stroke:#ddd;stroke-width:.8}.eager{stroke:#0072b2;stroke-width:1.6}\
+    .node{fill:#0072b2}.root{fill:#d55e00}";
+
 const WIDTH: f64 = 560.0;
 const HEIGHT: f64 = 300.0;
 /// Room for what stands left of, above, right of and below the plot.
@@ -30,6 +37,18 @@ pub(crate) struct Plot {
     pub(crate) bars: bool,
     /// What the vertical axis has to show at least.
     pub(crate) y_range: (f64, f64),
+    pub(crate) scales: Scales,
+}
+
+/// Whether coordinates are values, or powers of ten: points are then given as logarithms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Scales {
+    #[default]
+    Linear,
+    /// The horizontal axis is logarithmic.
+    LogX,
+    /// Both are.
+    LogBoth,
 }
 
 impl Plot {
@@ -44,7 +63,14 @@ impl Plot {
         let x_max = fold(f64::NEG_INFINITY, f64::max, |point| point.0) + half;
         let y_min = fold(self.y_range.0, f64::min, |point| point.1);
         let y_max = fold(self.y_range.1, f64::max, |point| point.1);
-        let (x_step, y_step) = (step(x_max - x_min), step(y_max - y_min));
+        let log_x = self.scales != Scales::Linear;
+        let log_y = self.scales == Scales::LogBoth;
+        let steps = |log, range| if log { 1.0 } else { step(range) };
+        let (x_step, y_step) = (steps(log_x, x_max - x_min), steps(log_y, y_max - y_min));
+        let tick = |log, value: f64, step| match log {
+            true => power_of_ten(value.round() as i32),
+            false => number(value, step),
+        };
         let y_max = (y_max / y_step).ceil() * y_step;
         let place_x =
             |x: f64| left + (x - x_min) / (x_max - x_min).max(1e-9) * (WIDTH - left - right);
@@ -63,7 +89,7 @@ impl Plot {
                 at + 4.0,
                 "end",
                 "tick",
-                &number(y, y_step),
+                &tick(log_y, y, y_step),
             );
             y += y_step;
         }
@@ -82,7 +108,7 @@ impl Plot {
                 HEIGHT - bottom + 17.0,
                 "middle",
                 "tick",
-                &number(x, x_step),
+                &tick(log_x, x, x_step),
             );
             x += x_step;
         }
@@ -272,4 +298,32 @@ fn step(range: f64) -> f64 {
 fn number(value: f64, step: f64) -> String {
     let digits = (-step.log10().floor()).max(0.0) as usize;
     format!("{value:.digits$}")
+}
+
+fn power_of_ten(power: i32) -> String {
+    const DIGITS: [char; 10] = ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'];
+    let minus = if power < 0 { "⁻" } else { "" };
+    let digits = power.unsigned_abs().to_string();
+    let digits = digits
+        .bytes()
+        .map(|digit| DIGITS[usize::from(digit - b'0')]);
+    format!("10{minus}{}", digits.collect::<String>())
+}
+
+/// A picture of its own, of plots in two columns.
+pub(crate) fn picture(plots: &[Plot]) -> String {
+    let rows = plots.len().div_ceil(2);
+    let (width, height) = (2.0 * WIDTH, rows as f64 * HEIGHT);
+    let mut svg = open(width, height, "plots");
+    let _ = write!(
+        svg,
+        r#"<style>{STYLE}</style><rect width="{width}" height="{height}" fill="white"/>"#
+    );
+    for (index, plot) in plots.iter().enumerate() {
+        let (x, y) = ((index % 2) as f64 * WIDTH, (index / 2) as f64 * HEIGHT);
+        let one = plot.svg();
+        let placed = format!(r#"<svg x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" "#);
+        svg += &one.replacen("<svg ", &placed, 1);
+    }
+    svg + "</svg>\n"
 }

@@ -11,7 +11,7 @@ use smol_gossip::sim::{
 
 use crate::{
     Outcome, compare,
-    plot::{Plot, Series, escape, tree},
+    plot::{self, Plot, Scales, Series, escape, tree},
     progress,
 };
 
@@ -37,10 +37,7 @@ const SHARES: [f64; 5] = [0.3, 0.5, 0.7, 0.8, 0.9];
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:1180px;margin:2rem auto;padding:0 1rem;\
 color:#1b1b1b;background:#fff}h1,h2{line-height:1.2}.plots{display:grid;grid-template-columns:\
 repeat(auto-fit,minmax(460px,1fr));gap:1rem}figure{margin:0;border:1px solid #ddd;border-radius:6px;padding:.6rem}\
-figcaption{font-size:.9rem;color:#444}svg{width:100%;height:auto}.title{font-weight:600;font-size:14px}\
-.tick,.label{font-size:11px;fill:#444}.grid{stroke:#e4e4e4}.axis{stroke:#666}.ring{fill:none;stroke:#eee}\
-.lazy{stroke:#ddd;stroke-width:.8}.eager{stroke:#0072b2;stroke-width:1.6}.node{fill:#0072b2}.root{fill:#d55e00}\
-table{border-collapse:collapse;font-size:.92rem}td,th{padding:.25rem .7rem;border-bottom:1px solid #ddd;\
+figcaption{font-size:.9rem;color:#444}svg{width:100%;height:auto}table{border-collapse:collapse;font-size:.92rem}td,th{padding:.25rem .7rem;border-bottom:1px solid #ddd;\
 text-align:right}td:first-child,th:first-child{text-align:left}";
 
 impl Args {
@@ -74,11 +71,13 @@ impl Args {
         let _ = write!(
             page,
             "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" \
-             content=\"width=device-width\"><title>smol-gossip, simulated</title><style>{STYLE}</style>\
+             content=\"width=device-width\"><title>smol-gossip, simulated</title><style>{STYLE}{}</style>\
              <h1>smol-gossip, simulated</h1><p>{} nodes with the default configuration, latencies of \
              10 to 100 ms from node to node, seed {}. A cycle is a shuffle interval (60 s). Failures \
              are of a share of all nodes, all at once.</p>",
-            self.nodes, self.seed
+            plot::STYLE,
+            self.nodes,
+            self.seed
         );
         section(
             &mut page,
@@ -196,6 +195,7 @@ fn over_rounds(
         series: series.collect(),
         bars: false,
         y_range: (0.0, 0.0),
+        scales: Scales::Linear,
     }
 }
 
@@ -217,6 +217,7 @@ fn degrees(title: &'static str, histogram: &[usize]) -> Plot {
         }],
         bars: true,
         y_range: (0.0, 1.0),
+        scales: Scales::Linear,
     }
 }
 
@@ -248,6 +249,7 @@ fn latencies(network: &Network, seed: u64) -> Plot {
         }],
         bars: true,
         y_range: (0.0, 1.0),
+        scales: Scales::Linear,
     }
 }
 
@@ -265,6 +267,7 @@ fn reliabilities(failures: &[Failure], noticed: Noticed, title: &'static str) ->
             .collect(),
         bars: false,
         y_range: (0.0, 1.0),
+        scales: Scales::Linear,
     }
 }
 
@@ -292,6 +295,7 @@ fn healing(failures: &[Failure]) -> Plot {
             .collect(),
         bars: true,
         y_range: (0.0, 2.0),
+        scales: Scales::Linear,
     }
 }
 
