@@ -22,6 +22,7 @@
 //! - Who announced a message to us is not sent it, neither the payload nor an announcement.
 //! - What is published without any neighbor is announced to each that comes up, until someone is
 //!   seen to have it.
+//! - Announcements of messages that follow each other are held and sent together (`lazy`).
 //! - The two timeouts follow what is measured; those of the paper are only their least (`delay`).
 //! - What a Graft asks for comes at a limited rate, and so do our own Grafts.
 //!
@@ -168,7 +169,11 @@ impl<PI: PeerIdentity> State<PI> {
             blocks: Blocks::default(),
             missing: Missing::new(limits.missing_ids, limits.claims_per_id, keyed),
             delays: Delays::new(nanos(config.graft_timeout_1), nanos(config.graft_timeout_2)),
-            lazy_push: LazyPush::new(limits.lazy_queue),
+            lazy_push: LazyPush::new(
+                limits.lazy_queue,
+                ihaves_per_frame(max_message_size),
+                nanos(config.dispatch_timeout),
+            ),
             introductions: VecDeque::new(),
             last_sweep: At::default(),
             idle_sweep: None,
@@ -252,6 +257,7 @@ impl<PI: PeerIdentity> State<PI> {
             Input::NeighborUp(peer) => self.handle_neighbor_up(peer, now, sink),
             Input::NeighborDown(peer) => {
                 self.remove_neighbor(&peer);
+                self.lazy_push.hurry(now);
             }
             Input::StreamLost(peer) => self.announce_again(&peer, sink),
         }

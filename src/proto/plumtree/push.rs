@@ -247,12 +247,11 @@ impl<PI: PeerIdentity> State<PI> {
         if !any_lazy {
             return;
         }
-        let due = now.after(self.settings.dispatch_timeout);
         let ihave = IHave {
             id: gossip.id,
             round,
         };
-        if let Some((place, known_to)) = self.lazy_push.push(ihave, known_to, due) {
+        if let Some((place, known_to)) = self.lazy_push.push(ihave, known_to, now) {
             let untold = self
                 .neighbors
                 .iter()
@@ -270,7 +269,7 @@ impl<PI: PeerIdentity> State<PI> {
             let waiting = self.lazy_push.waiting_for(neighbor);
             announce(neighbor.peer, &waiting, &self.settings, sink);
         }
-        self.lazy_push.clear();
+        self.lazy_push.clear(now);
     }
 }
 
