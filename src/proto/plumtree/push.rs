@@ -51,7 +51,6 @@ impl<PI: PeerIdentity> State<PI> {
             Scope::Swarm if self.history.find(&id).is_some() => counters.broadcast_duplicate += 1,
             Scope::Swarm => {
                 let known_to = self.stop_waiting_for(&id).1;
-                let content = self.blocks.adopt(content);
                 let round = Round::from(0);
                 let unshared = self.neighbors.is_empty();
                 let cached = Some(content.clone());
@@ -87,7 +86,7 @@ impl<PI: PeerIdentity> State<PI> {
         }
         let sent_on = Gossip {
             id: gossip.id,
-            content: self.blocks.copy(&gossip.content),
+            content: gossip.content,
             scope: DeliveryScope::Swarm(round.next()),
         };
         let (wanted, mut known_to) = self.stop_waiting_for(&gossip.id);
@@ -286,7 +285,7 @@ pub(super) fn deliver_from_neighbor<PI: PeerIdentity>(
         return;
     }
     sink.deliver(GossipEvent {
-        content: Bytes::copy_from_slice(&gossip.content),
+        content: gossip.content,
         delivered_from: from,
         scope: gossip.scope,
     });
