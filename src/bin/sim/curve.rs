@@ -22,7 +22,7 @@ impl Args {
     pub(crate) fn run(self) -> Outcome {
         let all = scale::read(&self.file)?;
         scale::print(&all);
-        let laws: [(&str, fn(&Measured) -> f64); 3] = [
+        let laws: [(&str, Figure); 3] = [
             ("LDH", |one| one.ldh),
             ("path", |one| one.path),
             ("time ms", |one| one.time_ms),
@@ -52,6 +52,8 @@ impl Args {
         Ok(ExitCode::SUCCESS)
     }
 }
+
+type Figure = fn(&Measured) -> f64;
 
 /// A straight line through points.
 #[derive(Clone, Copy, Debug)]
