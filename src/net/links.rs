@@ -171,10 +171,8 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             return;
         };
         if peer.wanted {
-            if let Some(timer) = peer.idle_timer.take() {
-                self.events.cancel_timer(timer);
-            }
             self.close_replaced(id);
+            self.watch_spare(id);
             return;
         }
         if !peer.queue.is_empty() {
@@ -214,7 +212,15 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             return;
         };
         peer.idle_timer = None;
-        if peer.wanted || !peer.queue.is_empty() {
+        if peer.wanted {
+            if peer.heard + self.limits.idle_timeout <= self.now {
+                self.close_spare(id);
+            } else {
+                self.watch_spare(id);
+            }
+            return;
+        }
+        if !peer.queue.is_empty() {
             return;
         }
         if idle_deadline(peer, &self.limits) > self.now {
@@ -247,29 +253,58 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         let Some(peer) = self.peers.get(&id) else {
             return;
         };
-        let Some((newest, older)) = peer.connections.split_last() else {
-            return;
-        };
-        let link_used = |key: &ConnectionKey| {
-            self.links
-                .get(key)
-                .is_some_and(|link| !link.readers.is_empty() || link.header.is_some())
-        };
-        if older.is_empty() || !link_used(newest) {
-            return;
+        let newest = peer.connections.last();
+        if peer.connections.len() > 1 && newest.is_some_and(|key| self.is_read(*key)) {
+            self.close_unused(id, "replaced by a newer connection");
         }
+    }
+
+    /// Sees to it that spare connections to a peer are closed some day: when both dialed at once
+    /// and neither has said much since, nothing shows which connection the peer would use next.
+    /// One of the two does it, or else each might close the one that the other keeps.
+    fn watch_spare(&mut self, id: EndpointId) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        if peer.connections.len() > 1 && self.transport.local_id() < id {
+            self.watch_idle(id);
+        } else if let Some(timer) = peer.idle_timer.take() {
+            self.events.cancel_timer(timer);
+        }
+    }
+
+    fn close_spare(&mut self, id: EndpointId) {
+        if self.transport.local_id() < id {
+            self.close_unused(id, "not needed");
+        }
+    }
+
+    /// Closes all older connections on which no stream is open, in either direction.
+    fn close_unused(&mut self, id: EndpointId, reason: &'static str) {
+        let Some(peer) = self.peers.get(&id) else {
+            return;
+        };
+        let Some((_, older)) = peer.connections.split_last() else {
+            return;
+        };
         let ours = |key| {
             let mut streams = peer.streams.values();
             streams.any(|stream| stream.key.connection == key)
         };
-        let replaced: Vec<_> = older
+        let unused: Vec<_> = older
             .iter()
             .copied()
-            .filter(|key| !link_used(key) && !ours(*key))
+            .filter(|key| !self.is_read(*key) && !ours(*key))
             .collect();
-        for key in replaced {
-            self.drop_link(key, "replaced by a newer connection");
+        for key in unused {
+            self.drop_link(key, reason);
         }
+    }
+
+    /// Whether the peer has a stream open on a connection.
+    fn is_read(&self, key: ConnectionKey) -> bool {
+        let link = self.links.get(&key);
+        link.is_some_and(|link| !link.readers.is_empty() || link.header.is_some())
     }
 
     /// Peers that are connected, but that no topic needs.
