@@ -43,9 +43,23 @@
 //! | [`metrics`] | what a node counts |
 //! | [`signed`] | messages signed by their author (feature `signed`) |
 //! | [`ticket`] | a topic and addresses, as text |
+//! | `sim` | a simulated network (feature `test-utils`) |
 //! | [`runtime`] | the event loop, and the starts for tokio, smol and one thread |
+//!
+//! With the feature `rpc`, a node serves its topics to other processes ([`Gossip::listen`]), and
+//! [`GossipApi::connect`](api::GossipApi::connect) subscribes to topics of such a node.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
+// The overview links to all that there is. With all features the links are checked.
+#![cfg_attr(
+    not(all(
+        feature = "net",
+        feature = "metrics",
+        feature = "rpc",
+        feature = "signed"
+    )),
+    allow(rustdoc::broken_intra_doc_links)
+)]
 
 #[cfg(feature = "net")]
 pub use self::net::{GOSSIP_ALPN as ALPN, Gossip};
@@ -68,6 +82,8 @@ pub mod proto;
 mod rpc;
 #[cfg(feature = "signed")]
 pub mod signed;
+#[cfg(feature = "test-utils")]
+pub mod sim;
 #[cfg(any(feature = "net", feature = "rpc"))]
 pub mod ticket;
 

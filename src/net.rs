@@ -15,6 +15,7 @@
 //! | `links`, `dial` | connections: when they begin and end |
 //! | `connection` | the steps of a connection, as tasks for the slab |
 //! | `topics` | subscriptions |
+//! | `inspect` | what a topic holds, and what goes wrong with peers, for those who ask |
 //! | `transport` | the little that all this asks of a network, and iroh doing it |
 //! | `addr_info`, `address_lookup` | addresses on the wire, and those learnt from it |
 
@@ -28,9 +29,11 @@ use iroh::{
 use n0_error::{e, stack_error};
 use tracing::debug;
 
+use self::inspect::Request;
 pub use self::{
     builder::{BuildError, Builder},
     driver::Driver,
+    inspect::{Diagnostic, Diagnostics, DownReason, NeighborStats, TopicStats},
     limits::Limits,
 };
 use crate::{
@@ -46,6 +49,7 @@ mod connection;
 mod dial;
 mod driver;
 mod encoder;
+mod inspect;
 mod limits;
 mod links;
 mod node;
@@ -110,7 +114,7 @@ struct Handle {
     api: GossipApi,
     mailbox: Mailbox,
     connections: async_channel::Sender<Connection>,
-    shutdowns: async_channel::Sender<async_channel::Sender<()>>,
+    requests: async_channel::Sender<Request>,
     max_message_size: usize,
     metrics: Arc<Metrics>,
 }
@@ -133,7 +137,7 @@ impl Gossip {
     pub(crate) fn new(
         mailbox: Mailbox,
         connections: async_channel::Sender<Connection>,
-        shutdowns: async_channel::Sender<async_channel::Sender<()>>,
+        requests: async_channel::Sender<Request>,
         max_message_size: usize,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -141,7 +145,7 @@ impl Gossip {
             api: GossipApi::local(mailbox.clone()),
             mailbox,
             connections,
-            shutdowns,
+            requests,
             max_message_size,
             metrics,
         });
@@ -152,9 +156,9 @@ impl Gossip {
     fn closed(max_message_size: usize) -> Self {
         let (mailbox, _) = crate::api::mailbox::channel(max_message_size);
         let (connections, _) = async_channel::bounded(1);
-        let (shutdowns, _) = async_channel::bounded(1);
+        let (requests, _) = async_channel::bounded(1);
         let metrics = Arc::default();
-        Self::new(mailbox, connections, shutdowns, max_message_size, metrics)
+        Self::new(mailbox, connections, requests, max_message_size, metrics)
     }
 
     /// The largest frame that this node reads, in bytes.
@@ -189,9 +193,64 @@ impl Gossip {
     /// [`Error::ActorDropped`] when the node has ended already.
     pub async fn shutdown(&self) -> Result<(), Error> {
         let (reply, done) = async_channel::bounded(1);
-        let sent = self.node.shutdowns.send(reply).await;
-        sent.map_err(|_| e!(Error::ActorDropped))?;
+        self.request(Request::Shutdown(reply)).await?;
         done.recv().await.map_err(|_| e!(Error::ActorDropped))
+    }
+
+    /// What a topic holds right now, or `None` if the node is not in it.
+    ///
+    /// The driver answers between two passes over its work. Cancel-safe, and it changes nothing.
+    ///
+    /// ```no_run
+    /// # use smol_gossip::{Gossip, TopicId, net::Error};
+    /// # async fn look(gossip: Gossip, topic: TopicId) -> Result<(), Error> {
+    /// if let Some(stats) = gossip.topic_stats(topic).await? {
+    ///     let eager = stats.neighbors.iter().filter(|neighbor| neighbor.eager);
+    ///     println!("{} of {} get payloads", eager.count(), stats.neighbors.len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ActorDropped`] when the node has ended.
+    pub async fn topic_stats(&self, topic: proto::TopicId) -> Result<Option<TopicStats>, Error> {
+        let (reply, answer) = async_channel::bounded(1);
+        self.request(Request::TopicStats(topic, reply)).await?;
+        answer.recv().await.map_err(|_| e!(Error::ActorDropped))
+    }
+
+    /// Listens to what goes wrong with peers from now on, in all topics.
+    ///
+    /// It is for people who look for a cause. Nothing is slowed down when it is not read: what
+    /// there is no room for is lost, and [counted](Diagnostics::lost).
+    ///
+    /// ```no_run
+    /// # use smol_gossip::{Gossip, net::Error};
+    /// # async fn listen(gossip: Gossip) -> Result<(), Error> {
+    /// use futures_lite::StreamExt;
+    ///
+    /// let mut diagnostics = gossip.diagnostics().await?;
+    /// while let Some(diagnostic) = diagnostics.next().await {
+    ///     eprintln!("{diagnostic:?}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ActorDropped`] when the node has ended.
+    pub async fn diagnostics(&self) -> Result<Diagnostics, Error> {
+        let (watcher, diagnostics) = inspect::watch();
+        self.request(Request::Watch(watcher)).await?;
+        Ok(diagnostics)
+    }
+
+    async fn request(&self, request: Request) -> Result<(), Error> {
+        let sent = self.node.requests.send(request).await;
+        sent.map_err(|_| e!(Error::ActorDropped))
     }
 
     /// What the node has counted.

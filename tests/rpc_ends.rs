@@ -319,3 +319,93 @@ fn handles_work_on_any_executor_and_no_runtime_is_an_error() {
     smol::block_on(within("the refusal", gossip.listen(endpoint)));
     runtime.block_on(daemon.stop());
 }
+
+#[tokio::test]
+async fn a_daemon_that_stops_listening_lets_its_clients_go() {
+    let book = MemoryLookup::new();
+    let (daemon, gossip) = Daemon::ours(1, &book).await;
+    let node = Node::start(2, &book).await;
+    let mut there = node.subscribe(topic(1), &[]).await;
+    let joined = daemon.client();
+    let joined = joined.subscribe_and_join(topic(1), vec![node.id()]);
+    let mut here = within("a neighbor", joined).await.expect("the daemon runs");
+    there.events.up(daemon.id()).await;
+    daemon.listening.abort();
+    there.events.down(daemon.id()).await;
+    let ended = async { while let Some(Ok(_)) = here.next().await {} };
+    within("the end", ended).await;
+    // The node goes on.
+    let mut local = subscribe(&gossip, topic(1), &[node.id()]).await;
+    local.events.joined().await;
+    drop(gossip);
+    within("shutdown", daemon.router.shutdown())
+        .await
+        .expect("nothing panicked");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn there_is_an_end_to_how_many_may_connect() {
+    const MAX: usize = 256;
+    let book = MemoryLookup::new();
+    let (daemon, gossip) = Daemon::ours(1, &book).await;
+    let endpoint = client_endpoint();
+    let connect = || async {
+        let connecting = endpoint.connect(daemon.addr(), "localhost");
+        connecting.expect("a way there").await
+    };
+    let mut connections = Vec::new();
+    for _ in 0..MAX {
+        let connection = within("a connection", connect()).await;
+        connections.push(connection.expect("there is room"));
+    }
+    let refused = within("the refusal", connect()).await;
+    assert!(refused.is_err(), "{refused:?}");
+    assert_eq!(gossip.metrics().rpc_refused.get(), 1);
+    // There is room again when one goes.
+    connections.pop();
+    let room = async { while connect().await.is_err() {} };
+    within("room", room).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_no_command_ends_the_subscription_of_its_sender_alone() {
+    let book = MemoryLookup::new();
+    let (daemon, gossip) = Daemon::ours(1, &book).await;
+    let honest = AnyClient::connect(Kind::Ours, &daemon);
+    let honest = honest.subscribe(topic(1), &[]).await;
+    let endpoint = client_endpoint();
+    let connecting = endpoint.connect(daemon.addr(), "localhost");
+    let connection = connecting
+        .expect("a way there")
+        .await
+        .expect("there is room");
+    // A request, and then: a command that there is none of, and a length beyond all bounds.
+    for garbage in [&[1, 9][..], &[0xff; 12], &[0xff, 0xff, 0xff, 0xff, 0x0f]] {
+        let (mut send, mut recv) = connection.open_bi().await.expect("connected");
+        let mut request = vec![34, 0];
+        request.extend([2; 32]);
+        request.push(0);
+        send.write_all(&request).await.expect("connected");
+        send.write_all(garbage).await.expect("connected");
+        let stopped = within("the end of it", send.stopped()).await;
+        assert!(matches!(stopped, Ok(Some(_))), "{stopped:?}");
+        // Events would go on.
+        recv.stop(0u8.into()).expect("it is open");
+    }
+    let node = Node::start(2, &book).await;
+    let mut there = node.subscribe(topic(1), &[daemon.id()]).await;
+    there.events.up(daemon.id()).await;
+    honest.sender.broadcast("hello").await;
+    assert_eq!(there.events.message().await.content, "hello");
+    // What is no request ends the connection.
+    let (mut send, _recv) = connection.open_bi().await.expect("connected");
+    send.write_all(&[1, 9]).await.expect("connected");
+    send.finish().expect("it is open");
+    within("the connection to end", connection.closed()).await;
+    let stats = within("stats", gossip.topic_stats(topic(2))).await;
+    assert_eq!(stats.expect("it runs"), None);
+    daemon.stop().await;
+    node.stop().await;
+}

@@ -26,6 +26,9 @@ use crate::{
 /// waits.
 const CONNECTION_QUEUE: usize = 64;
 
+/// Requests that the driver has not taken yet. Whoever asks for more waits.
+const REQUEST_QUEUE: usize = 16;
+
 /// Settings of a node. Begin with [`Gossip::builder`].
 #[derive(Debug, Clone)]
 pub struct Builder {
@@ -147,7 +150,7 @@ impl Builder {
         let metrics = Arc::new(Metrics::default());
         let (mailbox, inbox) = mailbox::channel(state.max_content_size());
         let (connections_tx, connections) = async_channel::bounded(CONNECTION_QUEUE);
-        let (shutdowns_tx, shutdowns) = async_channel::bounded(1);
+        let (requests_tx, requests) = async_channel::bounded(REQUEST_QUEUE);
         let node = runtime.enter(|| {
             Node::new(Parts {
                 transport,
@@ -158,7 +161,7 @@ impl Builder {
                 metrics: metrics.clone(),
                 inbox,
                 connections,
-                shutdowns,
+                requests,
                 accept: self.accept,
             })
         });
@@ -166,7 +169,7 @@ impl Builder {
         let gossip = Gossip::new(
             mailbox,
             connections_tx,
-            shutdowns_tx,
+            requests_tx,
             max_message_size,
             metrics,
         );

@@ -1,11 +1,14 @@
 //! Dialing: so many at once, the rest in a queue, each within a time.
 
+use std::fmt::Display;
+
 use iroh::EndpointId;
 use smol_gossip_runtime::Runtime;
 use tracing::debug;
 
 use super::{
     connection::Done,
+    inspect::Diagnostic,
     node::{Node, Timer},
     peer::Dial,
     transport::{Broken, Transport},
@@ -17,7 +20,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     pub(crate) fn dial(&mut self, id: EndpointId) {
         if self.is_stopping() {
             // Nobody is told goodbye who is not connected.
-            self.dial_over(id);
+            self.dial_over(id, &"leaving");
         } else if self.dials.active < self.limits.dials {
             self.start_dial(id);
         } else if self.dials.waiting.len() < self.limits.waiting_dials {
@@ -25,7 +28,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             self.set_dial(id, Dial::Waiting);
         } else {
             self.metrics.dials_refused.inc();
-            self.dial_over(id);
+            self.dial_over(id, &"too many others are dialed");
         }
     }
 
@@ -53,7 +56,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             Err(reason) => {
                 self.metrics.actor_tick_dialer_failure.inc();
                 debug!(peer = %id.fmt_short(), %reason, "dial failed");
-                self.dial_over(id);
+                self.dial_over(id, &reason);
             }
         }
         self.start_waiting_dials();
@@ -64,7 +67,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         self.metrics.actor_tick_dialer_failure.inc();
         debug!(peer = %id.fmt_short(), "dial timed out");
         self.end_dial(id);
-        self.dial_over(id);
+        self.dial_over(id, &"timed out");
         self.start_waiting_dials();
     }
 
@@ -91,7 +94,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     }
 
     /// Gives up on a peer that could not be dialed, unless it has come to us meanwhile.
-    fn dial_over(&mut self, id: EndpointId) {
+    fn dial_over(&mut self, id: EndpointId, reason: &dyn Display) {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
@@ -101,6 +104,10 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         let wanted = peer.wanted;
         self.peers.swap_remove(&id);
         if wanted {
+            self.watchers.tell(|| Diagnostic::JoinFailed {
+                peer: id,
+                reason: reason.to_string(),
+            });
             self.handle(InEvent::DialFailed(id));
         }
     }

@@ -22,6 +22,7 @@ use smol_gossip_runtime::{Runtime, Wakeup};
 use tracing::{Span, debug};
 
 use super::{
+    inspect::Request,
     node::{Accept, Node, SHARE, Stopping, Timer},
     topics::Topics,
     transport::{Connection, Transport},
@@ -119,7 +120,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 + self.handle_expired()
                 + self.poll_inbox(cx)
                 + self.poll_connections(cx)
-                + self.poll_shutdowns(cx);
+                + self.poll_requests(cx);
             self.work_off();
             self.flush();
             self.topics.wake();
@@ -231,13 +232,22 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         }
     }
 
-    fn poll_shutdowns(&mut self, cx: &mut Context<'_>) -> usize {
-        let Poll::Ready(Some(reply)) = self.shutdowns.poll_next(cx) else {
+    fn poll_requests(&mut self, cx: &mut Context<'_>) -> usize {
+        let Poll::Ready(Some(request)) = self.requests.poll_next(cx) else {
             return 0;
         };
-        self.stop();
-        if let Some(stopping) = &mut self.stopping {
-            stopping.replies.push(reply);
+        match request {
+            Request::Shutdown(reply) => {
+                self.stop();
+                if let Some(stopping) = &mut self.stopping {
+                    stopping.replies.push(reply);
+                }
+            }
+            Request::TopicStats(topic, reply) => {
+                // Whoever asked may not wait any more.
+                let _ = reply.try_send(self.topic_stats(&topic));
+            }
+            Request::Watch(watcher) => self.watchers.add(watcher),
         }
         1
     }
@@ -303,12 +313,12 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         while let Ok(connection) = self.connections.try_recv() {
             connection.close("leaving");
         }
-        self.shutdowns.close();
-        while let Ok(reply) = self.shutdowns.try_recv() {
-            match &mut self.stopping {
-                Some(stopping) => stopping.replies.push(reply),
+        self.requests.close();
+        while let Ok(request) = self.requests.try_recv() {
+            match (request, &mut self.stopping) {
+                (Request::Shutdown(reply), Some(stopping)) => stopping.replies.push(reply),
                 // Dropping it says that the node has ended.
-                None => drop(reply),
+                (request, _) => drop(request),
             }
         }
     }

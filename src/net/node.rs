@@ -16,6 +16,7 @@ use smol_gossip_runtime::{EventLoop, Runtime, TimerKey};
 use super::{
     connection::{ConnectionKey, Done, Reader},
     encoder::Encoder,
+    inspect::{DownReason, Request, Watchers},
     limits::Limits,
     peer::{Dials, Link, Peer},
     topics::Topics,
@@ -40,7 +41,7 @@ pub(crate) struct Parts<T: Transport, R: Runtime> {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) inbox: Inbox,
     pub(crate) connections: Receiver<T::Connection>,
-    pub(crate) shutdowns: Receiver<async_channel::Sender<()>>,
+    pub(crate) requests: Receiver<Request>,
     /// Whether to accept connections from the endpoint.
     pub(crate) accept: bool,
 }
@@ -68,7 +69,10 @@ pub(crate) struct Node<T: Transport, R: Runtime> {
     /// Subscriptions whose messages wait until a neighbor reads.
     pub(crate) paused: IndexMap<SubscriptionId, TopicId>,
     pub(crate) connections: Pin<Box<Receiver<T::Connection>>>,
-    pub(crate) shutdowns: Pin<Box<Receiver<async_channel::Sender<()>>>>,
+    pub(crate) requests: Pin<Box<Receiver<Request>>>,
+    pub(crate) watchers: Watchers,
+    /// Who says, with the message that is being handled, that it is a neighbor no more.
+    pub(crate) parting: Option<(EndpointId, TopicId, DownReason)>,
 
     pub(crate) peers: IndexMap<EndpointId, Peer<T>, Keyed>,
     pub(crate) links: IndexMap<ConnectionKey, Link<T>>,
@@ -154,7 +158,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             metrics,
             inbox,
             connections,
-            shutdowns,
+            requests,
             accept,
         } = parts;
         let keyed = Keyed::new(&mut rng);
@@ -181,7 +185,9 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             inbox: Some(inbox),
             paused: IndexMap::new(),
             connections: Box::pin(connections),
-            shutdowns: Box::pin(shutdowns),
+            requests: Box::pin(requests),
+            watchers: Watchers::default(),
+            parting: None,
             peers: IndexMap::with_hasher(keyed),
             links: IndexMap::new(),
             dirty: IndexSet::new(),

@@ -25,6 +25,8 @@ pub(crate) struct Peer<T: Transport> {
     /// Whether it has left us, and not we it. Then it is the one that knows whether it needs the
     /// connection again in a moment, and closes it.
     pub(crate) left_us: bool,
+    /// Whether those who listen were told that it is slow.
+    pub(crate) slow: bool,
     /// Its connections, the newest last.
     pub(crate) connections: Vec<ConnectionKey>,
     /// Connections that are lost, but that are still read.
@@ -65,6 +67,8 @@ pub(crate) struct Link<T: Transport> {
     /// Whether it can carry nothing more. What arrived before is still read, so that the last
     /// words of a peer are heard even if they come together with its hanging up.
     pub(crate) lost: bool,
+    /// When a stream was last read or closed on it.
+    pub(crate) used: Instant,
 }
 
 impl<T: Transport> Peer<T> {
@@ -74,6 +78,7 @@ impl<T: Transport> Peer<T> {
             dirty: false,
             served: false,
             left_us: false,
+            slow: false,
             connections: Vec::new(),
             draining: 0,
             dial: Dial::None,

@@ -2,15 +2,16 @@
 
 use iroh::EndpointId;
 use smol_gossip_runtime::Runtime;
-use tracing::{debug, trace};
+use tracing::{debug, debug_span, trace};
 
 use super::{
     connection::{self, ConnectionKey, Done, Reader},
+    inspect::DownReason,
     node::{Accept, Node, Timer, wait_for_connection, watch_local_data},
     peer::Link,
     transport::{Broken, Connection, Transport},
 };
-use crate::proto::{InEvent, Message, TopicId, plumtree, wire};
+use crate::proto::{InEvent, Message, TopicId, hyparview, plumtree, wire};
 
 /// Streams looked at in a pass.
 const STREAMS_PER_PASS: usize = 16;
@@ -135,6 +136,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 self.events
                     .spawn(connection::accept_stream::<T>(key, &link.connection));
                 link.accepting = true;
+                self.dirty.insert(link.peer);
                 match link.readers.get_mut(&topic) {
                     // The peer finished the stream before this one, or is about to.
                     Some(waiting) => waiting.push(reader),
@@ -158,11 +160,13 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 break;
             };
             handled += 1;
-            let Some(link) = self.links.get(&key) else {
+            let Some(link) = self.links.get_mut(&key) else {
                 reader.stop();
                 continue;
             };
+            link.used = self.now;
             let peer = link.peer;
+            let _span = debug_span!("peer", id = %peer.fmt_short()).entered();
             if let Some(peer) = self.peers.get_mut(&peer) {
                 peer.heard = self.now;
             }
@@ -212,11 +216,18 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         let message = wire::decode(frame).map_err(Broken::from_error)?;
         let payload = matches!(message, Message::Gossip(plumtree::Message::Gossip(_)));
         self.metrics.count_received(payload, size);
-        if message.is_disconnect()
-            && let Some(peer) = self.peers.get_mut(&from)
-        {
-            peer.left_us = peer.wanted;
-        }
+        self.parting = match &message {
+            Message::Swarm(hyparview::Message::Join(_)) => {
+                Some((from, topic, DownReason::Restarted))
+            }
+            Message::Swarm(hyparview::Message::Disconnect(_)) => {
+                if let Some(peer) = self.peers.get_mut(&from) {
+                    peer.left_us = peer.wanted;
+                }
+                Some((from, topic, DownReason::Left))
+            }
+            Message::Swarm(_) | Message::Gossip(_) => None,
+        };
         self.handle(InEvent::RecvMessage {
             from,
             link,
@@ -224,6 +235,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             message,
         });
         self.work_off();
+        self.parting = None;
         Ok(())
     }
 
@@ -239,6 +251,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             }
             _ => {
                 link.readers.swap_remove(&topic);
+                link.used = self.now;
                 self.dirty.insert(link.peer);
                 self.link_read(key);
             }

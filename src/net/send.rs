@@ -5,6 +5,7 @@ use smol_gossip_runtime::Runtime;
 use tracing::{debug, warn};
 
 use super::{
+    inspect::Diagnostic,
     node::{Node, Timer},
     peer::Peer,
     queue::Lane,
@@ -30,8 +31,9 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                         crate::proto::Event::NeighborUp(_) => {
                             self.metrics.neighbor_up.inc();
                         }
-                        crate::proto::Event::NeighborDown(_) => {
+                        crate::proto::Event::NeighborDown(peer) => {
                             self.metrics.neighbor_down.inc();
+                            self.tell_neighbor_down(topic, *peer);
                         }
                         crate::proto::Event::Received(_) => {}
                     }
@@ -71,6 +73,9 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         }
         let full = peer.queue.bytes() >= self.limits.send_queue_bytes;
         let backlogged = peer.queue.bytes() >= self.limits.send_queue_bytes / 2;
+        if peer.slow && peer.queue.bytes() < self.limits.send_queue_bytes / 4 {
+            peer.slow = false;
+        }
         let lane = match &message {
             Message::Swarm(_) => Lane::Control,
             Message::Gossip(message) => match message {
@@ -85,6 +90,14 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                         if backlogged {
                             let id = gossip.id;
                             self.metrics.payloads_announced.inc();
+                            if !std::mem::replace(&mut peer.slow, true) {
+                                let queued_bytes = peer.queue.bytes();
+                                debug!(peer = %to.fmt_short(), queued_bytes, "slow");
+                                self.watchers.tell(|| Diagnostic::SlowPeer {
+                                    peer: to,
+                                    queued_bytes,
+                                });
+                            }
                             peer.queue.announce(topic, IHave { id, round });
                             return;
                         }
@@ -102,6 +115,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             self.metrics.send_queue_dropped.inc();
             if lane == Lane::Control {
                 debug!(peer = %to.fmt_short(), "queue full: dropped");
+                self.watchers.tell(|| Diagnostic::StuckPeer { peer: to });
                 self.close_peer(to, "too slow");
             }
             return;

@@ -14,6 +14,7 @@ use tracing::{debug, trace};
 
 use super::{
     connection::{self, ConnectionKey, StreamKey},
+    inspect::Diagnostic,
     node::{Node, Timer},
     peer::{Dial, OutState, OutStream},
     transport::{Broken, Connection, Transport},
@@ -236,6 +237,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             let key = oldest.key.connection;
             debug!(peer = %id.fmt_short(), "takes nothing: dropped");
             self.metrics.peers_stuck.inc();
+            self.watchers.tell(|| Diagnostic::StuckPeer { peer: id });
             self.drop_link(key, "too slow");
         }
     }
@@ -266,6 +268,9 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             && stream.key == key
         {
             peer.streams.swap_remove(&key.topic);
+            if let Some(link) = self.links.get_mut(&key.connection) {
+                link.used = self.now;
+            }
             self.dirty.insert(key.peer);
         }
     }

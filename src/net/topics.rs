@@ -42,6 +42,12 @@ impl Topics {
         self.topics.len()
     }
 
+    /// How many subscriptions a topic has.
+    pub(crate) fn subscriptions(&self, topic: &TopicId) -> usize {
+        let topic = self.topics.get(topic);
+        topic.map_or(0, |topic| topic.subscriptions.len())
+    }
+
     pub(crate) fn contains(&self, topic: &TopicId) -> bool {
         self.topics.contains_key(topic)
     }

@@ -111,7 +111,7 @@ struct Turn<'a, R, S> {
 }
 
 /// The membership of one topic.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct State<PI> {
     me: PI,
     /// Our own peer data; empty when there is none.

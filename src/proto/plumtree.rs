@@ -22,6 +22,7 @@
 //! - Who announced a message to us is not sent it, neither the payload nor an announcement.
 //! - What is published without any neighbor is announced to each that comes up, until someone is
 //!   seen to have it.
+//! - The two timeouts follow what is measured; those of the paper are only their least (`delay`).
 //! - What a Graft asks for comes at a limited rate, and so do our own Grafts.
 //!
 //! [paper]: https://asc.di.fct.unl.pt/~jleitao/pdf/srds07-leitao.pdf
@@ -33,6 +34,7 @@ use bytes::Bytes;
 use self::{
     block::Blocks,
     clock::{At, Clock, nanos},
+    delay::Delays,
     history::{History, Retention},
     lazy::LazyPush,
     missing::Missing,
@@ -45,6 +47,7 @@ use super::{Counters, GossipEvent, Limits, PeerIdentity, hash::Keyed};
 mod block;
 mod clock;
 mod config;
+mod delay;
 mod history;
 mod lazy;
 mod message;
@@ -91,8 +94,6 @@ pub(crate) enum Input<PI> {
 /// The parameters and bounds that are looked at along the way.
 #[derive(Clone, Copy, Debug)]
 struct Settings {
-    graft_timeout_1: u64,
-    graft_timeout_2: u64,
     dispatch_timeout: u64,
     cache_evict_interval: u64,
     optimization_threshold: Round,
@@ -106,7 +107,7 @@ struct Settings {
 /// The broadcast layer of one topic.
 ///
 /// After any call, [`Self::next_deadline`] says when [`Self::handle_timeout`] wants to be called.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct State<PI> {
     me: PI,
     settings: Settings,
@@ -115,6 +116,7 @@ pub(crate) struct State<PI> {
     history: History,
     blocks: Blocks,
     missing: Missing,
+    delays: Delays,
     lazy_push: LazyPush,
     /// New neighbors that are to hear of earlier messages, and when.
     introductions: VecDeque<Introduction>,
@@ -125,7 +127,7 @@ pub(crate) struct State<PI> {
 }
 
 /// Earlier messages are to be announced to a new neighbor.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Introduction {
     due: At,
     to: Serial,
@@ -151,8 +153,6 @@ impl<PI: PeerIdentity> State<PI> {
         Self {
             me,
             settings: Settings {
-                graft_timeout_1: nanos(config.graft_timeout_1),
-                graft_timeout_2: nanos(config.graft_timeout_2),
                 dispatch_timeout: nanos(config.dispatch_timeout),
                 cache_evict_interval: nanos(config.cache_evict_interval),
                 optimization_threshold: config.optimization_threshold,
@@ -167,6 +167,7 @@ impl<PI: PeerIdentity> State<PI> {
             history: History::new(retention, &keyed),
             blocks: Blocks::default(),
             missing: Missing::new(limits.missing_ids, limits.claims_per_id, keyed),
+            delays: Delays::new(nanos(config.graft_timeout_1), nanos(config.graft_timeout_2)),
             lazy_push: LazyPush::new(limits.lazy_queue),
             introductions: VecDeque::new(),
             last_sweep: At::default(),
@@ -305,6 +306,7 @@ impl<PI: PeerIdentity> State<PI> {
     fn remove_neighbor(&mut self, peer: &PI) -> Option<Neighbor<PI>> {
         let removed = self.neighbors.remove(peer)?;
         self.introductions.retain(|one| one.to != removed.serial);
+        self.delays.broken |= removed.eager;
         Some(removed)
     }
 

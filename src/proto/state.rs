@@ -16,6 +16,7 @@ use std::time::Instant;
 use indexmap::IndexMap;
 use rand::Rng;
 use slab::Slab;
+use tracing::{debug_span, span::EnteredSpan};
 
 use self::peers::Peers;
 
@@ -53,7 +54,7 @@ use super::{
 /// assert!(outbox.iter().any(|out| matches!(out, OutEvent::SendMessage { to: 2, .. })));
 /// # Ok::<_, smol_gossip::proto::ConfigError>(())
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct State<PI> {
     me: PI,
     me_data: PeerData,
@@ -70,7 +71,7 @@ pub struct State<PI> {
 }
 
 /// A topic that the node takes part in.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Topic<PI> {
     id: TopicId,
     generation: u32,
@@ -299,6 +300,7 @@ impl<PI: PeerIdentity> State<PI> {
         };
         match topic.armed {
             Some(deadline) if deadline <= now => {
+                let _span = topic_span(&topic.id);
                 topic.armed = None;
                 let mut sink = TopicSink {
                     topic: topic.id,
@@ -326,6 +328,7 @@ impl<PI: PeerIdentity> State<PI> {
         let Some(topic) = self.topics.get_mut(slot) else {
             return;
         };
+        let _span = topic_span(&topic.id);
         let mut sink = TopicSink {
             topic: topic.id,
             peers: &mut self.peers,
@@ -371,6 +374,7 @@ impl<PI: PeerIdentity> State<PI> {
 
     fn quit_topic(&mut self, slot: usize, now: Instant, rng: &mut impl Rng, out: &mut Outbox<PI>) {
         let mut topic = self.topics.remove(slot);
+        let _span = topic_span(&topic.id);
         self.slots.shift_remove(&topic.id);
         let mut sink = TopicSink {
             topic: topic.id,
@@ -408,6 +412,11 @@ impl<PI: PeerIdentity> Topic<PI> {
             None => OutEvent::CancelTimer(timer),
         });
     }
+}
+
+/// What is traced from here on is about this topic. Costs next to nothing unless someone looks.
+fn topic_span(id: &TopicId) -> EnteredSpan {
+    debug_span!("topic", id = %id.fmt_short()).entered()
 }
 
 /// Takes the output of one topic.

@@ -62,7 +62,7 @@ pub(crate) trait Sink<PI> {
 }
 
 /// The protocol state of one topic.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct State<PI> {
     membership: hyparview::State<PI>,
     broadcast: plumtree::State<PI>,

@@ -6,7 +6,7 @@ use futures_lite::{FutureExt, StreamExt, future};
 use irpc::rpc::read_request_raw;
 use noq::{Connection, Incoming, RecvStream, SendStream};
 use tokio::{runtime::Handle, task::JoinSet};
-use tracing::{Instrument, debug, debug_span, error, warn};
+use tracing::{Instrument, debug, debug_span, error};
 
 use super::{
     BATCH, JoinRequest, Request,
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Connections of clients at once. Further ones are refused.
-const MAX_CLIENTS: usize = 1024;
+const MAX_CLIENTS: usize = 256;
 
 impl Gossip {
     /// Serves this node to other processes, which connect with [`GossipApi::connect`] or with that
@@ -26,16 +26,15 @@ impl Gossip {
     ///
     /// Whoever can connect may take part in any topic as this node, and there is no other check
     /// than the TLS of the endpoint: bind it to loopback. A connection has as many subscriptions as
-    /// the endpoint allows streams (100 unless configured), and there are at most 1,024 connections.
+    /// the endpoint allows streams (100 unless configured), and there are at most 256 connections.
     ///
     /// A client that reads slowly slows down nobody; it finds [`Event::Lagged`] as a slow receiver
     /// in this process does. A topic is left when the last of its subscriptions is gone, here or
     /// there. The commands of clients have no answer, so a message that is too large is dropped and
     /// counted as [`broadcast_too_large`](crate::metrics::Metrics::broadcast_too_large).
     ///
-    /// This has to be polled in a tokio runtime, or wrapped into one
-    /// ([`TokioContext::wrap`](smol_gossip_runtime::TokioContext::wrap)). Without, it logs an error
-    /// and returns at once.
+    /// This has to be polled in a tokio runtime, or [wrapped](smol_gossip_runtime::Context::wrap)
+    /// into one. Without, it logs an error and returns at once.
     ///
     /// ```no_run
     /// # async fn serve(gossip: smol_gossip::Gossip) -> Result<(), Box<dyn std::error::Error>> {
@@ -73,7 +72,7 @@ async fn serve_client(gossip: Gossip, incoming: Incoming) {
     let connection = match incoming.await {
         Ok(connection) => connection,
         Err(error) => {
-            warn!(%error, "no connection");
+            debug!(%error, "no connection");
             return;
         }
     };

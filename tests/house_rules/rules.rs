@@ -160,6 +160,7 @@ const RULES: &[Rule] = &[
         krate: ROOT,
         module: "crate::sim",
         may: Some(&[
+            "slab",
             "bytes",
             "clap",
             "derive_more",

@@ -113,7 +113,7 @@ pub(super) fn quiet(world: &World) {
                     .values()
                     .any(|stream| stream.key.connection == *key);
                 let used = ours || !link.readers.is_empty();
-                let silent = world.now().saturating_duration_since(entry.heard);
+                let silent = world.now().saturating_duration_since(link.used);
                 assert!(
                     entry.connections.len() == 1 || used || silent <= spare_for,
                     "node {n}: nobody uses one of {} connections to {other}",

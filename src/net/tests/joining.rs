@@ -28,7 +28,9 @@ fn item_6_bootstrap_dials_are_repeated_until_joined() {
 fn item_6_joining_again_after_a_failed_dial_dials_again() {
     let mut world = World::new(6);
     world.start_all(3);
-    world.network.set_dials_to(id(0), Some(DialFault::Impossible));
+    world
+        .network
+        .set_dials_to(id(0), Some(DialFault::Impossible));
     world.join(0, 0, &[]);
     world.join(2, 0, &[]);
     world.join(1, 0, &[0]);
@@ -52,9 +54,8 @@ fn item_7_a_joiner_may_come_before_the_bootstrap_node_has_subscribed() {
             world.join(1, 0, &[0]);
             world.run_for(wait);
             world.join(0, 0, if joiner_dialed_too { &[1] } else { &[] });
-            let joined = |world: &mut World| {
-                world.neighbors(0, 0) == [1] && world.neighbors(1, 0) == [0]
-            };
+            let joined =
+                |world: &mut World| world.neighbors(0, 0) == [1] && world.neighbors(1, 0) == [0];
             world.run_until("joined", secs(5), joined);
             world.run_for(secs(30));
             check::quiet(&world);
@@ -119,9 +120,7 @@ fn item_12_leaving_and_coming_back_at_once_keeps_its_order() {
                 world.run_for(ms(7 * round));
             }
         }
-        let joined = |world: &mut World| {
-            (0..3).all(|n| world.neighbors(n, 0).len() == 2)
-        };
+        let joined = |world: &mut World| (0..3).all(|n| world.neighbors(n, 0).len() == 2);
         world.run_until("all are neighbors again", secs(5), joined);
         world.run_for(secs(30));
         check::quiet(&world);

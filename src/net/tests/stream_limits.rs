@@ -19,7 +19,11 @@ fn joined(topics: usize) -> World {
     }
     let all = |world: &mut World| {
         (0..topics).all(|topic| {
-            let of = |n| world.subscription_to(n, topic).is_some_and(|one| one.neighbors().count() == 1);
+            let of = |n| {
+                world
+                    .subscription_to(n, topic)
+                    .is_some_and(|one| one.neighbors().count() == 1)
+            };
             of(0) && of(1)
         })
     };

@@ -14,7 +14,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use iroh::EndpointId;
 use rand::{SeedableRng, rngs::StdRng};
 use smol_gossip_runtime::{Clock, VirtualClock, VirtualRuntime};
 
@@ -27,6 +26,7 @@ use crate::{
     metrics::Metrics,
     net::{
         Limits,
+        inspect::Request,
         node::{Node, Parts},
         transport::{
             Transport,
@@ -68,6 +68,9 @@ pub(super) fn message(number: u64, size: usize) -> Bytes {
     content.into()
 }
 
+/// A future of an application, and whether it was woken.
+type Task = (Pin<Box<dyn Future<Output = ()>>>, Arc<Flag>);
+
 /// All nodes, and the time.
 pub(super) struct World {
     pub(super) clock: VirtualClock,
@@ -76,7 +79,7 @@ pub(super) struct World {
     pub(super) config: Config,
     pub(super) limits: Limits,
     pub(super) nodes: BTreeMap<usize, Running>,
-    tasks: BTreeMap<u64, (Pin<Box<dyn Future<Output = ()>>>, Arc<Flag>)>,
+    tasks: BTreeMap<u64, Task>,
     woken: Arc<Woken>,
     last_key: u64,
     rng: StdRng,
@@ -95,7 +98,7 @@ pub(super) struct Running {
     pub(super) node: Box<MemoryNode>,
     pub(super) api: GossipApi,
     mailbox: Mailbox,
-    shutdowns: async_channel::Sender<async_channel::Sender<()>>,
+    requests: async_channel::Sender<Request>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) since: Instant,
@@ -177,7 +180,7 @@ impl World {
         let state = state.expect("the configuration is valid");
         let (mailbox, inbox) = mailbox::channel(state.max_content_size());
         let (_, connections) = async_channel::bounded(1);
-        let (shutdowns, shutdowns_of_node) = async_channel::bounded(1);
+        let (requests, requests_of_node) = async_channel::bounded(1);
         let metrics = Arc::new(Metrics::default());
         let node = Node::new(Parts {
             transport,
@@ -188,7 +191,7 @@ impl World {
             metrics: metrics.clone(),
             inbox,
             connections,
-            shutdowns: shutdowns_of_node,
+            requests: requests_of_node,
             accept: true,
         });
         let running = Running {
@@ -196,7 +199,7 @@ impl World {
             node: Box::new(node),
             api: GossipApi::local(mailbox.clone()),
             mailbox,
-            shutdowns,
+            requests,
             metrics,
             subscriptions: Vec::new(),
             since: self.now(),
@@ -282,7 +285,7 @@ impl World {
     pub(super) fn shutdown(&mut self, n: usize) -> async_channel::Receiver<()> {
         let (reply, done) = async_channel::bounded(1);
         // Full where somebody else has asked just now, and then this one is answered by the end.
-        let _ = self.running(n).shutdowns.try_send(reply);
+        let _ = self.running(n).requests.try_send(Request::Shutdown(reply));
         done
     }
 

@@ -41,9 +41,9 @@ const HASTENED_WAIT: Duration = Duration::from_secs(1);
 const LATE: u32 = 10;
 
 /// How likely a node with a full active view is to swap a neighbor for a random peer at its n-th
-/// Shuffle: 1 in `MIX.0 + MIX.1 * n`. That is about one swap in the first 50, and less and less
-/// after that, since a mixed overlay gains nothing and every swap costs the broadcast trees.
-const MIX: (u32, u32) = (16, 2);
+/// Shuffle: 1 in `MIX.0 + n² / MIX.1`. That is two swaps in three nodes' youth and hardly any after,
+/// since a mixed overlay gains nothing and every swap may cost the broadcast trees a link.
+const MIX: (u32, u32) = (16, 4);
 
 /// The share of all requests under way that one introducer can cause, as a divisor.
 const INTRODUCER_SHARE: usize = 4;
@@ -291,7 +291,7 @@ impl<PI: PeerIdentity> State<PI> {
     fn mixes<R: Rng, S: Sink<PI>>(&self, turn: &mut Turn<'_, R, S>) -> bool {
         let (first, growth) = MIX;
         let age = self.shuffles.count().saturating_sub(1);
-        let odds = age.saturating_mul(growth).saturating_add(first);
+        let odds = (age.saturating_mul(age) / growth).saturating_add(first);
         turn.rng.random_ratio(1, odds)
     }
 

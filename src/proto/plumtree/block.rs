@@ -18,7 +18,7 @@ const FIRST_BLOCK: usize = 256;
 const LARGEST_BLOCK: usize = 2048;
 
 /// Copies payloads.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Blocks {
     /// What is left of the last block. Nothing is allocated at first.
     open: BytesMut,

@@ -10,9 +10,11 @@ use super::message::Round;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Config {
-    /// Time from the first announcement of a message until it is asked for (PlumTree, section 3.8).
+    /// Time from the first announcement of a message until it is asked for (PlumTree, section 3.8),
+    /// at the least: it is longer where messages were seen to take longer along the tree.
     pub graft_timeout_1: Duration,
-    /// Time from asking one peer for a message until the next is asked; about one round trip.
+    /// Time from asking one peer for a message until the next is asked, at the least: it is longer
+    /// where answers were seen to take longer.
     pub graft_timeout_2: Duration,
     /// Time for which announcements are gathered before they are sent.
     pub dispatch_timeout: Duration,

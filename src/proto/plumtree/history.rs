@@ -34,13 +34,13 @@ pub(super) struct Retention {
     pub(super) ids_for: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Seen {
     id: MessageId,
     at: At,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Payload {
     /// `None` where the message is too large to be sent on.
     content: Option<Bytes>,
@@ -61,7 +61,7 @@ impl Payload {
 pub(super) struct Known(usize);
 
 /// What is remembered of earlier messages.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct History {
     retention: Retention,
     index: Index,
@@ -276,7 +276,7 @@ fn shrink<T>(queue: &mut VecDeque<T>) {
 ///
 /// Only ids that were found to be the hash of their content get in, and they are hashed under
 /// secret keys; so nobody can aim for one slot, not even by grinding contents.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Index {
     keys: [u64; 2],
     /// Invariant: empty, or of a length that is a power of two with a slot of four free.

@@ -12,7 +12,7 @@ use super::{
     neighbors::{Neighbor, NeighborSet},
 };
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Announcement {
     ihave: IHave,
     /// Neighbors that need not be told.
@@ -20,7 +20,7 @@ struct Announcement {
 }
 
 /// Announcements that wait for the next dispatch.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct LazyPush {
     limit: usize,
     queue: VecDeque<Announcement>,

@@ -3,9 +3,16 @@
 //!
 //! The ids in here are whatever peers claim, so the map is hashed under secret keys and bounded.
 
-use std::collections::{HashMap, VecDeque, hash_map::Entry};
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, hash_map::Entry},
+};
 
-use super::{clock::At, message::Round, neighbors::Serial};
+use super::{
+    clock::At,
+    message::Round,
+    neighbors::{NeighborSet, Serial},
+};
 use crate::proto::{MessageId, hash::Keyed};
 
 /// The shortest time after which the next peer is asked. A timeout of zero would ask all at once,
@@ -25,10 +32,14 @@ pub(super) struct Claim {
 }
 
 /// A message that is waited for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Wanted {
     /// The one time at which something is done about it.
     due: At,
+    /// When it was first announced.
+    pub(super) announced: At,
+    /// Who was asked last, and when.
+    pub(super) asked_last: Option<(NeighborSet, At)>,
     /// Everyone who claims to have it. Those already asked stand first, then those who came first.
     pub(super) claims: Vec<Claim>,
     /// How many were asked.
@@ -40,6 +51,11 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
+    /// Notes that a neighbor is asked.
+    pub(super) fn ask(&mut self, neighbor: NeighborSet, now: At) {
+        self.asked_last = Some((neighbor, now));
+    }
+
     /// Whether it may be put off once more without anyone being asked.
     pub(super) fn waits_patiently(&mut self) -> bool {
         let waits = self.patience > 0;
@@ -72,16 +88,15 @@ pub(super) enum Outcome {
 }
 
 /// All messages that are waited for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Missing {
     limit: usize,
     claims_limit: usize,
     wanted: HashMap<MessageId, Wanted, Keyed>,
-    /// Ids by the time at which they are due. There are two timeouts, each always the same, so two
-    /// queues are in order by themselves: ids that nobody was asked for yet, and the others. An
-    /// entry is stale when its id is gone or due at another time.
-    unasked: VecDeque<(At, MessageId)>,
-    asked: VecDeque<(At, MessageId)>,
+    /// Ids by the time at which they are due, and by a count where that is the same. An entry is
+    /// stale when its id is gone or due at another time.
+    queue: BinaryHeap<Reverse<(At, u64, MessageId)>>,
+    count: u64,
 }
 
 impl Missing {
@@ -90,8 +105,8 @@ impl Missing {
             limit,
             claims_limit: claims_limit.max(1),
             wanted: HashMap::with_hasher(keyed),
-            unasked: VecDeque::new(),
-            asked: VecDeque::new(),
+            queue: BinaryHeap::new(),
+            count: 0,
         }
     }
 
@@ -117,7 +132,7 @@ impl Missing {
     pub(super) fn reserve(&mut self, more: usize) {
         let more = more.min(self.limit.saturating_sub(self.len()));
         self.wanted.reserve(more);
-        self.unasked.reserve(more);
+        self.queue.reserve(more);
     }
 
     /// Notes that a neighbor claims to have a message. If it is the first to do so, the message is
@@ -126,6 +141,7 @@ impl Missing {
         &mut self,
         id: MessageId,
         claim: Claim,
+        now: At,
         due: At,
         announced_first: usize,
         neighbors: usize,
@@ -147,12 +163,14 @@ impl Missing {
             Entry::Vacant(entry) => {
                 entry.insert(Wanted {
                     due,
+                    announced: now,
+                    asked_last: None,
                     claims: vec![claim],
                     asked: 0,
                     patience: PATIENCE,
                     first: claim.claimant,
                 });
-                self.unasked.push_back((due, id));
+                self.enqueue(due, id);
                 Outcome::First
             }
         }
@@ -168,25 +186,22 @@ impl Missing {
         Some(removed)
     }
 
+    fn enqueue(&mut self, due: At, id: MessageId) {
+        self.queue.push(Reverse((due, self.count, id)));
+        self.count += 1;
+    }
+
     /// The next time at which something is due.
     pub(super) fn next_due(&self) -> Option<At> {
-        let unasked = self.unasked.front().map(|(due, _)| *due);
-        let asked = self.asked.front().map(|(due, _)| *due);
-        unasked.into_iter().chain(asked).min()
+        self.queue.peek().map(|Reverse((due, ..))| *due)
     }
 
     /// A message that is due by `now`. It must be [removed](Self::remove) or
     /// [put off](Self::put_off).
     pub(super) fn pop_due(&mut self, now: At) -> Option<(MessageId, &mut Wanted)> {
         let id = loop {
-            let front = |queue: &VecDeque<(At, MessageId)>| queue.front().map(|(due, _)| *due);
-            let queue = match (front(&self.unasked), front(&self.asked)) {
-                (Some(unasked), Some(asked)) if asked < unasked => &mut self.asked,
-                (Some(_), _) => &mut self.unasked,
-                (None, _) => &mut self.asked,
-            };
-            let (due, id) = *queue.front().filter(|(due, _)| *due <= now)?;
-            queue.pop_front();
+            let Reverse((due, _, id)) = *self.queue.peek().filter(|one| one.0.0 <= now)?;
+            self.queue.pop();
             if is_live(&self.wanted, due, &id) {
                 break id;
             }
@@ -198,7 +213,8 @@ impl Missing {
     pub(super) fn put_off(&mut self, id: MessageId, timeout: u64, now: At) {
         if let Some(wanted) = self.wanted.get_mut(&id) {
             wanted.due = now.after(timeout.max(SHORTEST_TIMEOUT));
-            self.asked.push_back((wanted.due, id));
+            let due = wanted.due;
+            self.enqueue(due, id);
         }
         self.drop_stale();
     }
@@ -207,8 +223,7 @@ impl Missing {
     pub(super) fn shrink(&mut self) {
         if self.wanted.is_empty() {
             self.wanted.shrink_to_fit();
-            self.unasked = VecDeque::new();
-            self.asked = VecDeque::new();
+            self.queue = BinaryHeap::new();
         }
     }
 
@@ -216,19 +231,18 @@ impl Missing {
     /// that arrived, and all once they are the most.
     fn drop_stale(&mut self) {
         if self.wanted.is_empty() {
-            self.unasked.clear();
-            self.asked.clear();
+            self.queue.clear();
             return;
         }
-        for queue in [&mut self.unasked, &mut self.asked] {
-            while let Some((due, id)) = queue.front()
-                && !is_live(&self.wanted, *due, id)
-            {
-                queue.pop_front();
-            }
-            if queue.len() > 2 * self.wanted.len() + 64 {
-                queue.retain(|(due, id)| is_live(&self.wanted, *due, id));
-            }
+        while let Some(Reverse((due, _, id))) = self.queue.peek()
+            && !is_live(&self.wanted, *due, id)
+        {
+            self.queue.pop();
+        }
+        if self.queue.len() > 2 * self.wanted.len() + 64 {
+            let wanted = &self.wanted;
+            self.queue
+                .retain(|Reverse((due, _, id))| is_live(wanted, *due, id));
         }
     }
 }

@@ -2,6 +2,14 @@
 
 use super::clock::{Allowance, At};
 
+/// A link that has brought something new within this time is part of a busy tree. Of messages that
+/// are under way together each finds another link of a circle to be the one too many: were all of
+/// these pruned at once, the circle would fall apart.
+const BUSY: u64 = 500_000_000;
+
+/// How many more duplicates than news prune a link of a busy tree.
+const SURPLUS: i8 = 4;
+
 /// Names one neighbor from the time it came up to the time it went down. A peer that comes back
 /// gets a new one, so nothing that was noted about its earlier stay can be taken for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +27,39 @@ pub(super) struct Allowances {
     pub(super) questions: Allowance,
 }
 
+/// What speaks for and against a neighbor's place in the tree.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Merit {
+    /// When it last brought a payload that was new.
+    useful_at: Option<At>,
+    /// How many more of its payloads were duplicates than were new, lately.
+    surplus: i8,
+    /// How many of the latest messages in a row it could have brought on a much shorter way.
+    pub(super) shorter: u8,
+}
+
+impl Merit {
+    /// It has brought a payload that was new.
+    pub(super) fn brought_news(&mut self, now: At) {
+        self.useful_at = Some(now);
+        self.surplus = (self.surplus - 1).max(-SURPLUS);
+    }
+
+    /// It has brought a duplicate. Returns whether that is reason enough to prune it: always, unless
+    /// it has just brought something new, in which case it has to happen a few times.
+    pub(super) fn brought_duplicate(&mut self, now: At) -> bool {
+        let busy = self.useful_at.is_some_and(|at| now < at.after(BUSY));
+        self.surplus = self.surplus.saturating_add(1);
+        let prune = !busy || self.surplus > SURPLUS;
+        if prune {
+            self.surplus = 0;
+        }
+        prune
+    }
+}
+
 /// One neighbor.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Neighbor<PI> {
     pub(super) peer: PI,
     pub(super) serial: Serial,
@@ -32,6 +71,8 @@ pub(super) struct Neighbor<PI> {
     /// When we last sent it a Prune, if it was lazy ever since.
     pub(super) pruned_at: Option<At>,
     pub(super) allowances: Allowances,
+    /// What speaks for and against its place in the tree.
+    pub(super) merit: Merit,
     /// Missing messages that it was the first to announce.
     pub(super) announced_first: usize,
 }
@@ -47,7 +88,7 @@ impl<PI> Neighbor<PI> {
 /// All neighbors, in the order in which they came up.
 ///
 /// They are few, so everything here is a linear search.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Neighbors<PI> {
     list: Vec<Neighbor<PI>>,
     next_serial: u32,
@@ -83,6 +124,14 @@ impl<PI: Copy + Ord> Neighbors<PI> {
         self.list.iter_mut().find(|one| one.serial == serial)
     }
 
+    /// Notes that a message came on a way that no neighbor, or none but this one, could have made
+    /// much shorter.
+    pub(super) fn none_shorter(&mut self, but: Option<Serial>) {
+        for one in self.list.iter_mut().filter(|one| Some(one.serial) != but) {
+            one.merit.shorter = 0;
+        }
+    }
+
     /// Adds an eager neighbor.
     pub(super) fn add(&mut self, peer: PI, allowances: Allowances) -> Serial {
         let serial = Serial(self.next_serial);
@@ -96,6 +145,7 @@ impl<PI: Copy + Ord> Neighbors<PI> {
             lazy_since: 0,
             pruned_at: None,
             allowances,
+            merit: Merit::default(),
             announced_first: 0,
         });
         serial

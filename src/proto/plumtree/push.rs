@@ -8,6 +8,14 @@ use super::{
 };
 use crate::proto::{Counters, GossipEvent, MessageId, PeerIdentity};
 
+/// How many messages in a row an announcer must have had on a much shorter way to change places with
+/// their sender.
+///
+/// The paper changes the tree at once, for trees that one node sends through. Where senders change,
+/// what is shorter for one is longer for the next: the tree would never rest, and be worse than the
+/// one that it began as.
+const SHORTER_IN_A_ROW: u8 = 5;
+
 /// A peer that is lazy and pushes all the same is sent another Prune after this long.
 const PRUNE_AGAIN: u64 = 1_000_000_000;
 
@@ -82,16 +90,28 @@ impl<PI: PeerIdentity> State<PI> {
             content: self.blocks.copy(&gossip.content),
             scope: DeliveryScope::Swarm(round.next()),
         };
-        let (claims, mut known_to) = self.stop_waiting_for(&gossip.id);
+        let (wanted, mut known_to) = self.stop_waiting_for(&gossip.id);
         if let Some(neighbor) = self.neighbors.find(&from) {
-            known_to |= neighbor.bit();
+            let bit = neighbor.bit();
+            known_to |= bit;
+            neighbor.merit.brought_news(now);
             let pruned_lately = neighbor
                 .pruned_at
                 .is_some_and(|pruned| now < pruned.after(PRUNE_AGAIN));
             if !pruned_lately {
                 make_eager(neighbor, &self.lazy_push, &self.settings, sink);
             }
-            self.optimize(from, round, &claims, now, sink);
+            match wanted {
+                Some(wanted) => {
+                    self.measure(bit, &wanted, now);
+                    self.optimize(from, round, &wanted.claims, now, sink);
+                }
+                None => {
+                    self.neighbors.none_shorter(None);
+                    self.delays.lag.sample(0);
+                }
+            }
+            self.delays.broken = false;
         }
         let fits = sent_on.content.len() <= self.settings.max_content_size;
         let cached = fits.then(|| sent_on.content.clone());
@@ -110,7 +130,8 @@ impl<PI: PeerIdentity> State<PI> {
         });
     }
 
-    /// A payload that we have already: its sender need not push to us (section 3.7).
+    /// A payload that we have already: its sender need not push to us (section 3.7), unless it is
+    /// part of a busy tree (see [`Merit`](super::neighbors::Merit)).
     pub(super) fn handle_duplicate(
         &mut self,
         from: PI,
@@ -122,10 +143,13 @@ impl<PI: PeerIdentity> State<PI> {
             return;
         };
         self.history.mark_shared(known);
-        let prune = neighbor.eager
-            || neighbor
+        let prune = if neighbor.eager {
+            neighbor.merit.brought_duplicate(now)
+        } else {
+            neighbor
                 .pruned_at
-                .is_none_or(|pruned| pruned.after(PRUNE_AGAIN) <= now);
+                .is_none_or(|pruned| pruned.after(PRUNE_AGAIN) <= now)
+        };
         if prune {
             make_lazy(neighbor, &self.lazy_push);
             neighbor.pruned_at = Some(now);
@@ -161,14 +185,21 @@ impl<PI: PeerIdentity> State<PI> {
             .min_by_key(|claim| claim.round)
             .copied();
         let Some(best) = shorter else {
+            self.neighbors.none_shorter(None);
             return;
         };
+        self.neighbors.none_shorter(Some(best.claimant));
         let Some(announcer) = self.neighbors.by_serial(best.claimant) else {
             return;
         };
         if announcer.peer == sender {
             return;
         }
+        announcer.merit.shorter = announcer.merit.shorter.saturating_add(1);
+        if announcer.merit.shorter < SHORTER_IN_A_ROW {
+            return;
+        }
+        announcer.merit.shorter = 0;
         if !announcer.eager {
             make_eager(announcer, &self.lazy_push, &self.settings, sink);
             let graft = Graft {

@@ -4,7 +4,7 @@ use super::{
     DeliveryScope, Gossip, Graft, IHave, Message, Sink, State, announce,
     clock::At,
     make_eager,
-    missing::{Claim, Outcome},
+    missing::{Claim, Outcome, Wanted},
     neighbors::NeighborSet,
 };
 use crate::proto::{Counters, MessageId, PeerIdentity};
@@ -36,11 +36,11 @@ impl<PI: PeerIdentity> State<PI> {
                 claimant: neighbor.serial,
                 round: ihave.round,
             };
-            let due = now.after(self.settings.graft_timeout_1);
+            let due = now.after(self.delays.until_graft());
             let announced_first = neighbor.announced_first;
-            let outcome = self
-                .missing
-                .claim(ihave.id, claim, due, announced_first, neighbor_count);
+            let outcome =
+                self.missing
+                    .claim(ihave.id, claim, now, due, announced_first, neighbor_count);
             match outcome {
                 Outcome::First => neighbor.announced_first += 1,
                 Outcome::Noted => {}
@@ -75,6 +75,7 @@ impl<PI: PeerIdentity> State<PI> {
             if let Some(claim) = claim
                 && let Some(claimant) = self.neighbors.by_serial(claim.claimant)
             {
+                wanted.ask(claimant.bit(), now);
                 make_eager(claimant, &self.lazy_push, &self.settings, sink);
                 let graft = Graft {
                     id: Some(id),
@@ -83,7 +84,7 @@ impl<PI: PeerIdentity> State<PI> {
                 sink.send(claimant.peer, Message::Graft(graft));
             }
             if claim.is_some() || (limited && wanted.waits_patiently()) {
-                self.missing.put_off(id, self.settings.graft_timeout_2, now);
+                self.missing.put_off(id, self.delays.answer.timeout(), now);
             } else {
                 counters.missing_full += u64::from(limited);
                 self.stop_waiting_for(&id);
@@ -129,10 +130,22 @@ impl<PI: PeerIdentity> State<PI> {
         sink.send(from, Message::Gossip(Gossip { id, content, scope }));
     }
 
-    /// Strikes a message off the missing ones. Returns who announced it, also as a set.
-    pub(super) fn stop_waiting_for(&mut self, id: &MessageId) -> (Vec<Claim>, NeighborSet) {
+    /// Learns from a payload that is new how long payloads take.
+    pub(super) fn measure(&mut self, from: NeighborSet, wanted: &Wanted, now: At) {
+        let since = |then: At| now.0.saturating_sub(then.0);
+        match wanted.asked_last {
+            Some((asked, at)) if asked & from != 0 => self.delays.answer.sample(since(at)),
+            _ => {}
+        }
+        // Also where it was asked for: either the tree is broken, or we were too impatient, and it
+        // is only in the first case that nothing was lost by waiting.
+        self.delays.lag.sample(since(wanted.announced));
+    }
+
+    /// Strikes a message off the missing ones. Returns what was known of it, and who announced it.
+    pub(super) fn stop_waiting_for(&mut self, id: &MessageId) -> (Option<Wanted>, NeighborSet) {
         let Some(wanted) = self.missing.remove(id) else {
-            return (Vec::new(), 0);
+            return (None, 0);
         };
         if let Some(first) = self.neighbors.by_serial(wanted.first) {
             first.announced_first = first.announced_first.saturating_sub(1);
@@ -143,7 +156,7 @@ impl<PI: PeerIdentity> State<PI> {
                 known_to |= claimant.bit();
             }
         }
-        (wanted.claims, known_to)
+        (Some(wanted), known_to)
     }
 
     /// Announces what is in the cache to a neighbor that may not have got it. Without this a

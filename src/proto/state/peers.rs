@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::proto::{OutEvent, Outbox, PeerIdentity, hash::Keyed};
 
 /// Counts the topics that need a peer, and finds out at the end of every call whom to disconnect.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Peers<PI> {
     /// Invariant: no count is zero.
     holds: HashMap<PI, u32, Keyed>,

@@ -68,11 +68,6 @@ impl Subscription {
         }
     }
 
-    /// Stops taking events, or goes on.
-    pub(in crate::net::tests) fn set_reading(&mut self, reading: bool) {
-        self.reading = reading;
-    }
-
     pub(in crate::net::tests) fn neighbors(&self) -> impl Iterator<Item = EndpointId> + '_ {
         self.receiver.neighbors()
     }

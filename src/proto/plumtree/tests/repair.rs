@@ -155,3 +155,31 @@ fn item_15_late_joiners_hear_of_recent_messages_if_so_configured() {
     node.up(2);
     assert!(node.wait(ms(50)).sent.is_empty(), "off by default");
 }
+
+#[test]
+fn a_graft_waits_for_as_long_as_the_tree_takes() {
+    let mut node = Node::among([1, 2]);
+    node.recv(2, Message::Prune);
+    for number in 0..200u8 {
+        node.recv(2, ihave(&[number], 0));
+        let output = node.wait(ms(300));
+        assert!(output.grafts().is_empty() || number == 0, "{number}");
+        node.recv(1, payload(&[number], 0));
+    }
+    node.recv(2, ihave(b"late", 0));
+    assert!(node.wait(ms(300)).grafts().is_empty());
+    assert_eq!(node.wait(ms(100)).grafts(), [(2, Some(id(b"late")))]);
+}
+
+#[test]
+fn a_graft_does_not_wait_when_a_link_of_the_tree_was_lost() {
+    let mut node = Node::among([1, 2, 3]);
+    node.recv(2, Message::Prune);
+    node.recv(1, payload(b"one", 0));
+    node.recv(2, ihave(b"two", 0));
+    assert!(node.wait(ms(500)).grafts().is_empty());
+    node.recv(1, payload(b"two", 0));
+    node.down(1);
+    node.recv(2, ihave(b"three", 0));
+    assert_eq!(node.wait(ms(80)).grafts(), [(2, Some(id(b"three")))]);
+}

@@ -260,11 +260,43 @@ fn item_16_a_neighbor_that_left_is_a_stranger() {
 fn a_much_shorter_way_takes_the_place_of_the_longer_one() {
     let mut node = Node::among([1, 2]);
     node.recv(2, Message::Prune);
+    for number in 0..4u8 {
+        node.recv(2, ihave(&[number], 3));
+        let output = node.recv(1, payload(&[number], 10));
+        assert!(output.sent.is_empty(), "not yet");
+    }
     node.recv(2, ihave(b"hello", 3));
     let output = node.recv(1, payload(b"hello", 10));
     assert_eq!(output.grafts(), [(2, None)]);
     assert_eq!(output.prunes(), [1]);
     assert_eq!((node.eager(), node.lazy()), (vec![2], vec![1]));
+}
+
+#[test]
+fn a_way_that_is_shorter_now_and_then_changes_nothing() {
+    let mut node = Node::among([1, 2]);
+    node.recv(2, Message::Prune);
+    for number in 0..100u8 {
+        if number % 5 != 0 {
+            node.recv(2, ihave(&[number], 3));
+        }
+        let output = node.recv(1, payload(&[number], 10));
+        assert!(output.grafts().is_empty() && output.prunes().is_empty());
+    }
+}
+
+#[test]
+fn a_link_of_a_busy_tree_is_pruned_for_many_duplicates_only() {
+    let mut node = Node::among([1, 2, 3]);
+    node.recv(2, payload(b"news", 0));
+    node.recv(1, payload(b"more", 0));
+    assert_eq!(node.recv(3, payload(b"more", 0)).prunes(), [3], "idle");
+    for _ in 0..5 {
+        assert!(node.recv(2, payload(b"more", 0)).sent.is_empty());
+    }
+    assert_eq!(node.recv(2, payload(b"more", 0)).prunes(), [2]);
+    node.wait(ms(500));
+    assert_eq!(node.recv(1, payload(b"news", 0)).prunes(), [1], "idle");
 }
 
 #[test]
@@ -283,10 +315,14 @@ fn optimization_touches_neighbors_only() {
     node.recv(2, Message::Prune);
     node.recv(2, ihave(b"one", 0));
     assert!(node.recv(9, payload(b"one", 20)).grafts().is_empty());
-    node.recv(2, ihave(b"two", 0));
-    node.down(2);
-    let output = node.recv(1, payload(b"two", 20));
-    assert!(output.sent.is_empty());
+    for number in 0..9u8 {
+        node.recv(2, ihave(&[number], 0));
+        if number == 4 {
+            node.down(2);
+        }
+        let output = node.recv(1, payload(&[number], 20));
+        assert!(output.sent.is_empty());
+    }
     assert_eq!(node.eager(), [1]);
 }
 

@@ -1,0 +1,48 @@
+//! `smol-gossip-sim`: the protocol in simulated networks, from the command line.
+
+mod file;
+mod paper;
+mod progress;
+mod run;
+mod scale;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Runs the gossip protocol in simulated networks.
+#[derive(Debug, Parser)]
+#[command(name = "smol-gossip-sim", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the scenarios of a file.
+    Run(run::Args),
+    /// Runs the set-up of a paper, and prints ours beside the paper's and upstream's figures.
+    Paper(paper::Args),
+    /// Measures swarms of growing size.
+    Scale(scale::Args),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Run(args) => args.run(),
+        Command::Paper(args) => args.run(),
+        Command::Scale(args) => args.run(),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// What goes wrong, in words for whoever called.
+type Outcome = Result<ExitCode, String>;

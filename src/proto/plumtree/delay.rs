@@ -1,0 +1,148 @@
+//! How long to wait for what is on its way.
+//!
+//! The paper has two fixed timeouts, and says that the first should go by the diameter of the
+//! overlay. Nobody knows that beforehand. Where it is too short, messages are asked for that the
+//! tree is about to bring: they come twice, a good link is pruned, and with senders that change the
+//! tree never comes to rest. So the configured times are only the least that is waited; beyond
+//! that, the timeouts follow what was measured.
+
+/// No timeout is more than this many times what is configured: whoever announces early and sends
+/// late can make us wait, but not for ever.
+const LONGEST: u64 = 15;
+
+/// What is assumed of the lag before anything was measured: mean and deviation, in terms of the least
+/// timeout. It is too long for most swarms. Were it too short, then the first senders after the first
+/// would have the tree torn up before it was measured.
+const LAG_PRIOR: (u64, u64) = (5, 2);
+
+/// An estimate of a delay from samples: mean and mean deviation, as TCP estimates round trips
+/// (Jacobson and Karels, SIGCOMM'88).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Delay {
+    /// What is waited at least.
+    least: u64,
+    /// All in nanoseconds.
+    mean: u64,
+    deviation: u64,
+}
+
+impl Delay {
+    /// Waits `least` at least. The first samples correct `prior`, a mean and a deviation in terms of
+    /// that.
+    pub(super) fn new(least: u64, prior: (u64, u64)) -> Self {
+        Self {
+            least,
+            mean: least.saturating_mul(prior.0),
+            deviation: least.saturating_mul(prior.1),
+        }
+    }
+
+    /// Takes a sample in.
+    pub(super) fn sample(&mut self, nanos: u64) {
+        let nanos = nanos.min(self.longest());
+        let error = self.mean.abs_diff(nanos);
+        if nanos > self.mean {
+            self.mean += error / 8;
+        } else {
+            self.mean -= error / 8;
+        }
+        if error > self.deviation {
+            self.deviation += (error - self.deviation) / 4;
+        } else {
+            // Slowly: senders that are far away are not forgotten over one that is near.
+            self.deviation -= (self.deviation - error) / 32;
+        }
+        // What is beyond the timeout costs a message sent twice, so that it must not happen again.
+        if nanos > self.timeout() {
+            self.deviation = (nanos + nanos / 4).saturating_sub(self.mean) / 4;
+        }
+    }
+
+    fn longest(&self) -> u64 {
+        self.least.saturating_mul(LONGEST)
+    }
+
+    /// How long to wait.
+    pub(super) fn timeout(&self) -> u64 {
+        let measured = self.mean.saturating_add(self.deviation.saturating_mul(4));
+        measured.clamp(self.least, self.longest())
+    }
+
+    /// What is waited at least, whatever was measured.
+    pub(super) fn least(&self) -> u64 {
+        self.least
+    }
+}
+
+/// The delays of one topic.
+#[derive(Clone, Debug)]
+pub(super) struct Delays {
+    /// From the first announcement of a message to the payload that the tree brings.
+    pub(super) lag: Delay,
+    /// From a Graft to the payload that answers it.
+    pub(super) answer: Delay,
+    /// A link of the tree was lost, and no message has come since: nothing is to be expected of
+    /// the tree.
+    pub(super) broken: bool,
+}
+
+impl Delays {
+    pub(super) fn new(graft_timeout_1: u64, graft_timeout_2: u64) -> Self {
+        Self {
+            lag: Delay::new(graft_timeout_1, LAG_PRIOR),
+            answer: Delay::new(graft_timeout_2, (0, 0)),
+            broken: true,
+        }
+    }
+
+    /// How long a message that is announced now may take to come along the tree.
+    pub(super) fn until_graft(&self) -> u64 {
+        if self.broken {
+            self.lag.least()
+        } else {
+            self.lag.timeout()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    #[test]
+    fn a_timeout_follows_what_is_measured() {
+        let mut delay = Delay::new(80 * MS, (0, 0));
+        assert_eq!(delay.timeout(), 80 * MS);
+        for _ in 0..200 {
+            delay.sample(300 * MS);
+        }
+        assert!((300 * MS..400 * MS).contains(&delay.timeout()));
+        for _ in 0..500 {
+            delay.sample(0);
+        }
+        assert_eq!(delay.timeout(), 80 * MS);
+    }
+
+    #[test]
+    fn a_timeout_is_bounded() {
+        let mut delay = Delay::new(80 * MS, (0, 0));
+        for _ in 0..100 {
+            delay.sample(u64::MAX);
+        }
+        assert_eq!(delay.timeout(), 15 * 80 * MS);
+        let mut none = Delay::new(0, (0, 0));
+        none.sample(u64::MAX);
+        assert_eq!(none.timeout(), 0);
+    }
+
+    #[test]
+    fn a_few_that_are_far_are_not_forgotten_over_many_that_are_near() {
+        let mut delay = Delay::new(80 * MS, (0, 0));
+        for turn in 0..400 {
+            delay.sample(if turn % 10 == 0 { 500 * MS } else { 0 });
+        }
+        assert!(delay.timeout() > 500 * MS, "{}", delay.timeout());
+    }
+}

@@ -1,0 +1,143 @@
+//! What becomes of a message, as PlumTree's paper measures it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{NodeId, Time};
+
+/// Names a message that was broadcast: its place in the order of all.
+pub type MessageIndex = usize;
+
+/// What became of a message so far.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Broadcast {
+    /// Who sent it.
+    pub from: NodeId,
+    /// How many nodes there were when it was sent, and are left of those; the sender is one.
+    pub nodes: u32,
+    /// How many of them have it; the sender does.
+    pub delivered: u32,
+    /// Payloads that were received, duplicates and all.
+    pub payloads: u64,
+    /// The hops of the longest way on which it was first received (LDH). The first send is hop 1.
+    pub last_hop: u16,
+    /// The time until the last node had it.
+    pub duration: Duration,
+    /// How many nodes have it after how many hops.
+    pub by_hop: Vec<u32>,
+    #[serde(skip)]
+    pub(super) sent_at: Time,
+    /// Who has it.
+    #[serde(skip)]
+    seen: Vec<u64>,
+    /// Who got it from whom, and when, where that is wanted.
+    #[serde(skip)]
+    pub(super) tree: Option<Vec<(NodeId, NodeId, Time)>>,
+}
+
+impl Broadcast {
+    pub(super) fn new(from: NodeId, nodes: u32, all: usize, sent_at: Time, trace: bool) -> Self {
+        let mut new = Self {
+            from,
+            nodes,
+            delivered: 1,
+            payloads: 0,
+            last_hop: 0,
+            duration: Duration::ZERO,
+            by_hop: vec![1],
+            sent_at,
+            seen: vec![0; all.div_ceil(64)],
+            tree: trace.then(Vec::new),
+        };
+        new.mark(from);
+        new
+    }
+
+    /// Notes a node, and says whether it is new.
+    fn mark(&mut self, node: NodeId) -> bool {
+        let (word, bit) = (node.index() / 64, 1 << (node.index() % 64));
+        // Nodes that came later do not count.
+        let Some(word) = self.seen.get_mut(word) else {
+            return false;
+        };
+        let new = *word & bit == 0;
+        *word |= bit;
+        new
+    }
+
+    pub(super) fn deliver(&mut self, to: NodeId, from: NodeId, hop: u16, at: Time) {
+        if !self.mark(to) {
+            return;
+        }
+        self.delivered += 1;
+        self.last_hop = self.last_hop.max(hop);
+        self.duration = Duration::from_micros(at - self.sent_at);
+        if self.by_hop.len() <= usize::from(hop) {
+            self.by_hop.resize(usize::from(hop) + 1, 0);
+        }
+        self.by_hop[usize::from(hop)] += 1;
+        if let Some(tree) = &mut self.tree {
+            tree.push((to, from, at - self.sent_at));
+        }
+    }
+
+    /// Takes a node that has failed out of the count.
+    pub(super) fn fail(&mut self, node: NodeId) {
+        let (word, bit) = (node.index() / 64, 1 << (node.index() % 64));
+        if let Some(word) = self.seen.get(word) {
+            self.nodes -= 1;
+            self.delivered -= u32::from(word & bit != 0);
+        }
+    }
+
+    /// Forgets who has it: nothing more is counted.
+    pub(super) fn close(&mut self) {
+        self.seen = Vec::new();
+    }
+
+    /// Whether everyone has it.
+    pub fn is_complete(&self) -> bool {
+        self.delivered >= self.nodes
+    }
+
+    /// The share of nodes that have it.
+    pub fn reliability(&self) -> f64 {
+        f64::from(self.delivered) / f64::from(self.nodes.max(1))
+    }
+
+    /// How many nodes do not have it.
+    pub fn missed(&self) -> u32 {
+        self.nodes.saturating_sub(self.delivered)
+    }
+
+    /// The relative message redundancy: payloads beyond the one that each receiver needs, per
+    /// receiver.
+    pub fn rmr(&self) -> f64 {
+        match self.delivered.saturating_sub(1) {
+            0 => 0.0,
+            receivers => self.payloads as f64 / f64::from(receivers) - 1.0,
+        }
+    }
+
+    /// Who got it from whom and after what time, if the network was told to
+    /// [trace](super::Network::trace).
+    pub fn tree(&self) -> Option<impl Iterator<Item = (NodeId, NodeId, Duration)>> {
+        let steps = self.tree.as_ref()?.iter();
+        Some(steps.map(|(to, from, after)| (*to, *from, Duration::from_micros(*after))))
+    }
+}
+
+/// Content that says which message it is.
+pub(super) fn content(message: MessageIndex, len: usize) -> Bytes {
+    let mut content = (message as u64).to_le_bytes().to_vec();
+    content.resize(len.max(8), 0);
+    content.into()
+}
+
+/// Which message some content belongs to.
+pub(super) fn message_of(content: &[u8]) -> Option<MessageIndex> {
+    let (number, _) = content.split_first_chunk()?;
+    usize::try_from(u64::from_le_bytes(*number)).ok()
+}

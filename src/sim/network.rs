@@ -1,0 +1,404 @@
+//! Nodes, what is between them, and time.
+
+mod failure;
+mod transport;
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use slab::Slab;
+
+use super::{
+    Broadcast, Chance, MessageIndex, NetworkConfig, NodeId, Time, Traffic,
+    broadcast::{content, message_of},
+    links::Links,
+    micros,
+    queue::Queue,
+};
+use crate::proto::{
+    Command, Event, InEvent, Limits, Message, OutEvent, Outbox, PeerData, Scope, State, TimerId,
+    TopicId, plumtree::DeliveryScope,
+};
+
+/// The one topic that all nodes are in.
+pub(super) const TOPIC: TopicId = TopicId::from_bytes([0; 32]);
+
+/// Nodes, what is between them, and time.
+///
+/// Nothing happens unless time passes: see [`Self::run_for`].
+#[derive(Clone, Debug)]
+pub struct Network {
+    config: NetworkConfig,
+    limits: Limits,
+    seed: u64,
+    /// The instant that the nodes take the beginning for.
+    epoch: Instant,
+    now: Time,
+    queue: Queue<Occurrence>,
+    nodes: Vec<Node>,
+    running: u32,
+    /// Messages under way.
+    parcels: Slab<Parcel>,
+    /// How many of them belong to the broadcast layer.
+    gossip_under_way: u64,
+    next_link: u32,
+    rng: Chance,
+    outbox: Outbox<NodeId>,
+    traffic: Traffic,
+    messages: Vec<Broadcast>,
+    trace: bool,
+}
+
+/// A node, or the place of one that has failed.
+#[derive(Clone, Debug)]
+struct Node {
+    state: Option<Box<State<NodeId>>>,
+    links: Links,
+    /// The timer and when it is due.
+    timer: Option<(TimerId, Time)>,
+    /// When the queue has events for the timer, the earliest last. A timer that is moved to a later
+    /// time is not taken out of the queue, it just finds nothing to do.
+    wakeups: Vec<Time>,
+    /// The side of a split network that it is on.
+    side: u8,
+}
+
+/// What is going to happen.
+#[derive(Clone, Copy, Debug)]
+enum Occurrence {
+    /// A timer may be due.
+    Wakeup(NodeId),
+    /// A message arrives.
+    Parcel(u32),
+    /// A dial arrives.
+    Dial { from: NodeId, to: NodeId, link: u32 },
+    /// A node notices the end of a connection.
+    Closed {
+        at: NodeId,
+        other: NodeId,
+        link: u32,
+    },
+    /// A node notices that a dial has come to nothing.
+    Refused {
+        at: NodeId,
+        other: NodeId,
+        link: u32,
+    },
+}
+
+/// A message under way.
+#[derive(Clone, Debug)]
+struct Parcel {
+    from: NodeId,
+    to: NodeId,
+    link: u32,
+    message: Message<NodeId>,
+}
+
+impl Network {
+    /// A network without nodes. Fails where the configuration makes no sense.
+    ///
+    /// The nodes count time from `epoch`; which instant that is makes no difference.
+    pub fn new(config: NetworkConfig, seed: u64, epoch: Instant) -> Result<Self, String> {
+        config.check()?;
+        let mut rng = Chance::new(seed);
+        State::new(
+            NodeId(0),
+            PeerData::default(),
+            config.proto.clone(),
+            Limits::default(),
+            &mut rng,
+        )
+        .map_err(|error| format!("proto: {error}"))?;
+        Ok(Self {
+            config,
+            limits: Limits::default(),
+            seed,
+            epoch,
+            now: 0,
+            queue: Queue::new(),
+            nodes: Vec::new(),
+            running: 0,
+            parcels: Slab::new(),
+            gossip_under_way: 0,
+            next_link: 0,
+            rng,
+            outbox: Outbox::new(),
+            traffic: Traffic::default(),
+            messages: Vec::new(),
+            trace: false,
+        })
+    }
+
+    /// What the network is like.
+    pub fn config(&self) -> &NetworkConfig {
+        &self.config
+    }
+
+    /// Changes how failures are noticed from now on.
+    pub fn set_noticed(&mut self, noticed: super::Noticed) {
+        self.config.noticed = noticed;
+    }
+
+    /// Sets the bounds of nodes that are added or restarted from now on.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// From now on, keeps of each message who got it from whom.
+    pub fn trace(&mut self, trace: bool) {
+        self.trace = trace;
+    }
+
+    /// Adds nodes, which do nothing yet. The numbers of nodes are consecutive.
+    pub fn add(&mut self, count: u32) -> Vec<NodeId> {
+        let first = self.nodes.len() as u32;
+        for number in first..first + count {
+            let state = self.new_state(NodeId(number));
+            self.nodes.push(Node {
+                state: Some(state),
+                links: Links::default(),
+                timer: None,
+                wakeups: Vec::new(),
+                side: 0,
+            });
+        }
+        self.running += count;
+        (first..first + count).map(NodeId).collect()
+    }
+
+    fn new_state(&mut self, node: NodeId) -> Box<State<NodeId>> {
+        let config = self.config.proto.clone();
+        let limits = self.limits.clone();
+        let state = State::new(node, PeerData::default(), config, limits, &mut self.rng);
+        Box::new(state.expect("the configuration was checked"))
+    }
+
+    /// Lets a node take part, through some contacts.
+    pub fn join(&mut self, node: NodeId, contacts: &[NodeId]) {
+        let command = Command::Join(contacts.to_vec());
+        self.feed(node, InEvent::Command(TOPIC, command));
+    }
+
+    /// Lets a node take leave of the others.
+    pub fn quit(&mut self, node: NodeId) {
+        self.feed(node, InEvent::Command(TOPIC, Command::Quit));
+    }
+
+    /// Lets a node send a message of some length to all others; at least eight bytes.
+    pub fn broadcast(&mut self, from: NodeId, len: usize) -> MessageIndex {
+        let message = self.messages.len();
+        let (all, running) = (self.nodes.len(), self.running);
+        let new = Broadcast::new(from, running, all, self.now, self.trace);
+        self.messages.push(new);
+        let content: Bytes = content(message, len);
+        let command = Command::Broadcast(content, Scope::Swarm);
+        self.feed(from, InEvent::Command(TOPIC, command));
+        message
+    }
+
+    /// What became of a message.
+    pub fn message(&self, message: MessageIndex) -> &Broadcast {
+        &self.messages[message]
+    }
+
+    /// What became of all messages, in the order in which they were sent.
+    pub fn messages(&self) -> &[Broadcast] {
+        &self.messages
+    }
+
+    /// Stops following the messages that were sent so far, and frees what that took.
+    pub fn close_messages(&mut self) {
+        for message in self.messages.iter_mut().rev() {
+            message.close();
+        }
+    }
+
+    /// What went over the network so far.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// The time that has passed.
+    pub fn elapsed(&self) -> Duration {
+        Duration::from_micros(self.now)
+    }
+
+    /// How many nodes there are, those that failed included.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether no node was ever added.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// How many nodes run.
+    pub fn running(&self) -> usize {
+        self.running as usize
+    }
+
+    /// Whether a node runs.
+    pub fn is_running(&self, node: NodeId) -> bool {
+        self.state(node).is_some()
+    }
+
+    /// The nodes that run.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId> {
+        let all = (0..self.nodes.len() as u32).map(NodeId);
+        all.filter(|node| self.is_running(*node))
+    }
+
+    /// The state of a node that runs.
+    pub fn state(&self, node: NodeId) -> Option<&State<NodeId>> {
+        self.nodes[node.index()].state.as_deref()
+    }
+
+    /// The neighbors of a node, in its own view; none of one that does not run.
+    pub fn neighbors(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
+        let state = self.state(node).into_iter();
+        state.flat_map(|state| state.neighbors(&TOPIC)).copied()
+    }
+
+    /// The passive view of a node.
+    pub fn passive_view(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
+        let topic = self.state(node).and_then(|state| state.topic(&TOPIC));
+        topic
+            .into_iter()
+            .flat_map(|topic| topic.passive_view())
+            .copied()
+    }
+
+    /// The neighbors of a node that it sends payloads to.
+    pub fn eager(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
+        let topic = self.state(node).and_then(|state| state.topic(&TOPIC));
+        topic.into_iter().flat_map(|topic| topic.eager()).copied()
+    }
+
+    /// Lets time pass.
+    pub fn run_for(&mut self, duration: Duration) {
+        let end = self.now.saturating_add(micros(duration));
+        while self.step(end) {}
+        self.now = end;
+    }
+
+    /// Lets time pass until all messages since `first` are everywhere and nothing of the broadcast
+    /// layer is under way any more, but no more than `limit`. Returns whether that came about.
+    pub fn run_until_quiet(&mut self, first: MessageIndex, limit: Duration) -> bool {
+        let end = self.now.saturating_add(micros(limit));
+        // Messages are completed in no particular order; those before this one are.
+        let mut complete = first;
+        loop {
+            while self
+                .messages
+                .get(complete)
+                .is_some_and(Broadcast::is_complete)
+            {
+                complete += 1;
+            }
+            if complete == self.messages.len() && self.gossip_under_way == 0 {
+                return true;
+            }
+            if !self.step(end) {
+                self.now = end;
+                return false;
+            }
+        }
+    }
+
+    /// How many events wait in the queue.
+    pub fn pending(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Lets the next thing happen, unless that is after `end`.
+    fn step(&mut self, end: Time) -> bool {
+        let Some((at, occurrence)) = self.queue.pop_until(end) else {
+            return false;
+        };
+        self.now = at;
+        self.traffic.events += 1;
+        match occurrence {
+            Occurrence::Wakeup(node) => self.wake(node),
+            Occurrence::Parcel(parcel) => {
+                let parcel = self.parcels.remove(parcel as usize);
+                self.arrive(parcel);
+            }
+            Occurrence::Dial { from, to, link } => self.accept(from, to, link),
+            Occurrence::Closed { at, other, link } => self.lose_link(at, other, link, false),
+            Occurrence::Refused { at, other, link } => self.lose_link(at, other, link, true),
+        }
+        true
+    }
+
+    /// A timer may be due.
+    fn wake(&mut self, at: NodeId) {
+        let node = &mut self.nodes[at.index()];
+        node.wakeups.pop();
+        let Some((timer, due)) = node.timer else {
+            return;
+        };
+        if due <= self.now {
+            node.timer = None;
+            self.feed(at, InEvent::TimerExpired(timer));
+        } else {
+            self.schedule_wakeup(at, due);
+        }
+    }
+
+    /// Sees to it that there is an event for the timer at `due` or before.
+    fn schedule_wakeup(&mut self, at: NodeId, due: Time) {
+        let wakeups = &mut self.nodes[at.index()].wakeups;
+        if wakeups.last().is_none_or(|earliest| *earliest > due) {
+            wakeups.push(due);
+            self.queue.push(due, Occurrence::Wakeup(at));
+        }
+    }
+
+    /// Gives a node something to do, and carries out what it wants.
+    fn feed(&mut self, at: NodeId, event: InEvent<NodeId>) {
+        let Some(state) = &mut self.nodes[at.index()].state else {
+            return;
+        };
+        let now = self.epoch + Duration::from_micros(self.now);
+        let mut outbox = std::mem::take(&mut self.outbox);
+        state.handle(event, now, &mut self.rng, &mut outbox);
+        for event in outbox.drain(..) {
+            match event {
+                OutEvent::SendMessage { to, message, .. } => self.send(at, to, message),
+                OutEvent::EmitEvent(_, event) => self.notice(at, event),
+                OutEvent::SetTimer(timer, deadline) => {
+                    let due = self.time_of(deadline);
+                    self.nodes[at.index()].timer = Some((timer, due));
+                    self.schedule_wakeup(at, due);
+                }
+                OutEvent::CancelTimer(_) => self.nodes[at.index()].timer = None,
+                OutEvent::DisconnectPeer(other) => self.close(at, other),
+                OutEvent::PeerData(..) => {}
+            }
+        }
+        self.outbox = outbox;
+    }
+
+    /// Rounded up, since a timer must not be early.
+    fn time_of(&self, instant: Instant) -> Time {
+        let since = instant.saturating_duration_since(self.epoch);
+        since.as_secs() * 1_000_000 + u64::from(since.subsec_nanos().div_ceil(1_000))
+    }
+
+    fn notice(&mut self, at: NodeId, event: Event<NodeId>) {
+        match event {
+            Event::Received(event) => {
+                if let DeliveryScope::Swarm(round) = event.scope
+                    && let Some(message) = message_of(&event.content)
+                    && let Some(message) = self.messages.get_mut(message)
+                {
+                    message.deliver(at, event.delivered_from, round.hops() + 1, self.now);
+                }
+            }
+            Event::NeighborUp(_) | Event::NeighborDown(_) => {}
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Connections, and what goes over them.
+
+use rand::RngExt;
+
+use super::{Network, NodeId, Occurrence, Parcel};
+use crate::{
+    proto::plumtree,
+    proto::{InEvent, LinkId, Message},
+    sim::{Noticed, Time, broadcast::message_of, links::Link, micros},
+};
+
+/// What a broken connection is counted among.
+fn is_gossip(message: &Message<NodeId>) -> bool {
+    matches!(message, Message::Gossip(_))
+}
+
+impl Network {
+    /// Whether messages between two nodes can arrive.
+    pub(super) fn reaches(&self, from: NodeId, to: NodeId) -> bool {
+        let (from, to) = (&self.nodes[from.index()], &self.nodes[to.index()]);
+        to.state.is_some() && from.side == to.side
+    }
+
+    /// Sends a message, dialing first where there is no connection.
+    pub(super) fn send(&mut self, from: NodeId, to: NodeId, message: Message<NodeId>) {
+        self.traffic.count(&message);
+        if self.nodes[from.index()].links.to(to).is_none() {
+            self.dial(from, to);
+        }
+        let breaks = self.happens(self.config.loss.connection);
+        let vanishes = self.happens(self.config.loss.message);
+        let jitter = match micros(self.config.jitter) {
+            0 => 0,
+            jitter => self.rng.random_range(0..=jitter),
+        };
+        let Some(link) = self.nodes[from.index()].links.to(to) else {
+            return;
+        };
+        if link.broken || breaks || vanishes {
+            let number = link.number;
+            let newly_broken = breaks && !link.broken;
+            self.traffic.lost += 1;
+            if newly_broken {
+                self.break_link(from, to, number);
+            }
+            return;
+        }
+        let at = link
+            .last_arrival
+            .max(self.now + Time::from(link.latency) + jitter);
+        link.last_arrival = at;
+        let link = link.number;
+        self.gossip_under_way += u64::from(is_gossip(&message));
+        let parcel = Parcel {
+            from,
+            to,
+            link,
+            message,
+        };
+        let place = self.parcels.insert(parcel);
+        self.queue.push(at, Occurrence::Parcel(place as u32));
+    }
+
+    fn happens(&mut self, share: f64) -> bool {
+        share > 0.0 && self.rng.random_bool(share)
+    }
+
+    fn dial(&mut self, from: NodeId, to: NodeId) {
+        self.traffic.dials += 1;
+        self.next_link = self.next_link.wrapping_add(1);
+        let number = self.next_link;
+        let latency = self.config.latency.between(from, to, self.seed);
+        let arrives = self.now + latency;
+        self.nodes[from.index()].links.add(Link {
+            peer: to,
+            number,
+            latency: u32::try_from(latency).unwrap_or(u32::MAX),
+            last_arrival: arrives + 2 * latency * Time::from(self.config.handshake),
+            broken: false,
+        });
+        let link = number;
+        self.queue
+            .push(arrives, Occurrence::Dial { from, to, link });
+    }
+
+    /// A dial arrives.
+    pub(super) fn accept(&mut self, from: NodeId, to: NodeId, link: u32) {
+        let latency = self.config.latency.between(from, to, self.seed);
+        if self.reaches(from, to) {
+            self.nodes[to.index()].links.add(Link {
+                peer: from,
+                number: link,
+                latency: u32::try_from(latency).unwrap_or(u32::MAX),
+                last_arrival: 0,
+                broken: false,
+            });
+        } else {
+            self.traffic.failed_dials += 1;
+            if self.config.noticed != Noticed::Never {
+                let (at, other) = (from, to);
+                let refused = Occurrence::Refused { at, other, link };
+                self.queue.push(self.now + latency, refused);
+            }
+        }
+    }
+
+    /// A message arrives.
+    pub(super) fn arrive(&mut self, parcel: Parcel) {
+        let Parcel {
+            from,
+            to,
+            link,
+            message,
+        } = parcel;
+        let gossip = is_gossip(&message);
+        self.gossip_under_way -= u64::from(gossip);
+        let reached = self.reaches(from, to);
+        let known = self.nodes[to.index()].links.numbered(from, link).is_some();
+        if !reached || !known {
+            self.traffic.lost += 1;
+            // A node that runs but does not know the connection says so, whatever else is noticed.
+            if reached || self.config.noticed != Noticed::Never {
+                let latency = self.config.latency.between(from, to, self.seed);
+                let (at, other) = (from, to);
+                let closed = Occurrence::Closed { at, other, link };
+                self.queue.push(self.now + latency, closed);
+            }
+            return;
+        }
+        if let Message::Gossip(plumtree::Message::Gossip(payload)) = &message
+            && let Some(index) = message_of(&payload.content)
+            && let Some(broadcast) = self.messages.get_mut(index)
+        {
+            broadcast.payloads += 1;
+        }
+        let event = InEvent::RecvMessage {
+            from,
+            link: LinkId(link.into()),
+            topic: super::TOPIC,
+            message,
+        };
+        self.feed(to, event);
+    }
+
+    /// A node closes its connections to another one. What was sent still arrives.
+    pub(super) fn close(&mut self, by: NodeId, other: NodeId) {
+        while let Some(link) = self.nodes[by.index()].links.pop(other) {
+            let at = link.last_arrival.max(self.now + Time::from(link.latency));
+            let closed = Occurrence::Closed {
+                at: other,
+                other: by,
+                link: link.number,
+            };
+            self.queue.push(at, closed);
+        }
+    }
+
+    /// A node notices the end of a connection.
+    pub(super) fn lose_link(&mut self, at: NodeId, other: NodeId, link: u32, refused: bool) {
+        let links = &mut self.nodes[at.index()].links;
+        if !links.remove(other, link) || links.contains(other) {
+            return;
+        }
+        self.feed(
+            at,
+            match refused {
+                true => InEvent::DialFailed(other),
+                false => InEvent::PeerDisconnected(other),
+            },
+        );
+    }
+
+    /// From now on nothing gets through a connection. Both ends find out in time.
+    fn break_link(&mut self, a: NodeId, b: NodeId, number: u32) {
+        let noticed = self.now + micros(self.config.loss.noticed_after);
+        for (at, other) in [(a, b), (b, a)] {
+            if let Some(link) = self.nodes[at.index()].links.numbered(other, number) {
+                link.broken = true;
+            }
+            let link = number;
+            let closed = Occurrence::Closed { at, other, link };
+            self.queue.push(noticed, closed);
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The set-ups of the two papers: 10,000 nodes, active views of 5 and passive views of 30.
+//!
+//! HyParView: nodes join one by one without a cycle in between, then 50 cycles pass (a cycle is a
+//! shuffle interval). Then a share of all nodes fails at once, and messages are sent before the next
+//! cycle. Healing is how many cycles it takes until messages reach everyone again.
+//!
+//! PlumTree: messages are sent one after the other over the overlay so made, by one node or by a
+//! different one each time. The paper's hops take one step each, which is [`Latency::Static`] here.
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Chance, Latency, Network, NetworkConfig, NodeId, Noticed, Overlay,
+    scenario::{Bootstrap, Kind, Summary, fail, play, random_node},
+};
+
+/// Cycles until the overlay counts as stable.
+pub const STABLE_CYCLES: u32 = 50;
+
+/// A reliability from which on messages count as reaching everyone.
+pub const HEALED: f64 = 0.999;
+
+/// How large an experiment is, and its chance.
+#[derive(Clone, Copy, Debug)]
+pub struct SetUp {
+    /// Nodes.
+    pub nodes: u32,
+    /// Cycles before anything is measured.
+    pub cycles: u32,
+    /// Messages that are sent for each figure.
+    pub messages: u32,
+    /// Chance.
+    pub seed: u64,
+    /// Any instant.
+    pub epoch: Instant,
+}
+
+/// What the overlay is like.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Membership {
+    /// Its shape.
+    pub overlay: Overlay,
+    /// Messages of the membership layer per node and cycle, in the last tenth of the cycles.
+    pub messages_per_cycle: f64,
+    /// Connections dialed per node and cycle, then.
+    pub dials_per_cycle: f64,
+}
+
+/// What a mass failure does.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Failure {
+    /// The share of nodes that fail.
+    pub share: f64,
+    /// How that is noticed.
+    pub noticed: Noticed,
+    /// The share of survivors that each message reached, before the next cycle.
+    pub reliability: Vec<f64>,
+    /// The mean of that for each cycle after that.
+    pub by_cycle: Vec<f64>,
+    /// After how many cycles messages reached everyone again.
+    pub healed_after: Option<u32>,
+    /// The overlay at the end.
+    pub overlay: Overlay,
+}
+
+impl Failure {
+    /// The mean reliability of the messages before the next cycle.
+    pub fn mean_reliability(&self) -> f64 {
+        self.reliability.iter().sum::<f64>() / self.reliability.len().max(1) as f64
+    }
+}
+
+impl SetUp {
+    /// A network that has come together and is stable, and what its overlay is like.
+    pub fn stable(
+        &self,
+        bootstrap: &Bootstrap,
+        config: NetworkConfig,
+    ) -> Result<(Network, Membership), String> {
+        let cycle = config.proto.membership.shuffle_interval;
+        let mut network = Network::new(config, self.seed, self.epoch)?;
+        bootstrap.run(&mut network, self.nodes, &mut self.chance());
+        let last = (self.cycles / 10).max(1);
+        network.run_for(cycle * self.cycles.saturating_sub(last));
+        let before = *network.traffic();
+        network.run_for(cycle * last);
+        let traffic = network.traffic().since(&before);
+        let per_cycle = |count| count as f64 / f64::from(self.nodes * last);
+        let membership = Membership {
+            overlay: Overlay::of(&network),
+            messages_per_cycle: per_cycle(traffic.membership()),
+            dials_per_cycle: per_cycle(traffic.dials),
+        };
+        Ok((network, membership))
+    }
+
+    fn chance(&self) -> Chance {
+        Chance::new(self.seed ^ 0x5eed)
+    }
+
+    /// Lets a share of the nodes of a stable network fail.
+    pub fn failure(&self, mut network: Network, share: f64, noticed: Noticed) -> Failure {
+        let mut rng = self.chance();
+        let cycle = network.config().proto.membership.shuffle_interval;
+        network.set_noticed(noticed);
+        // Trees are there, as in the paper.
+        for _ in 0..3 {
+            send_one(&mut network, &mut rng);
+        }
+        fail(&mut network, share, &mut rng);
+        let cycle_end = network.elapsed() + cycle;
+        let wait = cycle / 2 / self.messages.max(1);
+        let reliability = (0..self.messages)
+            .map(|_| send_timed(&mut network, wait, &mut rng))
+            .collect();
+        let mut by_cycle = Vec::new();
+        let mut healed_after = None;
+        let mut end = cycle_end;
+        for count in 1..=12 {
+            let left = end.saturating_sub(network.elapsed());
+            network.run_for(left);
+            end += cycle;
+            let sum: f64 = (0..5).map(|_| send_one(&mut network, &mut rng)).sum();
+            by_cycle.push(sum / 5.0);
+            if sum / 5.0 >= HEALED {
+                healed_after = Some(count);
+                break;
+            }
+        }
+        Failure {
+            share,
+            noticed,
+            reliability,
+            by_cycle,
+            healed_after,
+            overlay: Overlay::of(&network),
+        }
+    }
+
+    /// Sends messages over a stable network, after a few that are not counted.
+    pub fn trees(&self, mut network: Network, kind: Kind, warmup: u32) -> Summary {
+        let mut rng = self.chance();
+        let mut sender = random_node(&network, &mut rng);
+        let mut rounds = Vec::new();
+        for round in 0..warmup + self.messages {
+            if kind == Kind::GossipMulti {
+                sender = random_node(&network, &mut rng);
+            }
+            let stats = play(&mut network, &[sender], 64, Duration::from_secs(10));
+            if round >= warmup {
+                rounds.push(stats);
+            }
+        }
+        Summary::of(&rounds)
+    }
+}
+
+/// The network of the papers: hops take one step each.
+pub fn steps() -> NetworkConfig {
+    NetworkConfig {
+        latency: Latency::Static(Duration::from_millis(50)),
+        ..Default::default()
+    }
+}
+
+/// One by one, each through a random node that is there already.
+pub fn one_by_one() -> Bootstrap {
+    Bootstrap::Growing {
+        every: Duration::from_millis(2),
+    }
+}
+
+fn send_one(network: &mut Network, rng: &mut Chance) -> f64 {
+    let sender = random_node(network, rng);
+    play(network, &[sender], 64, Duration::from_secs(5)).reliability
+}
+
+/// Sends a message and waits for as long as messages are apart, whatever becomes of it.
+fn send_timed(network: &mut Network, wait: Duration, rng: &mut Chance) -> f64 {
+    let sender: NodeId = random_node(network, rng);
+    let message = network.broadcast(sender, 64);
+    network.run_for(wait);
+    network.message(message).reliability()
+}
