@@ -17,7 +17,8 @@ pub struct Limits {
     /// Peers remembered per announced message. When full, further claims are ignored.
     pub claims_per_id: usize,
     /// Payloads sent to one peer in answer to its Grafts, per second. Further Grafts still move
-    /// the peer to the eager set, but get no payload. Our own Grafts keep to the same rate.
+    /// the peer to the eager set, but get an announcement in place of the payload, so that the
+    /// peer can ask again. Our own Grafts keep to three quarters of this rate.
     pub graft_replies_per_second: u32,
     /// Announcements waiting for the next lazy push to one peer. When full, the oldest are dropped.
     pub lazy_queue: usize,

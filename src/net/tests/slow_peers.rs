@@ -210,6 +210,10 @@ fn a_sender_paces_on_its_fastest_neighbor() {
         }
         world.run_for(secs(60));
         assert_eq!(*sent.borrow(), 2000);
+        for n in [1, 2] {
+            let got = world.subscription_to(n, 0).unwrap().received.len();
+            assert_eq!(got, 2000, "node {n} with {slow:?} slow");
+        }
         assert_eq!(world.nodes[&0].metrics.peers_stuck.get(), 0);
     }
 }
