@@ -273,7 +273,10 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         if !self.is_read(*newest) {
             return;
         }
-        let unused = older.iter().copied().filter(|key| !self.is_used(peer, *key));
+        let unused = older
+            .iter()
+            .copied()
+            .filter(|key| !self.is_used(peer, *key));
         for key in unused.collect::<Vec<_>>() {
             self.drop_link(key, "replaced by a newer connection");
         }

@@ -29,6 +29,10 @@ pub struct Limits {
     /// How many of the most recent messages are announced to every new neighbor, so that late
     /// joiners can ask for them. Messages published while there was no neighbor at all are always
     /// announced to the first one.
+    ///
+    /// A message that is passed on to late joiners may go round for longer than it is cached, since
+    /// each of them caches it anew. So that nobody takes it for a new one, message ids are then
+    /// remembered for ten times [`Config::message_cache_retention`](super::plumtree::Config) at least.
     pub late_join_history: usize,
 }
 

@@ -171,6 +171,13 @@ impl<PI: PeerIdentity> State<PI> {
         self.peers.is_held(peer)
     }
 
+    /// Whether a timer is that of a topic which the node is in.
+    #[cfg(test)]
+    pub(crate) fn owns_timer(&self, timer: TimerId) -> bool {
+        let topic = self.topics.get(timer.slot());
+        topic.is_some_and(|topic| topic.generation == timer.generation)
+    }
+
     /// Takes an event in, and appends what follows to the outbox.
     ///
     /// `now` must not go back from one call to the next.

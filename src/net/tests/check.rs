@@ -37,6 +37,7 @@ pub(super) fn bounds(n: usize, running: &mut Running, nodes: usize) {
 
     let limits = &node.limits;
     let (mut links, mut streams, mut readers, mut dials) = (0, 0, 0, 0);
+    let mut idle_peers = 0;
     assert!(node.peers.len() <= nodes + 64, "node {n}: peers");
     for (peer, entry) in &node.peers {
         let name = peer.fmt_short();
@@ -51,19 +52,33 @@ pub(super) fn bounds(n: usize, running: &mut Running, nodes: usize) {
         assert!(entry.streams.len() <= MAX_OPEN_STREAMS, "node {n}: streams");
         let idle = entry.connections.is_empty() && entry.dial == Dial::None;
         assert!(!idle, "node {n}: {name} is neither connected nor dialed");
+        idle_peers += usize::from(!entry.wanted && !entry.connections.is_empty());
         streams += entry.streams.len();
         dials += usize::from(matches!(entry.dial, Dial::Active(..)));
     }
     for link in node.links.values() {
         links += 1;
-        readers += link
-            .readers
-            .values()
-            .map(|more| 1 + more.len())
-            .sum::<usize>();
+        let of_link: usize = link.readers.values().map(|more| 1 + more.len()).sum();
+        // Those that the peer has finished but that were not handled yet come on top.
+        let bound = 2 * limits.streams_per_connection as usize;
+        assert!(of_link <= bound, "node {n}: streams of a peer");
+        readers += of_link;
     }
     assert!(dials <= limits.dials, "node {n}: dials");
+    assert_eq!(node.dials.active, dials, "node {n}: dials are counted");
+    assert!(node.dials.waiting.len() <= limits.waiting_dials);
+    assert!(node.handshakes <= limits.handshakes, "node {n}: handshakes");
+    // Those that were needed until just now are closed one after the other.
+    assert!(idle_peers <= limits.idle_peers + nodes, "node {n}: idle");
+    assert!(node.dirty.is_empty(), "node {n}: all is handed on");
     let topics = node.state.topics().len();
+    assert!(topics <= limits.topics, "node {n}: topics");
+    let armed: Vec<_> = node.topic_timers.iter().flatten().collect();
+    assert!(
+        armed.iter().all(|timer| node.state.owns_timer(timer.id)),
+        "node {n}: a timer of a topic that is gone"
+    );
+    assert!(armed.len() <= topics, "node {n}: one timer a topic");
     let peers = node.peers.len();
     // Streams that were given up are still being finished.
     let tasks = 2 + node.handshakes + dials + 3 * links + 2 * streams + readers + 16;

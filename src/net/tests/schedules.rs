@@ -21,7 +21,7 @@ mod delivery;
 mod plan;
 
 /// Seeds of an ordinary test run, over all threads.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 2000;
 
 /// Tests that share the seeds, so that several threads have something to do.
 const SHARES: u64 = 4;
@@ -171,6 +171,15 @@ fn number_from_env(name: &str) -> Option<u64> {
     Some(text.parse().expect("it is a number"))
 }
 
+/// Runs some seeds, and returns those that failed.
+fn run_seeds(seeds: impl Iterator<Item = u64>) -> Vec<u64> {
+    let fails = |seed: &u64| {
+        let run = || run(&Plan::new(*seed));
+        catch_unwind(AssertUnwindSafe(run)).is_err()
+    };
+    seeds.filter(fails).collect()
+}
+
 fn run_share(share: u64) {
     if let Some(seed) = number_from_env("SMOL_GOSSIP_SEED") {
         if share == 0 {
@@ -180,14 +189,28 @@ fn run_share(share: u64) {
     }
     let count = number_from_env("SMOL_GOSSIP_SEEDS").unwrap_or(SEEDS);
     let first = number_from_env("SMOL_GOSSIP_FIRST_SEED").unwrap_or(0);
-    let mut failed = Vec::new();
-    for seed in (first..first + count).filter(|seed| seed % SHARES == share) {
-        let run = || run(&Plan::new(seed));
-        if catch_unwind(AssertUnwindSafe(run)).is_err() {
-            failed.push(seed);
-        }
-    }
+    let failed = run_seeds((first..first + count).filter(|seed| seed % SHARES == share));
     assert_eq!(failed, [0; 0], "seeds of {count} that failed");
+}
+
+#[test]
+#[ignore = "runs until it is stopped: cargo test --profile seeds --lib until_stopped -- --ignored --nocapture"]
+fn schedules_until_stopped() {
+    const BATCH: u64 = 1000;
+    let first = number_from_env("SMOL_GOSSIP_FIRST_SEED").unwrap_or(0);
+    let mut all = Vec::new();
+    for batch in 0.. {
+        let begin = first + batch * BATCH;
+        let shares = (0..SHARES).map(|share| {
+            let seeds = (begin..begin + BATCH).filter(move |seed| seed % SHARES == share);
+            std::thread::spawn(|| run_seeds(seeds))
+        });
+        let shares: Vec<_> = shares.collect();
+        for share in shares {
+            all.extend(share.join().expect("failures are caught"));
+        }
+        eprintln!("seeds {first}..{}: failed {all:?}", begin + BATCH);
+    }
 }
 
 #[test]

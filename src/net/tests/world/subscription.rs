@@ -28,7 +28,7 @@ pub(in crate::net::tests) struct Subscription {
     pub(in crate::net::tests) changes: Vec<(Instant, usize, bool)>,
     pub(in crate::net::tests) lagged: usize,
     pub(in crate::net::tests) ended: bool,
-    pub(super) reading: bool,
+    pub(in crate::net::tests) reading: bool,
 }
 
 impl Subscription {

@@ -292,7 +292,12 @@ impl Net {
         }
     }
 
-    pub(super) fn poll_closed(&mut self, conn: u64, side: Side, cx: &mut Context<'_>) -> Poll<Broken> {
+    pub(super) fn poll_closed(
+        &mut self,
+        conn: u64,
+        side: Side,
+        cx: &mut Context<'_>,
+    ) -> Poll<Broken> {
         let Some(end) = self.end(conn, side) else {
             return Poll::Ready(Broken("gone".into()));
         };
