@@ -111,8 +111,8 @@ fn the_others_go_on_when_some_are_killed_and_restarted() {
 /// The seeds of a test: `usual` from zero on, or what the environment asks for.
 fn seeds(usual: u64) -> std::ops::Range<u64> {
     let number = |name| std::env::var(name).ok()?.parse().ok();
-    let first = number("SMOL_GOSSIP_FIRST_SEED").unwrap_or(0);
-    first..first + number("SMOL_GOSSIP_SEEDS").unwrap_or(usual)
+    let first = number("SMOL_GOSSIP_FIRST_SWARM").unwrap_or(0);
+    first..first + number("SMOL_GOSSIP_SWARMS").unwrap_or(usual)
 }
 
 /// Items 8, 9 and 10 at once, and all the invariants on the way.
