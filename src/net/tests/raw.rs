@@ -31,10 +31,13 @@ pub(super) fn dial(world: &mut World, n: usize, to: usize) -> MemoryConnection {
     made.borrow().clone().unwrap()
 }
 
+/// Messages, each with its topic.
+type Heard = RefCell<Vec<(TopicId, Message<EndpointId>)>>;
+
 /// A peer that writes what it is told to, and keeps all that it reads.
 pub(super) struct Raw {
     pub(super) connection: MemoryConnection,
-    heard: Rc<RefCell<Vec<(TopicId, Message<EndpointId>)>>>,
+    heard: Rc<Heard>,
     /// What goes into the stream of each topic.
     streams: BTreeMap<TopicId, async_channel::Sender<Bytes>>,
 }
@@ -42,7 +45,7 @@ pub(super) struct Raw {
 impl Raw {
     pub(super) fn new(world: &mut World, n: usize, to: usize) -> Self {
         let connection = dial(world, n, to);
-        let heard = Rc::new(RefCell::new(Vec::new()));
+        let heard: Rc<Heard> = Rc::default();
         let (accepting, all) = (connection.clone(), heard.clone());
         let (streams, opened) = async_channel::unbounded();
         world.spawn(async move {
@@ -119,10 +122,7 @@ impl Raw {
     }
 }
 
-async fn read_all(
-    mut stream: <MemoryConnection as Connection>::Recv,
-    heard: &RefCell<Vec<(TopicId, Message<EndpointId>)>>,
-) {
+async fn read_all(mut stream: <MemoryConnection as Connection>::Recv, heard: &Heard) {
     let mut parser = FrameParser::new(MAX);
     let mut topic = None;
     loop {
