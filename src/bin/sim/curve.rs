@@ -123,7 +123,7 @@ fn plots(all: &[Measured]) -> [Plot; 4] {
         y_range: (0.0, 0.0),
         scales,
     };
-    let [hops, hops_law] = fitted("last delivery hop", &|one| one.ldh);
+    let [hops, hops_law] = fitted("last hop", &|one| one.ldh);
     let [path, path_law] = fitted("shortest path", &|one| one.path);
     let memory = |one: &Measured| (f64::from(one.nodes) * one.bytes_per_node as f64 / 1e6).log10();
     [
