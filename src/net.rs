@@ -64,6 +64,26 @@ mod tests;
 mod topics;
 mod transport;
 
+/// What is not for programs, but for those who test what goes over the wire.
+#[cfg(feature = "test-utils")]
+#[doc(hidden)]
+pub mod testing {
+    use iroh::{EndpointAddr, EndpointId};
+
+    use super::addr_info::AddrInfo;
+    use crate::proto::PeerData;
+
+    /// The addresses that peer data holds, if it can be read.
+    pub fn addresses(peer: EndpointId, data: &PeerData) -> Option<EndpointAddr> {
+        Some(AddrInfo::decode(data).ok()?.into_addr(peer))
+    }
+
+    /// The peer data that says where a peer is.
+    pub fn peer_data(addr: EndpointAddr) -> PeerData {
+        AddrInfo::from(addr).encode()
+    }
+}
+
 /// The ALPN of the gossip protocol.
 pub const GOSSIP_ALPN: &[u8] = b"/iroh-gossip/1";
 
