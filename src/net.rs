@@ -33,7 +33,7 @@ use self::inspect::Request;
 pub use self::{
     builder::{BuildError, Builder},
     driver::Driver,
-    inspect::{Diagnostic, Diagnostics, DownReason, NeighborStats, TopicStats},
+    inspect::{Diagnostic, Diagnostics, DownReason, NeighborStats, NodeStats, TopicStats},
     limits::Limits,
 };
 use crate::{
@@ -238,6 +238,21 @@ impl Gossip {
     pub async fn topic_stats(&self, topic: proto::TopicId) -> Result<Option<TopicStats>, Error> {
         let (reply, answer) = async_channel::bounded(1);
         self.request(Request::TopicStats(topic, reply)).await?;
+        answer.recv().await.map_err(|_| e!(Error::ActorDropped))
+    }
+
+    /// What the node holds right now, in all topics together.
+    ///
+    /// It takes time in proportion to the peers, and changes nothing. Cancel-safe. A node that is
+    /// in one topic, and at rest, holds no more than a handful of everything: what grows and stays
+    /// is worth a report.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ActorDropped`] when the node has ended.
+    pub async fn node_stats(&self) -> Result<NodeStats, Error> {
+        let (reply, answer) = async_channel::bounded(1);
+        self.request(Request::NodeStats(reply)).await?;
         answer.recv().await.map_err(|_| e!(Error::ActorDropped))
     }
 

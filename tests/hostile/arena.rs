@@ -43,7 +43,7 @@ impl Arena {
         let book = MemoryLookup::new();
         let mut limits = Limits::default();
         // What takes long to be noticed shall not take long here.
-        limits.stuck_timeout = Duration::from_secs(1);
+        limits.stuck_timeout = Duration::from_secs(5);
         limits.header_timeout = Duration::from_millis(300);
         limits.idle_timeout = Duration::from_secs(1);
         limits.send_queue_bytes = 128 * 1024;
@@ -149,6 +149,25 @@ impl Arena {
         }
         let stats = self.stats().await;
         self.check(&stats);
+        self.check_node().await;
+    }
+
+    /// What the node holds of everything, against what it may.
+    async fn check_node(&self) {
+        let stats = self.nodes[0].gossip.node_stats();
+        let stats = within("the driver answers", stats).await.expect("it runs");
+        let peers = self.limits.idle_peers + 64;
+        assert!(stats.peers <= peers, "{stats:?}");
+        assert!(stats.connections <= peers * self.limits.connections_per_peer);
+        assert!(stats.dials <= self.limits.dials + self.limits.waiting_dials);
+        // Each connection is waited for, and each stream is being read or written.
+        let streams = stats.streams_in + stats.streams_out;
+        let tasks = 4 * stats.connections + streams + stats.dials + 16;
+        assert!(stats.tasks <= tasks, "{stats:?}");
+        assert!(
+            stats.timers <= 4 * stats.peers + stats.connections + 16,
+            "{stats:?}"
+        );
     }
 
     async fn stats(&self) -> TopicStats {
@@ -186,7 +205,13 @@ impl Arena {
                     .neighbors
                     .iter()
                     .all(|one| (2..=4).any(|n| one.id == id(n)));
-                if honest && stats.missing_ids == 0 {
+                let node = self.nodes[0].gossip.node_stats();
+                let node = node.await.expect("it runs");
+                let peers = self.nodes.len() - 1;
+                let alone = node.peers == peers && node.connections <= 2 * peers;
+                if honest && alone && stats.missing_ids == 0 && node.dials == 0 {
+                    assert!(node.tasks <= 8 * peers + 8, "{node:?}");
+                    assert!(node.timers <= 4 * peers + 4, "{node:?}");
                     break;
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;

@@ -48,6 +48,7 @@ withstands! {
     spoofed_shuffles,
     shuffles_with_invalid_keys,
     unsolicited_shuffle_replies,
+    shuffle_replies_of_a_neighbor,
     shuffles_to_black_holes,
     peer_data_of_all_sizes,
     made_up_announcements,

@@ -5,7 +5,10 @@ use std::{net::Ipv4Addr, time::Duration};
 use bytes::Bytes;
 use iroh::{
     Endpoint, EndpointAddr, EndpointId, RelayMode, SecretKey,
-    endpoint::{Connection, QuicTransportConfig, QuicTransportConfigBuilder, RecvStream, SendStream, presets},
+    endpoint::{
+        Connection, QuicTransportConfig, QuicTransportConfigBuilder, RecvStream, SendStream,
+        presets,
+    },
 };
 use smol_gossip::{
     TopicId,

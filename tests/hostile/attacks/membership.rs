@@ -11,7 +11,7 @@ use smol_gossip::proto::{
 
 use super::{
     Target,
-    foe::{Foe, foe_id, frame},
+    foe::{Foe, Member, foe_id, frame},
 };
 
 /// Introductions are small, and each of them can lead to a dial: a thousand a second are many.
@@ -111,20 +111,38 @@ pub(super) async fn shuffles_with_invalid_keys(target: Target) {
     .await;
 }
 
-/// Answers that nobody asked for, with as many peers as fit.
+/// Answers that nobody asked for, with as many peers as fit, of one who is no neighbor.
 pub(super) async fn unsolicited_shuffle_replies(target: Target) {
+    let foe = Foe::new(0, &target).await;
+    let nodes = (0..120).map(|n| PeerInfo {
+        id: made_up(n),
+        data: None,
+    });
+    let reply = Message::Swarm(hyparview::Message::ShuffleReply(ShuffleReply {
+        nodes: nodes.collect(),
+    }));
+    foe.again_and_again(async |connection| {
+        let mut stranger = Member::silent(connection, target.topic).await?;
+        loop {
+            stranger.say(&reply).await?;
+            tokio::time::sleep(PAUSE).await;
+        }
+    })
+    .await;
+}
+
+/// The same, of a neighbor.
+pub(super) async fn shuffle_replies_of_a_neighbor(target: Target) {
     let foe = Foe::new(0, &target).await;
     foe.as_member(async |member| {
         for n in 0u64.. {
-            let reply = ShuffleReply {
-                nodes: (0..120)
-                    .map(|k| PeerInfo {
-                        id: made_up(120 * n + k),
-                        data: None,
-                    })
-                    .collect(),
-            };
-            let message = hyparview::Message::ShuffleReply(reply);
+            let nodes = (0..120).map(|k| PeerInfo {
+                id: made_up(20 * n + k),
+                data: None,
+            });
+            let message = hyparview::Message::ShuffleReply(ShuffleReply {
+                nodes: nodes.collect(),
+            });
             member.say(&Message::Swarm(message)).await?;
             tokio::time::sleep(PAUSE).await;
         }

@@ -81,7 +81,7 @@ attacks! {
     length_of_four_gigabytes in streams, noticed by |metrics, _| metrics.frames_invalid.get();
     half_a_header in streams, noticed by |metrics, _| metrics.headers_timed_out.get();
     headers_and_never_a_frame in streams, noticed by |_, expelled| expelled;
-    half_frames_and_silence in streams, noticed by |metrics, _| metrics.neighbor_up.get();
+    half_frames_and_silence in streams, noticed by |metrics, _| 3 * metrics.neighbor_up.get();
     a_thousand_streams in streams, noticed by |metrics, _| metrics.unknown_topic.get();
     streams_of_one_topic in streams, noticed by |metrics, _| metrics.stranger_control.get();
     streams_reset_midway in streams, noticed by |_, expelled| expelled;
@@ -102,7 +102,12 @@ attacks! {
     unsolicited_shuffle_replies in membership, noticed by |metrics, _| {
         metrics.shuffle_unsolicited.get()
     };
-    shuffles_to_black_holes in membership, noticed by |metrics, _| metrics.msgs_ctrl_recv.get() / 500;
+    shuffle_replies_of_a_neighbor in membership, noticed by |metrics, _| {
+        metrics.shuffle_excess.get()
+    };
+    shuffles_to_black_holes in membership, noticed by |metrics, _| {
+        metrics.shuffle_not_relayed.get()
+    };
     peer_data_of_all_sizes in membership, noticed by |metrics, _| metrics.peer_data_too_large.get();
 
     made_up_announcements in broadcast, noticed by |metrics, _| metrics.missing_full.get();
