@@ -17,8 +17,8 @@ use bytes::Bytes;
 use rand::Rng;
 
 use super::{
-    Config, Counters, Event, GossipEvent, Limits, LinkId, Message, PeerData, PeerIdentity, Scope,
-    hash::Keyed, hyparview, plumtree,
+    Config, Counters, Event, GossipEvent, Limits, LinkId, Message, MessageId, PeerData,
+    PeerIdentity, Scope, hash::Keyed, hyparview, plumtree,
 };
 
 /// Input to [`State::handle`].
@@ -130,8 +130,13 @@ impl<PI: PeerIdentity> State<PI> {
         self.broadcast.missing_ids()
     }
 
+    /// Says that payloads with these ids are about to come.
+    pub(crate) fn anticipate(&self, ids: impl Iterator<Item = MessageId>) {
+        self.broadcast.anticipate(ids);
+    }
+
     /// When [`Self::handle_timeout`] is due.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+    pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
         let membership = self.membership.next_deadline();
         let broadcast = self.broadcast.next_deadline();
         membership.into_iter().chain(broadcast).min()
