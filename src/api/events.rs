@@ -118,7 +118,7 @@ impl EventSender {
             && let Event::NeighborDown(peer) = &event
             && state.waiting.take_up_of(peer)
         {
-            return true;
+            return Pushed::Queued;
         }
         let dropped = if state.waiting.len() >= self.queue.capacity {
             state.drop_oldest()
