@@ -266,7 +266,7 @@ impl<PI: PeerIdentity> State<PI> {
                 | hyparview::Message::Disconnect(_) => false,
             },
         };
-        if between_neighbors {
+        if between_neighbors && from != self.me {
             self.peers.sent(from);
             let message = Message::Swarm(hyparview::Message::Disconnect(
                 hyparview::Disconnect::new(false),
