@@ -1,12 +1,12 @@
 //! Parameters of the membership layer.
 
-use std::time::Duration;
+use std::{ops::Sub, time::Duration};
 
-use derive_more::{From, Sub};
+use derive_more::From;
 use serde::{Deserialize, Serialize};
 
 /// How many more hops a message may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, From, Sub)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, From)]
 pub struct Ttl(pub u16);
 
 impl Ttl {
@@ -18,6 +18,15 @@ impl Ttl {
     /// One hop less, and never less than none.
     pub fn next(&self) -> Ttl {
         Ttl(self.0.saturating_sub(1))
+    }
+}
+
+/// Stays at zero once there.
+impl Sub for Ttl {
+    type Output = Self;
+
+    fn sub(self, hops: Self) -> Self {
+        Self(self.0.saturating_sub(hops.0))
     }
 }
 

@@ -1,14 +1,16 @@
 //! Messages of the broadcast layer. The order of variants and fields is the wire format.
 
+use std::ops::{Add, Sub};
+
 use bytes::Bytes;
-use derive_more::{Add, From, Sub};
+use derive_more::From;
 use serde::{Deserialize, Serialize};
 
 use crate::proto::MessageId;
 
 /// How many hops a message has come. Zero on the way from its author.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, From, Add, Sub,
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, From,
 )]
 pub struct Round(u16);
 
@@ -21,6 +23,24 @@ impl Round {
     /// The number of hops.
     pub fn hops(&self) -> u16 {
         self.0
+    }
+}
+
+/// Stays within bounds: rounds come from peers, and any may be the largest.
+impl Add for Round {
+    type Output = Self;
+
+    fn add(self, hops: Self) -> Self {
+        Self(self.0.saturating_add(hops.0))
+    }
+}
+
+/// Stays at zero once there.
+impl Sub for Round {
+    type Output = Self;
+
+    fn sub(self, hops: Self) -> Self {
+        Self(self.0.saturating_sub(hops.0))
     }
 }
 
