@@ -24,9 +24,6 @@ use serde::{Serialize, de::DeserializeOwned};
 #[allow(dead_code)]
 type Answer<T> = Result<T, api::ApiError>;
 
-#[allow(dead_code)]
-fn is<T: ?Sized>() {}
-
 /// What can be sent to other threads and kept anywhere.
 #[allow(dead_code)]
 fn free<T: Send + Sync + Unpin + 'static>() {}

@@ -12,9 +12,9 @@ use std::collections::BTreeSet;
 /// names.
 macro_rules! items {
     ($($name:literal $code:block)*) => {
-        pub const NAMES: &[&str] = &[$($name),*];
+        pub(super) const NAMES: &[&str] = &[$($name),*];
 
-        pub fn compiled() {
+        pub(super) fn compiled() {
             $({
                 #[allow(unused, clippy::all)]
                 fn item() $code
