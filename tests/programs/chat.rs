@@ -10,15 +10,15 @@ fn open(args: &[&str]) -> (Program, String) {
     (ann, ticket)
 }
 
-fn join(ticket: &str, args: &[&str]) -> Program {
-    let args = [&["join", ticket, "--no-relay", "--name", "bob"], args].concat();
+fn join(name: &str, ticket: &str, args: &[&str]) -> Program {
+    let args = [&["join", ticket, "--no-relay", "--name", name], args].concat();
     Program::start("chat", args)
 }
 
 #[test]
 fn two_people_talk() {
     let (mut ann, ticket) = open(&[]);
-    let mut bob = join(&ticket, &[]);
+    let mut bob = join("bob", &ticket, &[]);
     ann.expect("* bob");
     bob.expect("* ann");
     ann.type_line("hello bob");
@@ -55,9 +55,9 @@ fn two_people_talk() {
 #[test]
 fn ctrl_c_says_goodbye() {
     let (mut ann, ticket) = open(&[]);
-    let mut bob = join(&ticket, &[]);
-    ann.expect("is here");
-    bob.expect("is here");
+    let mut bob = join("bob", &ticket, &[]);
+    ann.expect("* bob");
+    bob.expect("* ann");
     bob.signal("INT");
     ann.expect("has left");
     bob.succeed();
@@ -68,8 +68,8 @@ fn ctrl_c_says_goodbye() {
 #[test]
 fn who_comes_late_sees_what_was_said() {
     let (mut ann, ticket) = open(&[]);
-    let mut bob = join(&ticket, &[]);
-    ann.expect("is here");
+    let mut bob = join("bob", &ticket, &[]);
+    ann.expect("* bob");
     for n in 0..5 {
         bob.type_line(&format!("line {n}"));
         ann.expect(&format!("line {n}"));
@@ -78,7 +78,7 @@ fn who_comes_late_sees_what_was_said() {
     ann.expect("has left");
     bob.succeed();
 
-    let mut carol = join(&ticket, &["--name", "carol", "--history", "3"]);
+    let mut carol = join("carol", &ticket, &["--history", "3"]);
     carol.expect("said before you came");
     for n in 2..5 {
         let shown = carol.next_line();
@@ -91,8 +91,8 @@ fn who_comes_late_sees_what_was_said() {
     carol.expect("ann");
 
     // Without.
-    let mut dave = join(&ticket, &["--name", "dave", "--history", "0"]);
-    dave.expect("is here");
+    let mut dave = join("dave", &ticket, &["--history", "0"]);
+    dave.expect("* ann");
     dave.type_line("/quit");
     let said = dave.succeed().join("\n");
     assert!(!said.contains("line"), "{said}");
@@ -102,17 +102,17 @@ fn who_comes_late_sees_what_was_said() {
 fn the_others_of_who_restarts_stay() {
     let (key, port) = (Scratch::new("chat-restart.key"), free_port());
     let (mut ann, ticket) = open(&[]);
-    let mut carol = join(&ticket, &["--name", "carol"]);
+    let mut carol = join("carol", &ticket, &[]);
     ann.expect("* carol");
     let args = ["--secret", key.path(), "--bind-port", &port];
-    let mut bob = join(&ticket, &args);
+    let mut bob = join("bob", &ticket, &args);
     ann.expect("* bob");
     bob.expect("* ann");
     bob.kill();
 
     ann.type_line("where is he?");
     carol.expect("where is he?");
-    let mut bob = join(&ticket, &args);
+    let mut bob = join("bob", &ticket, &args);
     ann.expect("is back");
     bob.type_line("here I am");
     ann.expect("here I am");
@@ -124,7 +124,7 @@ fn the_others_of_who_restarts_stay() {
 #[test]
 fn who_vanishes_is_missed() {
     let (mut ann, ticket) = open(&["--presence", "1"]);
-    let mut bob = join(&ticket, &[]);
+    let mut bob = join("bob", &ticket, &[]);
     ann.expect("* bob");
     bob.kill();
     let said = ann.expect("is gone");
@@ -140,7 +140,7 @@ fn it_ends_when_nobody_reads() {
     let (bob, line) = start_and_stop_reading("chat", &args, "you are bob");
     assert!(line.is_some());
     // Whatever comes is what it cannot show.
-    ann.expect("is here");
+    ann.expect("* bob");
     ann.type_line("anybody?");
     ann.expect("has left");
     let output = bob.wait_with_output().expect("it is our child");
@@ -151,7 +151,7 @@ fn it_ends_when_nobody_reads() {
 
 #[test]
 fn a_wrong_ticket_is_explained() {
-    let (status, _, notes) = join("gossipnonsense", &[]).finish();
+    let (status, _, notes) = join("bob", "gossipnonsense", &[]).finish();
     assert_eq!(status.code(), Some(2));
     assert!(notes.join("\n").contains("ticket"), "{notes:#?}");
 }
