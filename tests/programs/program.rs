@@ -6,11 +6,11 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, UdpSocket},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
-    sync::{LazyLock, mpsc},
+    sync::{Mutex, PoisonError, mpsc},
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 /// Longer than anything takes that happens at all. That a peer is gone without a word is noticed
@@ -41,14 +41,39 @@ const FEATURES: &[&str] = &[
     "test-utils",
 ];
 
-/// Where the examples are, up to date: without `--test`, cargo has built them before, and this finds
-/// that there is nothing to do.
-static EXAMPLES: LazyLock<PathBuf> = LazyLock::new(|| {
+/// Where an example is, built from what is there now.
+///
+/// `cargo test` has built it before it runs this. Only `cargo test --test programs` has not.
+fn example(name: &str) -> PathBuf {
+    static BUILDING: Mutex<()> = Mutex::new(());
+
     let exe = env::current_exe().expect("we are a program");
     let profile = exe.ancestors().nth(2).expect("target/PROFILE/deps/TEST");
+    let path = profile.join("examples").join(name);
+    let _one_at_a_time = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
+    if is_up_to_date(&path, name) {
+        return path;
+    }
     let mut build = Command::new(env!("CARGO"));
+    // What cargo tells tests would make it build things anew.
+    let told = env::vars_os().filter(|(name, _)| {
+        let name = name.to_string_lossy();
+        ["CARGO_PKG_", "CARGO_BIN_", "CARGO_MANIFEST_"]
+            .iter()
+            .any(|told| name.starts_with(told))
+            || [
+                "CARGO",
+                "CARGO_CRATE_NAME",
+                "CARGO_PRIMARY_PACKAGE",
+                "LD_LIBRARY_PATH",
+            ]
+            .contains(&&*name)
+    });
+    for (name, _) in told {
+        build.env_remove(name);
+    }
     build.current_dir(env!("CARGO_MANIFEST_DIR"));
-    build.args(["build", "--offline", "--examples", "--no-default-features"]);
+    build.args(["build", "--example", name, "--no-default-features"]);
     build.arg("--features").arg(FEATURES.join(","));
     build
         .arg("--target-dir")
@@ -62,8 +87,36 @@ static EXAMPLES: LazyLock<PathBuf> = LazyLock::new(|| {
         "{}",
         String::from_utf8_lossy(&built.stderr)
     );
-    profile.join("examples")
-});
+    path
+}
+
+/// Whether a program is newer than all that it is made of.
+fn is_up_to_date(program: &Path, name: &str) -> bool {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let examples = here.join("examples");
+    let sources = [
+        here.join("Cargo.toml"),
+        here.join("src"),
+        here.join("runtime/src"),
+        examples.join("support"),
+        examples.join(name),
+        examples.join(name).with_extension("rs"),
+    ];
+    let newest = sources.iter().filter_map(|path| newest(path)).max();
+    let built = fs::metadata(program).and_then(|file| file.modified()).ok();
+    built.is_some() && built >= newest
+}
+
+/// When the last of the files at or below a path was changed.
+fn newest(path: &Path) -> Option<SystemTime> {
+    let own = fs::metadata(path).ok()?.modified().ok();
+    let below = fs::read_dir(path).into_iter().flatten().flatten();
+    below
+        .map(|entry| newest(&entry.path()))
+        .chain([own])
+        .max()
+        .flatten()
+}
 
 pub(crate) struct Program {
     child: Child,
@@ -76,7 +129,7 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) fn start<S: AsRef<OsStr>>(name: &str, args: impl IntoIterator<Item = S>) -> Self {
-        let mut child = Command::new(EXAMPLES.join(name))
+        let mut child = Command::new(example(name))
             .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -199,7 +252,7 @@ pub(crate) fn start_and_stop_reading(
     args: &[&str],
     what: &str,
 ) -> (Child, Option<String>) {
-    let mut child = Command::new(EXAMPLES.join(name))
+    let mut child = Command::new(example(name))
         .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
