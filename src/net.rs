@@ -44,6 +44,7 @@ use crate::{
 
 mod addr_info;
 mod address_lookup;
+mod blocks;
 mod builder;
 mod connection;
 mod dial;

@@ -6,10 +6,11 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use iroh::EndpointId;
 
 use super::{
+    blocks::Blocks,
     queue::Batch,
     transport::{
         BoxFuture, BoxStream, Broken, Connection, Handshake, RecvStream, SendStream, Transport,
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::proto::{
     LinkId, PeerData, TopicId,
-    wire::{FrameParser, StreamHeader},
+    wire::{self, FrameParser, StreamHeader},
 };
 
 /// Chunks of received data taken over in one read.
@@ -86,10 +87,20 @@ impl<S: RecvStream> Reader<S> {
         }
     }
 
-    /// The next whole frame of what was read, if there is one.
-    pub(crate) fn take_frame(&mut self) -> Result<Option<Bytes>, Broken> {
+    /// The next whole frame of what was read, if there is one. A payload is copied, so that whoever
+    /// keeps it does not keep all that was read with it.
+    pub(crate) fn take_frame(&mut self, blocks: &mut Blocks) -> Result<Option<Bytes>, Broken> {
+        let mut copy_payload = |chunk: &mut Bytes, len: usize| match wire::payload_id(&chunk[..len])
+        {
+            Some(_) => {
+                let frame = blocks.copy(&chunk[..len]);
+                chunk.advance(len);
+                frame
+            }
+            None => chunk.split_to(len),
+        };
         while let Some(chunk) = self.chunks.front_mut() {
-            match self.parser.take_frame(chunk) {
+            match self.parser.take_frame_by(chunk, &mut copy_payload) {
                 Ok(Some(frame)) => return Ok(Some(frame)),
                 Ok(None) => {
                     self.chunks.pop_front();
@@ -148,9 +159,11 @@ pub(crate) fn read_header<T: Transport>(
 ) -> BoxFuture<Done<T>> {
     Box::pin(async move {
         let mut reader = Reader::new(stream, max_message_size);
+        // Not for the header, which is none, but it might look like a payload.
+        let mut blocks = Blocks::default();
         let header = async {
             loop {
-                if let Some(frame) = reader.take_frame()? {
+                if let Some(frame) = reader.take_frame(&mut blocks)? {
                     return StreamHeader::decode(&frame).map_err(Broken::from_error);
                 }
                 if reader.is_ended() {

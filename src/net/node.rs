@@ -7,6 +7,7 @@
 use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Instant};
 
 use async_channel::Receiver;
+use bytes::Bytes;
 use futures_lite::StreamExt;
 use indexmap::{IndexMap, IndexSet};
 use iroh::EndpointId;
@@ -14,6 +15,7 @@ use rand::{SeedableRng, rngs::StdRng};
 use smol_gossip_runtime::{EventLoop, Runtime, TimerKey};
 
 use super::{
+    blocks::Blocks,
     connection::{ConnectionKey, Done, Reader},
     encoder::Encoder,
     inspect::{DownReason, Request, Watchers},
@@ -59,6 +61,10 @@ pub(crate) struct Node<T: Transport, R: Runtime> {
     pub(crate) state: State<EndpointId>,
     pub(crate) rng: StdRng,
     pub(crate) outbox: Outbox<EndpointId>,
+    /// Frames that are about to be handled. Empty between two streams; kept for its memory.
+    pub(crate) frames: Vec<Bytes>,
+    /// Where payloads are put.
+    pub(crate) blocks: Blocks,
     /// The timers of topics, by their slot.
     pub(crate) topic_timers: Vec<Option<TopicTimer>>,
     /// Timers of topics that have expired in this pass.
@@ -179,6 +185,8 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             state,
             rng: StdRng::from_rng(&mut rng),
             outbox: Outbox::new(),
+            frames: Vec::new(),
+            blocks: Blocks::default(),
             topic_timers: Vec::new(),
             expired: Vec::new(),
             topics: Topics::default(),

@@ -87,10 +87,13 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             return;
         }
         let command = match order {
-            Order::Broadcast(content) => Command::Broadcast(content, Scope::Swarm),
+            Order::Broadcast(content) => {
+                Command::Broadcast(self.blocks.adopt(content), Scope::Swarm)
+            }
             Order::BroadcastNeighbors(content) => Command::Broadcast(content, Scope::Neighbors),
             Order::JoinPeers(peers) => Command::Join(peers),
             Order::Publish(content, reply) => {
+                let content = self.blocks.adopt(content);
                 let before = self.state.counters().broadcast_duplicate;
                 self.handle(InEvent::Command(
                     topic,

@@ -1,15 +1,17 @@
 //! From connections to the protocol: results of tasks, and the frames of peers.
 
+use bytes::Bytes;
 use iroh::EndpointId;
 use smol_gossip_runtime::Runtime;
 use tracing::{debug, debug_span, trace};
 
 use super::{
+    blocks::Blocks,
     connection::{self, ConnectionKey, Done, Reader},
     inspect::DownReason,
     node::{Accept, Node, Timer, wait_for_connection, watch_local_data},
     peer::Link,
-    transport::{Broken, Connection, Transport},
+    transport::{Broken, Connection, RecvStream, Transport},
 };
 use crate::proto::{InEvent, Message, TopicId, hyparview, plumtree, wire};
 
@@ -168,23 +170,18 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             if let Some(peer) = self.peers.get_mut(&peer) {
                 peer.heard = self.now;
             }
-            let mut left = FRAMES_PER_STREAM;
-            let more = loop {
-                if left == 0 {
-                    break Ok(true);
+            let mut frames = std::mem::take(&mut self.frames);
+            let mut more = take_frames(&mut reader, &mut self.blocks, &mut frames);
+            handled += frames.len();
+            let ids = frames.iter().filter_map(|frame| wire::payload_id(frame));
+            self.state.anticipate(&topic, ids);
+            for frame in frames.drain(..) {
+                if let Err(reason) = self.handle_frame(peer, key, topic, frame) {
+                    more = Err(reason);
+                    break;
                 }
-                match reader.take_frame() {
-                    Ok(Some(frame)) => {
-                        left -= 1;
-                        handled += 1;
-                        if let Err(reason) = self.handle_frame(peer, key, topic, frame) {
-                            break Err(reason);
-                        }
-                    }
-                    Ok(None) => break Ok(false),
-                    Err(reason) => break Err(reason),
-                }
-            };
+            }
+            self.frames = frames;
             match more {
                 Ok(true) => self.ready.push_back((key, topic, reader)),
                 Ok(false) if reader.is_ended() => self.stream_ended(key, topic),
@@ -207,7 +204,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         from: EndpointId,
         link: ConnectionKey,
         topic: TopicId,
-        frame: bytes::Bytes,
+        frame: Bytes,
     ) -> Result<(), Broken> {
         self.metrics.actor_tick_in_event_rx.inc();
         let size = frame.len();
@@ -254,4 +251,19 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             }
         }
     }
+}
+
+/// Takes the next frames of a stream. Says whether there may be more without reading.
+fn take_frames<S: RecvStream>(
+    reader: &mut Reader<S>,
+    blocks: &mut Blocks,
+    frames: &mut Vec<Bytes>,
+) -> Result<bool, Broken> {
+    while frames.len() < FRAMES_PER_STREAM {
+        match reader.take_frame(blocks)? {
+            Some(frame) => frames.push(frame),
+            None => return Ok(false),
+        }
+    }
+    Ok(true)
 }

@@ -38,7 +38,8 @@ pub enum InEvent<PI> {
         link: LinkId,
         /// The topic of the stream that it came over.
         topic: TopicId,
-        /// The message.
+        /// The message. The content of a payload is kept as it is for as long as the message is
+        /// remembered, so it had better not be part of something much larger.
         message: Message<PI>,
     },
     /// The application wants something of a topic.
@@ -68,7 +69,7 @@ pub enum Command<PI> {
     ///
     /// Without peers the node waits to be joined by others.
     Join(Vec<PI>),
-    /// Send a message.
+    /// Send a message. The content is kept as it is for as long as the message is remembered.
     Broadcast(#[debug("{} bytes", _0.len())] Bytes, Scope),
     /// Leave the topic and forget its state.
     Quit,

@@ -7,7 +7,7 @@
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Payload bytes kept to answer Grafts, with 96 bytes more for each payload. When full, the
+    /// Payload bytes kept to answer Grafts, with 136 bytes more for each payload. When full, the
     /// oldest payloads are forgotten.
     pub cache_bytes: usize,
     /// Message ids remembered to recognise duplicates. When full, the oldest are forgotten.

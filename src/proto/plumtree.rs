@@ -22,6 +22,7 @@
 //! - Who announced a message to us is not sent it, neither the payload nor an announcement.
 //! - What is published without any neighbor is announced to each that comes up, until someone is
 //!   seen to have it.
+//! - Announcements of messages that follow each other are held and sent together (`lazy`).
 //! - The two timeouts follow what is measured; those of the paper are only their least (`delay`).
 //! - What a Graft asks for comes at a limited rate, and so do our own Grafts.
 //!
@@ -32,7 +33,6 @@ use std::{collections::VecDeque, time::Instant};
 use bytes::Bytes;
 
 use self::{
-    block::Blocks,
     clock::{At, Clock, nanos},
     delay::Delays,
     history::{History, Retention},
@@ -42,9 +42,8 @@ use self::{
     push::deliver_from_neighbor,
     size::ihaves_per_frame,
 };
-use super::{Counters, GossipEvent, Limits, PeerIdentity, hash::Keyed};
+use super::{Counters, GossipEvent, Limits, MessageId, PeerIdentity, hash::Keyed};
 
-mod block;
 mod clock;
 mod config;
 mod delay;
@@ -114,7 +113,6 @@ pub(crate) struct State<PI> {
     clock: Clock,
     neighbors: Neighbors<PI>,
     history: History,
-    blocks: Blocks,
     missing: Missing,
     delays: Delays,
     lazy_push: LazyPush,
@@ -165,10 +163,13 @@ impl<PI: PeerIdentity> State<PI> {
             clock: Clock::default(),
             neighbors: Neighbors::new(),
             history: History::new(retention, &keyed),
-            blocks: Blocks::default(),
             missing: Missing::new(limits.missing_ids, limits.claims_per_id, keyed),
             delays: Delays::new(nanos(config.graft_timeout_1), nanos(config.graft_timeout_2)),
-            lazy_push: LazyPush::new(limits.lazy_queue),
+            lazy_push: LazyPush::new(
+                limits.lazy_queue,
+                ihaves_per_frame(max_message_size),
+                nanos(config.dispatch_timeout),
+            ),
             introductions: VecDeque::new(),
             last_sweep: At::default(),
             idle_sweep: None,
@@ -206,8 +207,13 @@ impl<PI: PeerIdentity> State<PI> {
         self.missing.len()
     }
 
+    /// Says that payloads with these ids are about to come. Changes nothing but the time they take.
+    pub(crate) fn anticipate(&self, ids: impl Iterator<Item = MessageId>) {
+        self.history.anticipate(ids);
+    }
+
     /// When [`Self::handle_timeout`] has something to do. `None` when the layer is at rest.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+    pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
         let introduction = self.introductions.front().map(|one| one.due);
         let next = self
             .lazy_push
@@ -252,6 +258,7 @@ impl<PI: PeerIdentity> State<PI> {
             Input::NeighborUp(peer) => self.handle_neighbor_up(peer, now, sink),
             Input::NeighborDown(peer) => {
                 self.remove_neighbor(&peer);
+                self.lazy_push.hurry(now);
             }
             Input::StreamLost(peer) => self.announce_again(&peer, sink),
         }
@@ -271,7 +278,6 @@ impl<PI: PeerIdentity> State<PI> {
         if self.idle_sweep.is_some_and(|due| due <= now) {
             self.sweep(now);
             self.missing.shrink();
-            self.blocks.clear();
             self.idle_sweep = self.history.last_expiry();
         }
     }

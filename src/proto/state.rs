@@ -23,8 +23,8 @@ use self::peers::Peers;
 pub use self::sensible::ConfigError;
 pub use super::TopicId;
 use super::{
-    Command, Config, Counters, Event, InEvent, Limits, Message, OutEvent, Outbox, PeerData,
-    PeerIdentity, TimerId,
+    Command, Config, Counters, Event, InEvent, Limits, Message, MessageId, OutEvent, Outbox,
+    PeerData, PeerIdentity, TimerId,
     hash::{Keyed, Local},
     hyparview, plumtree, topic,
 };
@@ -170,6 +170,15 @@ impl<PI: PeerIdentity> State<PI> {
     /// asked to become one.
     pub fn is_needed(&self, peer: &PI) -> bool {
         self.peers.is_held(peer)
+    }
+
+    /// Says that payloads with these ids are about to come in a topic: what [`Self::handle`] will
+    /// look at is brought into the processor's cache for all of them at once. It changes nothing,
+    /// and need not be true.
+    pub fn anticipate(&self, topic: &TopicId, ids: impl Iterator<Item = MessageId>) {
+        if let Some(topic) = self.topic(topic) {
+            topic.anticipate(ids);
+        }
     }
 
     /// Takes an event in, and appends what follows to the outbox.

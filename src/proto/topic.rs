@@ -18,8 +18,8 @@ use rand::Rng;
 
 pub use super::{Command, Config, Event};
 use super::{
-    Counters, GossipEvent, Limits, LinkId, Message, PeerData, PeerIdentity, Scope, hash::Keyed,
-    hyparview, plumtree,
+    Counters, GossipEvent, Limits, LinkId, Message, MessageId, PeerData, PeerIdentity, Scope,
+    hash::Keyed, hyparview, plumtree,
 };
 
 /// Input to [`State::handle`].
@@ -131,8 +131,13 @@ impl<PI: PeerIdentity> State<PI> {
         self.broadcast.missing_ids()
     }
 
+    /// Says that payloads with these ids are about to come.
+    pub(crate) fn anticipate(&self, ids: impl Iterator<Item = MessageId>) {
+        self.broadcast.anticipate(ids);
+    }
+
     /// When [`Self::handle_timeout`] is due.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+    pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
         let membership = self.membership.next_deadline();
         let broadcast = self.broadcast.next_deadline();
         membership.into_iter().chain(broadcast).min()

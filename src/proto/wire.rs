@@ -32,7 +32,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use self::varint::Reader;
-use super::{Message, PeerIdentity, TopicId, hyparview};
+use super::{Message, MessageId, PeerIdentity, TopicId, hyparview};
 
 pub use self::frame::{FrameError, FrameParser};
 
@@ -162,6 +162,12 @@ pub fn decode<PI: PeerIdentity>(body: Bytes) -> Result<Message<PI>, DecodeError>
         1 => Ok(Message::Gossip(broadcast::decode(&mut reader)?)),
         _ => Err(DecodeError::Invalid),
     }
+}
+
+/// The id in the body of a frame, where that looks like a payload. Nothing is checked.
+pub fn payload_id(body: &[u8]) -> Option<MessageId> {
+    let id = body.strip_prefix(&[GOSSIP, broadcast::PAYLOAD])?;
+    id.first_chunk().copied().map(MessageId::from_bytes)
 }
 
 /// Makes room for a body of `len` bytes, which fits into `u32`, and writes the length.

@@ -60,6 +60,9 @@ impl<PI: PeerIdentity> State<PI> {
 
     /// Drops the data of a peer that is known no more.
     pub(super) fn forget_data(&mut self, id: &PI) {
+        if self.data.is_empty() {
+            return;
+        }
         let known = self.active.contains(id)
             || self.passive.contains(id)
             || self.requests.contains(id)
@@ -84,7 +87,7 @@ impl<PI: PeerIdentity> State<PI> {
         if let Some(dropped) = self.passive.insert(id, sent, turn.rng) {
             self.forget_data(&dropped);
         }
-        if self.passive.contains(&id) {
+        if data.is_some() && self.passive.contains(&id) {
             self.learn_data(id, data, turn);
         }
     }

@@ -196,13 +196,19 @@ impl<PI: Copy + Eq> PassiveView<PI> {
     }
 
     fn pick_to_drop(&self, sent: &[PI], rng: &mut impl Rng) -> Option<PI> {
-        let (suspects, others): (Vec<_>, Vec<_>) = self.reserves.iter().partition(|r| r.suspect);
-        if suspects.len() > self.capacity / SUSPECTS_KEPT {
-            let worst = suspects.iter().max_by_key(|reserve| reserve.failures);
+        let suspects = self.reserves.iter().filter(|reserve| reserve.suspect);
+        if suspects.clone().count() > self.capacity / SUSPECTS_KEPT {
+            let worst = suspects.max_by_key(|reserve| reserve.failures);
             return worst.map(|reserve| reserve.id);
         }
-        let others = others.iter().map(|reserve| reserve.id);
-        pick(others.clone().filter(|id| sent.contains(id)), rng)
+        let others = self.reserves.iter().filter(|reserve| !reserve.suspect);
+        let others = others.map(|reserve| reserve.id);
+        let known_to_them = |id: &PI| sent.contains(id);
+        let first = match sent {
+            [] => None,
+            _ => pick(others.clone().filter(known_to_them), rng),
+        };
+        first
             .or_else(|| pick(others, rng))
             .or_else(|| pick(self.ids().copied(), rng))
     }

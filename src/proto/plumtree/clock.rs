@@ -29,6 +29,8 @@ pub(super) struct Clock {
     /// clock once for everything that is there to do.
     read: Option<Instant>,
     latest: At,
+    /// What was translated last. Most often it is asked for again.
+    translated: Option<(At, Instant)>,
 }
 
 impl Clock {
@@ -46,8 +48,15 @@ impl Clock {
     }
 
     /// The instant of `at`; `None` when no clock will ever show it.
-    pub(super) fn instant(&self, at: At) -> Option<Instant> {
-        self.origin?.checked_add(Duration::from_nanos(at.0))
+    pub(super) fn instant(&mut self, at: At) -> Option<Instant> {
+        match self.translated {
+            Some((known, instant)) if known == at => Some(instant),
+            _ => {
+                let instant = self.origin?.checked_add(Duration::from_nanos(at.0))?;
+                self.translated = Some((at, instant));
+                Some(instant)
+            }
+        }
     }
 }
 

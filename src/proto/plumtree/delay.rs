@@ -41,6 +41,10 @@ impl Delay {
     pub(super) fn sample(&mut self, nanos: u64) {
         let nanos = nanos.min(self.longest());
         let error = self.mean.abs_diff(nanos);
+        if error < 8 && self.deviation < 32 {
+            // Nothing below would change. A tree that is at rest ends here.
+            return;
+        }
         if nanos > self.mean {
             self.mean += error / 8;
         } else {

@@ -16,10 +16,13 @@ use super::{
 };
 use crate::proto::{Counters, MessageId, hash::Keyed};
 
-/// What a cached payload takes beyond its content, in bytes: its place in the queue, and what the
-/// allocator and the shared ownership of the content need. Counted, so that many tiny messages do
+/// What a cached payload takes beyond its content, in bytes: its place in the queue, what the
+/// allocator and the shared ownership of the content need, and the head of the frame it came in. Counted, so that many tiny messages do
 /// not outgrow a limit that is meant for memory.
-pub(super) const PAYLOAD_OVERHEAD: usize = 96;
+pub(super) const PAYLOAD_OVERHEAD: usize = 136;
+
+/// How many ids are forgotten at once where there are too many, so that the waits for memory overlap.
+const FORGOTTEN_TOGETHER: usize = 64;
 
 /// The bounds of a [`History`].
 #[derive(Clone, Copy, Debug)]
@@ -127,6 +130,12 @@ impl History {
         })
     }
 
+    /// Brings in what [`Self::find`] and [`Self::remember`] will look at for these ids. One wait for
+    /// memory is most of what a small message costs; those of many messages overlap here.
+    pub(super) fn anticipate(&self, ids: impl Iterator<Item = MessageId>) {
+        self.index.touch(ids);
+    }
+
     /// The payload of a known message and the round to send it with, if it is still cached.
     pub(super) fn payload(&self, known: Known) -> Option<(Bytes, Round)> {
         let payload = self.payloads.get(self.payload_place(known)?)?;
@@ -159,9 +168,10 @@ impl History {
         now: At,
         counters: &mut Counters,
     ) {
-        while self.seen.len() >= self.retention.seen_ids {
-            self.forget_oldest();
-            counters.seen_evicted += 1;
+        if self.seen.len() >= self.retention.seen_ids {
+            let count = (self.retention.seen_ids / 1024).clamp(1, FORGOTTEN_TOGETHER);
+            self.forget_oldest(count);
+            counters.seen_evicted += count as u64;
         }
         self.index.insert(&id, self.next_number() as u32);
         self.seen.push_back(Seen { id, at: now });
@@ -189,10 +199,13 @@ impl History {
             && outdated(seen, retention.payloads_for)
             && self.drop_oldest_payload()
         {}
-        while let Some(seen) = self.seen.front()
-            && outdated(seen, retention.ids_for)
-        {
-            self.forget_oldest();
+        loop {
+            let oldest = self.seen.iter().take(FORGOTTEN_TOGETHER);
+            let count = oldest.take_while(|one| outdated(one, retention.ids_for));
+            match count.count() {
+                0 => break,
+                count => self.forget_oldest(count),
+            }
         }
         shrink(&mut self.payloads);
         shrink(&mut self.seen);
@@ -248,11 +261,13 @@ impl History {
         true
     }
 
-    fn forget_oldest(&mut self) {
-        if self.payloads.len() == self.seen.len() {
+    fn forget_oldest(&mut self, count: usize) {
+        let count = count.min(self.seen.len());
+        while self.payloads.len() > self.seen.len() - count {
             self.drop_oldest_payload();
         }
-        if let Some(seen) = self.seen.pop_front() {
+        self.index.touch(self.seen.range(..count).map(|one| one.id));
+        for seen in self.seen.drain(..count) {
             self.index.remove(&seen.id, self.first as u32);
             self.first += 1;
         }
@@ -301,6 +316,15 @@ impl Index {
         let right = u64::from_le_bytes(*second) ^ self.keys[1];
         let product = u128::from(left) * u128::from(right);
         (((product >> 64) as u64 ^ product as u64) & 0xffff_ffff) | 1 << 31
+    }
+
+    /// Reads the slots of these ids, all at once as far as the processor can.
+    fn touch(&self, ids: impl Iterator<Item = MessageId>) {
+        let Some(mask) = self.slots.len().checked_sub(1) else {
+            return;
+        };
+        let slots = ids.map(|id| self.slots[self.tag(&id) as usize & mask]);
+        std::hint::black_box(slots.fold(0, |all, slot| all ^ slot));
     }
 
     fn find<T>(&self, id: &MessageId, check: impl Fn(u32) -> Option<T>) -> Option<T> {

@@ -3,6 +3,11 @@
 //!
 //! All lazy peers get nearly the same announcements, so there is one queue for all of them. Each
 //! peer knows from which place on the queue is for it.
+//!
+//! The first announcement after a pause is sent after the configured time. Where messages follow
+//! each other, announcements are held until there is a frame full of them, or for [`HOLD`] times as
+//! long: a packet for each, and another to acknowledge it, would be most of what a quiet swarm
+//! sends, and hardly any is ever needed.
 
 use std::collections::VecDeque;
 
@@ -11,6 +16,10 @@ use super::{
     message::IHave,
     neighbors::{Neighbor, NeighborSet},
 };
+
+/// The time between two dispatches while few messages are announced, in terms of the configured
+/// time.
+const HOLD: u64 = 20;
 
 #[derive(Clone, Debug)]
 struct Announcement {
@@ -23,19 +32,30 @@ struct Announcement {
 #[derive(Clone, Debug)]
 pub(super) struct LazyPush {
     limit: usize,
+    /// So many announcements are sent without being held.
+    frame: usize,
+    /// From an announcement to its dispatch, unless it is held.
+    timeout: u64,
     queue: VecDeque<Announcement>,
     /// The number of the first announcement in the queue, counting all there ever were.
     first: u64,
     due: Option<At>,
+    /// Before this, there is no dispatch of less than a frame.
+    held_until: At,
 }
 
 impl LazyPush {
-    pub(super) fn new(limit: usize) -> Self {
+    /// A queue for up to `limit` announcements, of which `frame` fit into one message.
+    pub(super) fn new(limit: usize, frame: usize, timeout: u64) -> Self {
         Self {
             limit: limit.max(1),
+            // Nothing is dropped for having been held.
+            frame: frame.min(limit / 2),
+            timeout,
             queue: VecDeque::new(),
             first: 0,
             due: None,
+            held_until: At::default(),
         }
     }
 
@@ -49,16 +69,21 @@ impl LazyPush {
         self.first + self.queue.len() as u64
     }
 
-    /// Queues an announcement. The first one in the queue sets the time of the dispatch.
+    /// Queues an announcement. The first one in the queue sets the time of the dispatch, and the
+    /// one that makes a frame full may bring it forward.
     ///
     /// When the queue is full the oldest announcement gives way, and is handed back with its place.
     pub(super) fn push(
         &mut self,
         ihave: IHave,
         known_to: NeighborSet,
-        due: At,
+        now: At,
     ) -> Option<(u64, NeighborSet)> {
-        self.due.get_or_insert(due);
+        let soon = now.after(self.timeout);
+        let due = self.due.get_or_insert(soon.max(self.held_until));
+        if self.queue.len() + 1 >= self.frame {
+            *due = soon.min(*due);
+        }
         let mut dropped = None;
         if self.queue.len() >= self.limit
             && let Some(oldest) = self.queue.pop_front()
@@ -82,11 +107,21 @@ impl LazyPush {
             .collect()
     }
 
+    /// Does not hold what waits and what comes next: a link of the tree is lost, and others may have
+    /// nothing but our announcements.
+    pub(super) fn hurry(&mut self, now: At) {
+        self.held_until = now;
+        if let Some(due) = &mut self.due {
+            *due = now.after(self.timeout).min(*due);
+        }
+    }
+
     /// Empties the queue after a dispatch, and gives its memory back: a burst should not leave its
     /// mark on a node that is quiet again.
-    pub(super) fn clear(&mut self) {
+    pub(super) fn clear(&mut self, now: At) {
         self.first = self.end();
         self.queue = VecDeque::new();
         self.due = None;
+        self.held_until = now.after(self.timeout.saturating_mul(HOLD));
     }
 }

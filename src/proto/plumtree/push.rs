@@ -51,7 +51,6 @@ impl<PI: PeerIdentity> State<PI> {
             Scope::Swarm if self.history.find(&id).is_some() => counters.broadcast_duplicate += 1,
             Scope::Swarm => {
                 let known_to = self.stop_waiting_for(&id).1;
-                let content = self.blocks.adopt(content);
                 let round = Round::from(0);
                 let unshared = self.neighbors.is_empty();
                 let cached = Some(content.clone());
@@ -87,7 +86,7 @@ impl<PI: PeerIdentity> State<PI> {
         }
         let sent_on = Gossip {
             id: gossip.id,
-            content: self.blocks.copy(&gossip.content),
+            content: gossip.content,
             scope: DeliveryScope::Swarm(round.next()),
         };
         let (wanted, mut known_to) = self.stop_waiting_for(&gossip.id);
@@ -247,12 +246,11 @@ impl<PI: PeerIdentity> State<PI> {
         if !any_lazy {
             return;
         }
-        let due = now.after(self.settings.dispatch_timeout);
         let ihave = IHave {
             id: gossip.id,
             round,
         };
-        if let Some((place, known_to)) = self.lazy_push.push(ihave, known_to, due) {
+        if let Some((place, known_to)) = self.lazy_push.push(ihave, known_to, now) {
             let untold = self
                 .neighbors
                 .iter()
@@ -270,7 +268,7 @@ impl<PI: PeerIdentity> State<PI> {
             let waiting = self.lazy_push.waiting_for(neighbor);
             announce(neighbor.peer, &waiting, &self.settings, sink);
         }
-        self.lazy_push.clear();
+        self.lazy_push.clear(now);
     }
 }
 
@@ -287,7 +285,7 @@ pub(super) fn deliver_from_neighbor<PI: PeerIdentity>(
         return;
     }
     sink.deliver(GossipEvent {
-        content: Bytes::copy_from_slice(&gossip.content),
+        content: gossip.content,
         delivered_from: from,
         scope: gossip.scope,
     });

@@ -10,6 +10,7 @@ use rand::{SeedableRng, rngs::StdRng};
 use super::*;
 use crate::proto::{DEFAULT_MAX_MESSAGE_SIZE, MessageId};
 
+mod announcing;
 mod bounds;
 mod frames;
 mod memory;

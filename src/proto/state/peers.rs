@@ -62,6 +62,9 @@ impl<PI: PeerIdentity> Peers<PI> {
     /// Ends the call: disconnects every peer once that was let go or written to and is not needed.
     pub(super) fn disconnect_unneeded(&mut self, out: &mut Outbox<PI>) {
         self.gone = None;
+        if self.candidates.is_empty() {
+            return;
+        }
         self.candidates.sort_unstable();
         self.candidates.dedup();
         for peer in self.candidates.drain(..) {

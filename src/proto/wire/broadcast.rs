@@ -12,6 +12,9 @@ use super::{
 
 const ID: usize = 32;
 
+/// What stands before a payload.
+pub(super) const PAYLOAD: u8 = 0;
+
 /// The shortest announcement: an id, and a round of one byte.
 const MIN_IHAVE: usize = ID + 1;
 
@@ -44,7 +47,7 @@ pub(super) fn encoded_len(message: &Message) -> usize {
 pub(super) fn encode(message: &Message, out: &mut Vec<u8>) {
     match message {
         Message::Gossip(Gossip { id, content, scope }) => {
-            out.push(0);
+            out.push(PAYLOAD);
             out.extend_from_slice(id.as_bytes());
             varint::encode(content.len(), out);
             out.extend_from_slice(content);

@@ -91,6 +91,15 @@ impl FrameParser {
         })
     }
 
+    /// Does the same, and has each body that lies within the chunk taken out of it by `split_to`.
+    pub(crate) fn take_frame_by(
+        &mut self,
+        chunk: &mut Bytes,
+        split_to: impl FnOnce(&mut Bytes, usize) -> Bytes,
+    ) -> Result<Option<Bytes>, FrameError> {
+        self.take(chunk, split_to)
+    }
+
     /// Whether the stream may end here: between two frames.
     pub fn finish(&self) -> Result<(), FrameError> {
         match self.expected {

@@ -96,7 +96,7 @@ impl Swarm {
         let end = self.now + duration;
         loop {
             let arrival = self.flying.keys().next().map(|(at, _)| *at);
-            let deadlines = self.nodes.iter().enumerate();
+            let deadlines = self.nodes.iter_mut().enumerate();
             let deadline = deadlines
                 .filter_map(|(node, state)| Some((state.next_deadline()?, node)))
                 .min();

@@ -326,21 +326,6 @@ fn optimization_touches_neighbors_only() {
     assert_eq!(node.eager(), [1]);
 }
 
-#[test]
-fn the_content_does_not_pin_the_buffer_that_it_came_in() {
-    let mut node = Node::among([1]);
-    let buffer = Bytes::from(vec![7; 64 * 1024]);
-    let content = buffer.slice(1000..1100);
-    let message = Message::Gossip(Gossip {
-        id: id(&content),
-        content,
-        scope: DeliveryScope::Swarm(Round::from(0)),
-    });
-    let output = node.recv(1, message);
-    assert_eq!(output.delivered.len(), 1);
-    assert!(buffer.is_unique(), "nobody else holds on to it");
-}
-
 /// Item 19.
 #[test]
 fn item_19_rounds_saturate() {

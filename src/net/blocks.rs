@@ -1,25 +1,26 @@
 //! Where payloads are kept: small ones share an allocation.
 //!
 //! What comes from the network is a slice of a read buffer, and would hold all of it for as long as
-//! the message is kept; so a payload is copied, once. An allocation for each small one would cost
-//! more than all else that is done for it, most of all when it is freed long after it was last
-//! touched. Neighbors in time are forgotten together, so they are put into one block; a block is
-//! small, since whoever keeps one message of it keeps all.
+//! the message is remembered, or kept by the application; so a payload is copied, once, before the
+//! protocol sees it. An allocation for each small one would cost more than all else that is done for
+//! it, most of all when it is freed long after it was last touched. Neighbors in time are forgotten
+//! together, so they are put into one block; a block is small, since whoever keeps one message of it
+//! keeps all.
 
 use bytes::{Bytes, BytesMut};
 
-/// Payloads up to this many bytes share blocks.
-const SMALL: usize = 256;
+/// Frames and contents up to this many bytes share blocks.
+const SMALL: usize = 320;
 
-/// The size of the first block of a quiet topic.
-const FIRST_BLOCK: usize = 256;
+/// The size of the first block.
+const FIRST_BLOCK: usize = 512;
 
 /// The size that blocks grow to.
 const LARGEST_BLOCK: usize = 2048;
 
 /// Copies payloads.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Blocks {
+pub(crate) struct Blocks {
     /// What is left of the last block. Nothing is allocated at first.
     open: BytesMut,
     /// The size of the last block.
@@ -27,8 +28,8 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
-    /// The same content, which pins no more than a block.
-    pub(super) fn copy(&mut self, content: &[u8]) -> Bytes {
+    /// The same bytes, which pin no more than a block.
+    pub(crate) fn copy(&mut self, content: &[u8]) -> Bytes {
         if content.len() > SMALL {
             return Bytes::copy_from_slice(content);
         }
@@ -42,16 +43,11 @@ impl Blocks {
 
     /// Takes over what the application published, which is the owner of its own allocation: worth
     /// keeping only where a copy would cost more.
-    pub(super) fn adopt(&mut self, content: Bytes) -> Bytes {
+    pub(crate) fn adopt(&mut self, content: Bytes) -> Bytes {
         if content.len() > SMALL {
             return content;
         }
         self.copy(&content)
-    }
-
-    /// Lets go of the block, since the topic has become quiet.
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
     }
 }
 
@@ -78,7 +74,5 @@ mod tests {
             blocks.copy(&[3; 64]);
         }
         assert_eq!(blocks.size, LARGEST_BLOCK);
-        blocks.clear();
-        assert_eq!(blocks.open.capacity(), 0);
     }
 }
