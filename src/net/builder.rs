@@ -123,25 +123,26 @@ impl Builder {
         };
         let mut rng = seed;
         let local = endpoint.id();
+        let limits = self.limits.sensible(self.config.max_message_size);
         // Checked first, since joining the endpoint's address lookup cannot be undone.
         State::<iroh::EndpointId>::new(
             local,
             Default::default(),
             self.config.clone(),
-            self.limits.protocol.clone(),
+            limits.protocol.clone(),
             &mut rng,
         )
         .map_err(|error| BuildError::Config(error.to_string()))?;
 
         let alpn = self.alpn.unwrap_or(Bytes::from_static(GOSSIP_ALPN));
-        let lookup = GossipAddressLookup::new(self.limits.known_addresses);
-        let streams = self.limits.streams_per_connection;
+        let lookup = GossipAddressLookup::new(limits.known_addresses);
+        let streams = limits.streams_per_connection;
         let transport = runtime.enter(|| IrohTransport::new(endpoint, alpn, streams, lookup));
         let state = State::new(
             local,
             transport.local_data(),
             self.config,
-            self.limits.protocol.clone(),
+            limits.protocol.clone(),
             &mut rng,
         )
         .map_err(|error| BuildError::Config(error.to_string()))?;
@@ -157,7 +158,7 @@ impl Builder {
                 runtime: runtime.clone(),
                 state,
                 rng,
-                limits: self.limits,
+                limits,
                 metrics: metrics.clone(),
                 inbox,
                 connections,

@@ -295,7 +295,7 @@ mod tests {
         });
         for stamp in [0, u64::MAX] {
             let stamp = Stamp::from_micros(stamp);
-            assert_eq!(stamp.next() >= stamp, true);
+            assert!(stamp.next() >= stamp);
             assert_eq!(guard.accept(ANN, stamp, stamp), Ok(()));
         }
         let before = SystemTime::UNIX_EPOCH - Duration::from_secs(1);

@@ -79,7 +79,7 @@ impl SignedTopic {
             sender: SignedSender {
                 sender,
                 topic_id,
-                signer,
+                signer: Arc::new(signer),
                 last: Arc::default(),
             },
             receiver: SignedReceiver {
@@ -146,7 +146,8 @@ impl Stream for SignedTopic {
 pub struct SignedSender {
     sender: GossipSender,
     topic_id: TopicId,
-    signer: Signer,
+    /// Shared, so that the secret is in one place.
+    signer: Arc<Signer>,
     last: Arc<AtomicU64>,
 }
 
