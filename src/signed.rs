@@ -60,13 +60,17 @@ use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 
 use crate::proto::TopicId;
 
+#[cfg(any(feature = "net", feature = "rpc"))]
+mod receiver;
 mod replay;
 #[cfg(any(feature = "net", feature = "rpc"))]
 mod topic;
 
+#[cfg(any(feature = "net", feature = "rpc"))]
+pub use receiver::{Received, Refused, SignedEvent, SignedReceiver};
 pub use replay::{Replay, ReplayGuard, ReplayLimits, Stamp};
 #[cfg(any(feature = "net", feature = "rpc"))]
-pub use topic::{Received, Refused, SignedEvent, SignedReceiver, SignedSender, SignedTopic};
+pub use topic::{SignedSender, SignedTopic};
 
 /// How many bytes an envelope without a stamp is longer than its payload.
 pub const OVERHEAD: usize = VERSION_LEN + KEY_LEN + SIGNATURE_LEN;
@@ -101,11 +105,28 @@ pub struct Author([u8; KEY_LEN]);
 
 impl Author {
     /// Names the author with this public key. The bytes are not checked.
+    ///
+    /// ```
+    /// # use smol_gossip::{TopicId, signed::{Author, SignedMessage, Signer, Stamp}};
+    /// # let topic = TopicId::from_bytes([7; 32]);
+    /// # let signer = Signer::from_bytes(&[1; 32]);
+    /// let author = Author::from_bytes([3; 32]);
+    /// assert_eq!(author.as_bytes(), &[3; 32]);
+    /// # Ok::<(), smol_gossip::signed::VerifyError>(())
+    /// ```
     pub const fn from_bytes(key: [u8; KEY_LEN]) -> Self {
         Self(key)
     }
 
     /// The public key.
+    ///
+    /// ```
+    /// # use smol_gossip::{TopicId, signed::{Author, SignedMessage, Signer, Stamp}};
+    /// # let topic = TopicId::from_bytes([7; 32]);
+    /// # let signer = Signer::from_bytes(&[1; 32]);
+    /// assert_eq!(signer.author().as_bytes().len(), 32);
+    /// # Ok::<(), smol_gossip::signed::VerifyError>(())
+    /// ```
     pub const fn as_bytes(&self) -> &[u8; KEY_LEN] {
         &self.0
     }
@@ -158,16 +179,42 @@ pub struct Signer {
 
 impl Signer {
     /// Signs with this secret key.
+    ///
+    /// ```
+    /// # use smol_gossip::{TopicId, signed::{Author, SignedMessage, Signer, Stamp}};
+    /// # let topic = TopicId::from_bytes([7; 32]);
+    /// # let signer = Signer::from_bytes(&[1; 32]);
+    /// let same = Signer::from_bytes(&[1; 32]);
+    /// assert_eq!(same.author(), signer.author());
+    /// # Ok::<(), smol_gossip::signed::VerifyError>(())
+    /// ```
     pub fn from_bytes(secret_key: &[u8; ed25519_dalek::SECRET_KEY_LENGTH]) -> Self {
         Self::from(SigningKey::from_bytes(secret_key))
     }
 
     /// Under whose name this signs.
+    ///
+    /// ```
+    /// # use smol_gossip::{TopicId, signed::{Author, SignedMessage, Signer, Stamp}};
+    /// # let topic = TopicId::from_bytes([7; 32]);
+    /// # let signer = Signer::from_bytes(&[1; 32]);
+    /// println!("{}", signer.author());
+    /// # Ok::<(), smol_gossip::signed::VerifyError>(())
+    /// ```
     pub fn author(&self) -> Author {
         self.key.verifying_key().into()
     }
 
     /// Wraps `payload` in an envelope for `topic`, [`OVERHEAD`] bytes longer.
+    ///
+    /// ```
+    /// # use smol_gossip::{TopicId, signed::{Author, SignedMessage, Signer, Stamp}};
+    /// # let topic = TopicId::from_bytes([7; 32]);
+    /// # let signer = Signer::from_bytes(&[1; 32]);
+    /// let envelope = signer.sign(topic, b"it rains");
+    /// assert_eq!(envelope.len(), 8 + smol_gossip::signed::OVERHEAD);
+    /// # Ok::<(), smol_gossip::signed::VerifyError>(())
+    /// ```
     pub fn sign(&self, topic: TopicId, payload: &[u8]) -> Bytes {
         self.seal(topic, None, payload)
     }
@@ -246,6 +293,17 @@ impl SignedMessage {
     /// The check is strict: keys of small order and other forms of a signature than the author's
     /// own are refused.
     ///
+    /// ```
+    /// # use smol_gossip::{TopicId, signed::{Author, SignedMessage, Signer, Stamp}};
+    /// # let topic = TopicId::from_bytes([7; 32]);
+    /// # let signer = Signer::from_bytes(&[1; 32]);
+    /// let envelope = signer.sign(topic, b"it rains");
+    /// let message = SignedMessage::verify(topic, &envelope)?;
+    /// assert_eq!(&message.payload()[..], b"it rains");
+    /// assert!(SignedMessage::verify(TopicId::from_bytes([8; 32]), &envelope).is_err());
+    /// # Ok::<(), smol_gossip::signed::VerifyError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// When this is not an envelope, or not one that its author signed for this topic. What is
@@ -292,21 +350,58 @@ impl SignedMessage {
     }
 
     /// Who wrote it.
+    ///
+    /// ```
+    /// # use smol_gossip::{TopicId, signed::{Author, SignedMessage, Signer, Stamp}};
+    /// # let topic = TopicId::from_bytes([7; 32]);
+    /// # let signer = Signer::from_bytes(&[1; 32]);
+    /// let message = SignedMessage::verify(topic, &signer.sign(topic, b"it rains"))?;
+    /// assert_eq!(message.author(), signer.author());
+    /// # Ok::<(), smol_gossip::signed::VerifyError>(())
+    /// ```
     pub fn author(&self) -> Author {
         self.author
     }
 
     /// When it was signed, where the author said so, by the author's clock.
+    ///
+    /// ```
+    /// # use smol_gossip::{TopicId, signed::{Author, SignedMessage, Signer, Stamp}};
+    /// # let topic = TopicId::from_bytes([7; 32]);
+    /// # let signer = Signer::from_bytes(&[1; 32]);
+    /// let stamp = Stamp::from_micros(1_700_000_000_000_000);
+    /// let message = SignedMessage::verify(topic, &signer.sign_stamped(topic, stamp, b"it rains"))?;
+    /// assert_eq!(message.stamp(), Some(stamp));
+    /// # Ok::<(), smol_gossip::signed::VerifyError>(())
+    /// ```
     pub fn stamp(&self) -> Option<Stamp> {
         self.stamp
     }
 
     /// What was signed.
+    ///
+    /// ```
+    /// # use smol_gossip::{TopicId, signed::{Author, SignedMessage, Signer, Stamp}};
+    /// # let topic = TopicId::from_bytes([7; 32]);
+    /// # let signer = Signer::from_bytes(&[1; 32]);
+    /// let message = SignedMessage::verify(topic, &signer.sign(topic, b"it rains"))?;
+    /// assert_eq!(message.payload(), "it rains");
+    /// # Ok::<(), smol_gossip::signed::VerifyError>(())
+    /// ```
     pub fn payload(&self) -> &Bytes {
         &self.payload
     }
 
     /// What was signed.
+    ///
+    /// ```
+    /// # use smol_gossip::{TopicId, signed::{Author, SignedMessage, Signer, Stamp}};
+    /// # let topic = TopicId::from_bytes([7; 32]);
+    /// # let signer = Signer::from_bytes(&[1; 32]);
+    /// let message = SignedMessage::verify(topic, &signer.sign(topic, b"it rains"))?;
+    /// assert_eq!(message.into_payload(), "it rains");
+    /// # Ok::<(), smol_gossip::signed::VerifyError>(())
+    /// ```
     pub fn into_payload(self) -> Bytes {
         self.payload
     }

@@ -54,18 +54,49 @@ impl Builder {
     ///
     /// It should be the same on every node of a swarm. The default is 4096. Below 512 no node
     /// can be built.
+    ///
+    /// ```
+    /// # use smol_gossip::Gossip;
+    /// let builder = Gossip::builder().max_message_size(16 * 1024);
+    /// # drop(builder);
+    /// ```
     pub fn max_message_size(mut self, size: usize) -> Self {
         self.config.max_message_size = size;
         self
     }
 
     /// Parameters of the membership layer.
+    ///
+    /// ```
+    /// # use smol_gossip::Gossip;
+    /// use smol_gossip::proto::HyparviewConfig;
+    ///
+    /// let config = HyparviewConfig {
+    ///     active_view_capacity: 7,
+    ///     ..HyparviewConfig::default()
+    /// };
+    /// let builder = Gossip::builder().membership_config(config);
+    /// # drop(builder);
+    /// ```
     pub fn membership_config(mut self, config: HyparviewConfig) -> Self {
         self.config.membership = config;
         self
     }
 
     /// Parameters of the broadcast layer.
+    ///
+    /// ```
+    /// # use smol_gossip::Gossip;
+    /// use std::time::Duration;
+    /// use smol_gossip::proto::PlumtreeConfig;
+    ///
+    /// let config = PlumtreeConfig {
+    ///     message_cache_retention: Duration::from_secs(300),
+    ///     ..PlumtreeConfig::default()
+    /// };
+    /// let builder = Gossip::builder().broadcast_config(config);
+    /// # drop(builder);
+    /// ```
     pub fn broadcast_config(mut self, config: PlumtreeConfig) -> Self {
         self.config.broadcast = config;
         self
@@ -75,12 +106,28 @@ impl Builder {
     ///
     /// It has to be the same on every node of a swarm, and it is the one to accept connections
     /// with.
+    ///
+    /// ```
+    /// # use smol_gossip::Gossip;
+    /// let builder = Gossip::builder().alpn("/my-swarm/1");
+    /// # drop(builder);
+    /// ```
     pub fn alpn(mut self, alpn: impl AsRef<[u8]>) -> Self {
         self.alpn = Some(Bytes::copy_from_slice(alpn.as_ref()));
         self
     }
 
     /// The bounds of what peers can make grow.
+    ///
+    /// ```
+    /// # use smol_gossip::Gossip;
+    /// use smol_gossip::net::Limits;
+    ///
+    /// let mut limits = Limits::default();
+    /// limits.topics = 8;
+    /// let builder = Gossip::builder().limits(limits);
+    /// # drop(builder);
+    /// ```
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
@@ -91,6 +138,12 @@ impl Builder {
     /// For programs without a [`Router`](iroh::protocol::Router) that use the endpoint for nothing
     /// else: connections with another ALPN are closed. The endpoint has to be bound with the ALPN
     /// of this node.
+    ///
+    /// ```
+    /// # use smol_gossip::Gossip;
+    /// let builder = Gossip::builder().accept_incoming(true);
+    /// # drop(builder);
+    /// ```
     pub fn accept_incoming(mut self, accept: bool) -> Self {
         self.accept = accept;
         self
@@ -98,6 +151,12 @@ impl Builder {
 
     /// Seeds the node's random number generator, which otherwise is seeded by the operating
     /// system. For tests: whoever knows the seed can foresee what the node picks.
+    ///
+    /// ```
+    /// # use smol_gossip::Gossip;
+    /// let builder = Gossip::builder().seed(7);
+    /// # drop(builder);
+    /// ```
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
@@ -107,6 +166,17 @@ impl Builder {
     ///
     /// Nothing is spawned: the [`Driver`] is the whole node, and the node lives while the driver is
     /// polled. `runtime` gives it time, and the tokio context that iroh's connections live in.
+    ///
+    /// ```no_run
+    /// # use iroh::Endpoint;
+    /// # use smol_gossip::{Gossip, runtime::TokioRuntime};
+    /// # async fn example(endpoint: Endpoint) -> Result<(), Box<dyn std::error::Error>> {
+    /// let (gossip, driver) = Gossip::builder().build(endpoint, TokioRuntime::current()?)?;
+    /// smol::spawn(driver).detach();
+    /// # drop(gossip);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -179,6 +249,16 @@ impl Builder {
 
     /// Makes a node and spawns its driver on the tokio runtime of the caller.
     ///
+    /// ```no_run
+    /// # use iroh::Endpoint;
+    /// # use smol_gossip::{Gossip, runtime::TokioRuntime};
+    /// # async fn example(endpoint: Endpoint) -> Result<(), Box<dyn std::error::Error>> {
+    /// let gossip = Gossip::builder().try_spawn(endpoint)?;
+    /// # drop(gossip);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`BuildError::NoContext`] outside a tokio runtime; else as [`Self::build`].
@@ -193,6 +273,16 @@ impl Builder {
     ///
     /// Where [`Self::try_spawn`] fails, the error is logged and the [`Gossip`] returned is closed:
     /// every call answers `ActorDropped` or `Closed`.
+    ///
+    /// ```no_run
+    /// # use iroh::Endpoint;
+    /// # use smol_gossip::{Gossip, runtime::TokioRuntime};
+    /// # async fn example(endpoint: Endpoint) -> Result<(), Box<dyn std::error::Error>> {
+    /// let gossip = Gossip::builder().spawn(endpoint);
+    /// # drop(gossip);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn spawn(self, endpoint: Endpoint) -> Gossip {
         let max_message_size = self.config.max_message_size;
         self.try_spawn(endpoint).unwrap_or_else(|error| {

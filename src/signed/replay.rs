@@ -21,16 +21,37 @@ pub struct Stamp(u64);
 
 impl Stamp {
     /// The stamp of this many microseconds since 1970.
+    ///
+    /// ```
+    /// # use smol_gossip::signed::{Author, Replay, ReplayGuard, ReplayLimits, Stamp};
+    /// # let (author, now) = (Author::from_bytes([1; 32]), Stamp::from_micros(1_700_000_000_000_000));
+    /// assert!(Stamp::from_micros(2) > Stamp::from_micros(1));
+    /// ```
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)
     }
 
     /// Microseconds since 1970.
+    ///
+    /// ```
+    /// # use smol_gossip::signed::{Author, Replay, ReplayGuard, ReplayLimits, Stamp};
+    /// # let (author, now) = (Author::from_bytes([1; 32]), Stamp::from_micros(1_700_000_000_000_000));
+    /// assert_eq!(Stamp::from_micros(2).micros(), 2);
+    /// ```
     pub const fn micros(&self) -> u64 {
         self.0
     }
 
     /// The stamp of a time; that of 1970 for all that is before.
+    ///
+    /// ```
+    /// # use smol_gossip::signed::{Author, Replay, ReplayGuard, ReplayLimits, Stamp};
+    /// # let (author, now) = (Author::from_bytes([1; 32]), Stamp::from_micros(1_700_000_000_000_000));
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+    /// assert_eq!(Stamp::from_system_time(time).micros(), 1_000_000);
+    /// ```
     pub fn from_system_time(time: SystemTime) -> Self {
         let since = time.duration_since(SystemTime::UNIX_EPOCH);
         Self(as_micros(since.unwrap_or_default()))
@@ -132,6 +153,15 @@ struct Seen {
 
 impl ReplayGuard {
     /// A guard that has seen nothing.
+    ///
+    /// ```
+    /// # use smol_gossip::signed::{Author, Replay, ReplayGuard, ReplayLimits, Stamp};
+    /// # let (author, now) = (Author::from_bytes([1; 32]), Stamp::from_micros(1_700_000_000_000_000));
+    /// let mut limits = ReplayLimits::default();
+    /// limits.authors = 10;
+    /// let guard = ReplayGuard::new(limits);
+    /// # drop(guard);
+    /// ```
     pub fn new(limits: ReplayLimits) -> Self {
         Self {
             limits,
@@ -142,6 +172,14 @@ impl ReplayGuard {
     /// Whether a message may be accepted, without accepting it.
     ///
     /// It is for a look at messages that are not verified yet: what fails here need not be.
+    ///
+    /// ```
+    /// # use smol_gossip::signed::{Author, Replay, ReplayGuard, ReplayLimits, Stamp};
+    /// # let (author, now) = (Author::from_bytes([1; 32]), Stamp::from_micros(1_700_000_000_000_000));
+    /// let guard = ReplayGuard::default();
+    /// assert_eq!(guard.look(author, now, now), Ok(()));
+    /// assert_eq!(guard.look(author, Stamp::from_micros(0), now), Err(Replay::Stale));
+    /// ```
     ///
     /// # Errors
     ///
@@ -167,6 +205,14 @@ impl ReplayGuard {
     /// Accepts a message, unless it was accepted before or could have been.
     ///
     /// Only verified messages should come here: anybody can write any author and stamp.
+    ///
+    /// ```
+    /// # use smol_gossip::signed::{Author, Replay, ReplayGuard, ReplayLimits, Stamp};
+    /// # let (author, now) = (Author::from_bytes([1; 32]), Stamp::from_micros(1_700_000_000_000_000));
+    /// let mut guard = ReplayGuard::default();
+    /// assert_eq!(guard.accept(author, now, now), Ok(()));
+    /// assert_eq!(guard.accept(author, now, now), Err(Replay::Repeated));
+    /// ```
     ///
     /// # Errors
     ///

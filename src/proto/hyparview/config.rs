@@ -11,11 +11,22 @@ pub struct Ttl(pub u16);
 
 impl Ttl {
     /// Whether no hop is left.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::hyparview::Ttl;
+    /// assert!(Ttl(0).expired());
+    /// ```
     pub fn expired(&self) -> bool {
         self.0 == 0
     }
 
     /// One hop less, and never less than none.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::hyparview::Ttl;
+    /// assert_eq!(Ttl(3).next(), Ttl(2));
+    /// assert_eq!(Ttl(0).next(), Ttl(0));
+    /// ```
     pub fn next(&self) -> Ttl {
         Ttl(self.0.saturating_sub(1))
     }

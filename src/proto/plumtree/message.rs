@@ -16,11 +16,22 @@ pub struct Round(u16);
 
 impl Round {
     /// One hop more. Stays at the largest value once there.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::Round;
+    /// assert_eq!(Round::from(6).next().hops(), 7);
+    /// assert_eq!(Round::from(u16::MAX).next().hops(), u16::MAX);
+    /// ```
     pub fn next(&self) -> Round {
         Round(self.0.saturating_add(1))
     }
 
     /// The number of hops.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::Round;
+    /// assert_eq!(Round::from(6).hops(), 6);
+    /// ```
     pub fn hops(&self) -> u16 {
         self.0
     }
@@ -64,6 +75,12 @@ pub enum DeliveryScope {
 
 impl DeliveryScope {
     /// Whether the message came straight from its author.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::DeliveryScope;
+    /// assert!(DeliveryScope::Neighbors.is_direct());
+    /// assert!(!DeliveryScope::Swarm(3.into()).is_direct());
+    /// ```
     pub fn is_direct(&self) -> bool {
         match self {
             Self::Neighbors => true,

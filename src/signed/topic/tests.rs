@@ -8,10 +8,11 @@ use iroh_base::SecretKey;
 
 use super::*;
 use crate::api::{
-    GossipApi,
+    Event, GossipApi, Message,
     events::EventSender,
     mailbox::{self, Inbox, Order, Work},
 };
+use crate::{proto::DeliveryScope, signed::SignedMessage};
 
 const TOPIC: TopicId = TopicId::from_bytes([2; 32]);
 const NOW: Stamp = Stamp::from_micros(1_700_000_000_000_000);
