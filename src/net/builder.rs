@@ -1,6 +1,6 @@
 //! Making a node.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::RangeInclusive, sync::Arc};
 
 use bytes::Bytes;
 use iroh::Endpoint;
@@ -28,6 +28,9 @@ const CONNECTION_QUEUE: usize = 64;
 
 /// Requests that the driver has not taken yet. Whoever asks for more waits.
 const REQUEST_QUEUE: usize = 16;
+
+/// What TLS has room for. It would panic over others.
+const ALPN_LEN: RangeInclusive<usize> = 1..=255;
 
 /// Settings of a node. Begin with [`Gossip::builder`].
 #[derive(Debug, Clone)]
@@ -105,7 +108,7 @@ impl Builder {
     /// The ALPN to dial with, in place of [`GOSSIP_ALPN`].
     ///
     /// It has to be the same on every node of a swarm, and it is the one to accept connections
-    /// with.
+    /// with. It has from 1 to 255 bytes; with others no node can be built.
     ///
     /// ```
     /// # use smol_gossip::Gossip;
@@ -193,6 +196,12 @@ impl Builder {
         };
         let mut rng = seed;
         let local = endpoint.id();
+        let alpn = self.alpn.unwrap_or(Bytes::from_static(GOSSIP_ALPN));
+        if !ALPN_LEN.contains(&alpn.len()) {
+            let (len, least, most) = (alpn.len(), ALPN_LEN.start(), ALPN_LEN.end());
+            let reason = format!("an ALPN has from {least} to {most} bytes, not {len}");
+            return Err(BuildError::Config(reason));
+        }
         let limits = self.limits.sensible(self.config.max_message_size);
         // Checked first, since joining the endpoint's address lookup cannot be undone.
         State::<iroh::EndpointId>::new(
@@ -204,7 +213,6 @@ impl Builder {
         )
         .map_err(|error| BuildError::Config(error.to_string()))?;
 
-        let alpn = self.alpn.unwrap_or(Bytes::from_static(GOSSIP_ALPN));
         let lookup = GossipAddressLookup::new(limits.known_addresses);
         let streams = limits.streams_per_connection;
         let transport = runtime.enter(|| IrohTransport::new(endpoint, alpn, streams, lookup));

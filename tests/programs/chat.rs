@@ -139,10 +139,8 @@ fn it_ends_when_nobody_reads() {
     let args = ["join", &ticket, "--no-relay", "--name", "bob"];
     let (bob, line) = start_and_stop_reading("chat", &args, "you are bob");
     assert!(line.is_some());
-    // Whatever comes is what it cannot show.
-    ann.expect("* bob");
+    // That it is connected is what it cannot show any more, or else this.
     ann.type_line("anybody?");
-    ann.expect("has left");
     let output = bob.wait_with_output().expect("it is our child");
     let notes = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}\n{notes}", output.status);
