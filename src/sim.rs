@@ -30,6 +30,7 @@
 
 mod broadcast;
 mod chance;
+pub mod compare;
 mod config;
 pub mod duration;
 mod latency;

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use iroh::EndpointId;
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::proto::{
     LinkId, PeerData, TopicId,
-    wire::{self, FrameParser, StreamHeader},
+    wire::{FrameParser, StreamHeader},
 };
 
 /// Chunks of received data taken over in one read.
@@ -90,17 +90,8 @@ impl<S: RecvStream> Reader<S> {
     /// The next whole frame of what was read, if there is one. A payload is copied, so that whoever
     /// keeps it does not keep all that was read with it.
     pub(crate) fn take_frame(&mut self, blocks: &mut Blocks) -> Result<Option<Bytes>, Broken> {
-        let mut copy_payload = |chunk: &mut Bytes, len: usize| match wire::payload_id(&chunk[..len])
-        {
-            Some(_) => {
-                let frame = blocks.copy(&chunk[..len]);
-                chunk.advance(len);
-                frame
-            }
-            None => chunk.split_to(len),
-        };
         while let Some(chunk) = self.chunks.front_mut() {
-            match self.parser.take_frame_by(chunk, &mut copy_payload) {
+            match self.parser.take_frame_into(chunk, blocks) {
                 Ok(Some(frame)) => return Ok(Some(frame)),
                 Ok(None) => {
                     self.chunks.pop_front();

@@ -21,6 +21,10 @@ const STREAMS_PER_PASS: usize = 16;
 /// Frames of one stream handled before others have their turn.
 const FRAMES_PER_STREAM: usize = 32;
 
+/// Frames are taken out of what was read until they are this long together, and then handled: many
+/// small ones at once, but no more than the processor's cache has room for.
+const BYTES_AT_ONCE: usize = 4096;
+
 type Receiver<T> = <<T as Transport>::Connection as Connection>::Recv;
 
 impl<T: Transport, R: Runtime> Node<T, R> {
@@ -170,18 +174,19 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             if let Some(peer) = self.peers.get_mut(&peer) {
                 peer.heard = self.now;
             }
-            let mut frames = std::mem::take(&mut self.frames);
-            let mut more = take_frames(&mut reader, &mut self.blocks, &mut frames);
-            handled += frames.len();
-            let ids = frames.iter().filter_map(|frame| wire::payload_id(frame));
-            self.state.anticipate(&topic, ids);
-            for frame in frames.drain(..) {
-                if let Err(reason) = self.handle_frame(peer, key, topic, frame) {
-                    more = Err(reason);
-                    break;
+            let mut left = FRAMES_PER_STREAM;
+            let more = loop {
+                if left == 0 {
+                    break Ok(true);
                 }
-            }
-            self.frames = frames;
+                let taken = take_frames(&mut reader, &mut self.blocks, &mut self.frames, left);
+                left -= self.frames.len();
+                handled += self.frames.len();
+                match self.handle_frames_of(peer, key, topic).and(taken) {
+                    Ok(true) => {}
+                    end => break end,
+                }
+            };
             match more {
                 Ok(true) => self.ready.push_back((key, topic, reader)),
                 Ok(false) if reader.is_ended() => self.stream_ended(key, topic),
@@ -197,6 +202,23 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             }
         }
         handled
+    }
+
+    /// Handles the frames that were taken. After one that is invalid the others are dropped.
+    fn handle_frames_of(
+        &mut self,
+        peer: EndpointId,
+        key: ConnectionKey,
+        topic: TopicId,
+    ) -> Result<(), Broken> {
+        let mut frames = std::mem::take(&mut self.frames);
+        let ids = frames.iter().filter_map(|frame| wire::payload_id(frame));
+        self.state.anticipate(&topic, ids);
+        let mut frames_left = frames.drain(..);
+        let result = frames_left.try_for_each(|frame| self.handle_frame(peer, key, topic, frame));
+        drop(frames_left);
+        self.frames = frames;
+        result
     }
 
     fn handle_frame(
@@ -253,15 +275,20 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     }
 }
 
-/// Takes the next frames of a stream. Says whether there may be more without reading.
+/// Takes some frames of a stream, up to `most`. Says whether there may be more without reading.
 fn take_frames<S: RecvStream>(
     reader: &mut Reader<S>,
     blocks: &mut Blocks,
     frames: &mut Vec<Bytes>,
+    most: usize,
 ) -> Result<bool, Broken> {
-    while frames.len() < FRAMES_PER_STREAM {
+    let mut bytes = 0;
+    while frames.len() < most && bytes < BYTES_AT_ONCE {
         match reader.take_frame(blocks)? {
-            Some(frame) => frames.push(frame),
+            Some(frame) => {
+                bytes += frame.len();
+                frames.push(frame);
+            }
             None => return Ok(false),
         }
     }

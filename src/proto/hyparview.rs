@@ -11,6 +11,7 @@
 //! | `join` | contacts, Join and ForwardJoin (4.2) |
 //! | `refill` | asking for a place when a neighbor was lost (4.3) |
 //! | `neighbors` | becoming neighbors and parting (4.3) |
+//! | `alarm` | when many may have failed |
 //! | `shuffle` | exchanging samples (4.4) |
 //! | `data` | what introduces a peer |
 //! | `time` | waits, jittered and growing |
@@ -23,6 +24,7 @@
 //! - A peer is held exactly while it is a neighbor, or a request or Join to it is under way.
 //! - A joined node with a full active view has one deadline, the next Shuffle.
 
+mod alarm;
 mod config;
 mod data;
 mod join;
@@ -45,6 +47,7 @@ pub use config::{Config, Ttl};
 pub use message::{Disconnect, ForwardJoin, Message, Neighbor, Priority, Shuffle, ShuffleReply};
 
 use self::{
+    alarm::Alarm,
     join::Joins,
     refill::Requests,
     shuffle::Shuffles,
@@ -63,6 +66,8 @@ pub(crate) trait Sink<PI> {
     /// Send a message. To a peer that is not held this is a one-off: the connection is of no more
     /// use once the message is out.
     fn send(&mut self, to: PI, message: Message<PI>);
+    /// Send a neighbor anything at all, to find out whether it is still there.
+    fn probe(&mut self, neighbor: PI);
     /// The peer is a neighbor now.
     fn neighbor_up(&mut self, peer: PI);
     /// The peer is not a neighbor any more.
@@ -130,6 +135,7 @@ pub(crate) struct State<PI> {
     /// What introduces the peers that are known.
     data: IndexMap<PI, PeerData, Keyed>,
     deadline: Option<Instant>,
+    alarm: Alarm<PI>,
 }
 
 impl<PI: PeerIdentity> State<PI> {
@@ -156,6 +162,7 @@ impl<PI: PeerIdentity> State<PI> {
             seeker: None,
             data: IndexMap::with_hasher(keyed),
             deadline: None,
+            alarm: Alarm::new(),
             config,
         };
         state.set_own_data(me_data);
@@ -243,10 +250,12 @@ impl<PI: PeerIdentity> State<PI> {
     fn settle<R: Rng, S: Sink<PI>>(&mut self, turn: &mut Turn<'_, R, S>) {
         self.send_joins(turn);
         self.refill(turn);
+        self.survey(turn);
         self.deadline = [
             self.shuffles.next_deadline(),
             self.joins.next_deadline(),
             self.next_refill(turn.now),
+            self.alarm.next_deadline(),
         ]
         .into_iter()
         .flatten()

@@ -266,6 +266,10 @@ impl<PI: PeerIdentity, S: Sink<PI>> hyparview::Sink<PI> for MembershipSink<'_, P
         self.sink.send(to, Message::Swarm(message));
     }
 
+    fn probe(&mut self, neighbor: PI) {
+        self.sink.send(neighbor, probe());
+    }
+
     fn neighbor_up(&mut self, peer: PI) {
         self.changes.push(Change::Up(peer));
         self.sink.emit(Event::NeighborUp(peer));
@@ -296,6 +300,11 @@ impl<PI: PeerIdentity, S: Sink<PI>> hyparview::Sink<PI> for MembershipSink<'_, P
     }
 }
 
+/// The smallest message that says nothing and asks for no answer: an announcement of no message.
+fn probe<PI>() -> Message<PI> {
+    Message::Gossip(plumtree::Message::IHave(Vec::new()))
+}
+
 /// Takes the output of the membership layer as it takes leave: nobody listens to events any more.
 struct LeavingSink<'a, S>(&'a mut S);
 
@@ -303,6 +312,8 @@ impl<PI: PeerIdentity, S: Sink<PI>> hyparview::Sink<PI> for LeavingSink<'_, S> {
     fn send(&mut self, to: PI, message: hyparview::Message<PI>) {
         self.0.send(to, Message::Swarm(message));
     }
+
+    fn probe(&mut self, _neighbor: PI) {}
 
     fn neighbor_up(&mut self, _peer: PI) {}
 

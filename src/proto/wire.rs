@@ -34,6 +34,8 @@ use bytes::Bytes;
 use self::varint::Reader;
 use super::{Message, MessageId, PeerIdentity, TopicId, hyparview};
 
+#[cfg(feature = "net")]
+pub(crate) use self::frame::Bodies;
 pub use self::frame::{FrameError, FrameParser};
 
 /// Bytes of the length in front of every frame.

@@ -12,15 +12,16 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Chance, Latency, Network, NetworkConfig, NodeId, Noticed, Overlay,
+    Broadcast, Chance, Latency, MessageIndex, Network, NetworkConfig, Noticed, Overlay,
     scenario::{Bootstrap, Kind, Summary, fail, play, random_node},
 };
 
 /// Cycles until the overlay counts as stable.
 pub const STABLE_CYCLES: u32 = 50;
 
-/// A reliability from which on messages count as reaching everyone.
-pub const HEALED: f64 = 0.999;
+/// A reliability from which on messages count as reaching everyone again. Not quite all: after nine
+/// nodes of ten have failed, one survivor in a thousand knows nobody who lives and is known to nobody.
+pub const HEALED: f64 = 0.995;
 
 /// How large an experiment is, and its chance.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +58,7 @@ pub struct Failure {
     pub noticed: Noticed,
     /// The share of survivors that each message reached, before the next cycle.
     pub reliability: Vec<f64>,
-    /// The mean of that for each cycle after that.
+    /// The median of that for each cycle after that.
     pub by_cycle: Vec<f64>,
     /// After how many cycles messages reached everyone again.
     pub healed_after: Option<u32>,
@@ -112,19 +113,32 @@ impl SetUp {
         fail(&mut network, share, &mut rng);
         let cycle_end = network.elapsed() + cycle;
         let wait = cycle / 2 / self.messages.max(1);
-        let reliability = (0..self.messages)
-            .map(|_| send_timed(&mut network, wait, &mut rng))
+        let sent: Vec<MessageIndex> = (0..self.messages)
+            .map(|_| {
+                let sender = random_node(&network, &mut rng);
+                let message = network.broadcast(sender, 64);
+                network.run_for(wait);
+                message
+            })
             .collect();
+        let mut reliability = Vec::new();
         let mut by_cycle = Vec::new();
         let mut healed_after = None;
         let mut end = cycle_end;
         for count in 1..=12 {
             let left = end.saturating_sub(network.elapsed());
             network.run_for(left);
+            if count == 1 {
+                let sent = sent.iter().map(|message| network.message(*message));
+                reliability = sent.map(Broadcast::reliability).collect();
+                network.close_messages();
+            }
             end += cycle;
-            let sum: f64 = (0..5).map(|_| send_one(&mut network, &mut rng)).sum();
-            by_cycle.push(sum / 5.0);
-            if sum / 5.0 >= HEALED {
+            // The median: a sender may itself be cut off.
+            let mut reached: Vec<f64> = (0..5).map(|_| send_one(&mut network, &mut rng)).collect();
+            reached.sort_by(f64::total_cmp);
+            by_cycle.push(reached[2]);
+            if reached[2] >= HEALED {
                 healed_after = Some(count);
                 break;
             }
@@ -175,12 +189,4 @@ pub fn one_by_one() -> Bootstrap {
 fn send_one(network: &mut Network, rng: &mut Chance) -> f64 {
     let sender = random_node(network, rng);
     play(network, &[sender], 64, Duration::from_secs(5)).reliability
-}
-
-/// Sends a message and waits for as long as messages are apart, whatever becomes of it.
-fn send_timed(network: &mut Network, wait: Duration, rng: &mut Chance) -> f64 {
-    let sender: NodeId = random_node(network, rng);
-    let message = network.broadcast(sender, 64);
-    network.run_for(wait);
-    network.message(message).reliability()
 }

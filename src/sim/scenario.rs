@@ -86,6 +86,9 @@ impl Bootstrap {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
+    /// What it is called, where not by its kind, size, rounds and failures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Who sends.
     pub sim: Kind,
     /// How many nodes there are.
@@ -119,6 +122,7 @@ impl Scenario {
     /// A scenario with nothing special about it.
     pub fn new(sim: Kind, nodes: u32) -> Self {
         Self {
+            name: None,
             sim,
             nodes,
             bootstrap: Bootstrap::default(),
@@ -142,6 +146,9 @@ impl Scenario {
 
     /// A name that tells scenarios apart that differ in kind, size, rounds or failures.
     pub fn label(&self) -> String {
+        if let Some(name) = &self.name {
+            return name.clone();
+        }
         let mut label = format!("{:?}-n{}-r{}", self.sim, self.nodes, self.rounds);
         for (name, share) in [("fail", self.fail), ("churn", self.churn)] {
             if share > 0.0 {
@@ -153,6 +160,15 @@ impl Scenario {
 
     /// What is wrong with the parameters: the field, and why.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
+        let plain = |c: char| c.is_alphanumeric() || "-_.%".contains(c);
+        if let Some(name) = &self.name
+            && !(name.chars().all(plain) && name.starts_with(char::is_alphanumeric))
+        {
+            return Err((
+                "name",
+                "must be letters, digits, and `-`, `_`, `.`, `%`".into(),
+            ));
+        }
         if self.nodes < 2 {
             return Err(("nodes", "there must be at least two".into()));
         }
@@ -339,7 +355,8 @@ pub struct Summary {
     pub max: Round,
     /// The smallest of each.
     pub min: Round,
-    /// All rounds, in order.
+    /// All rounds, in order; none where only the figures above were kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rounds: Vec<Round>,
 }
 

@@ -167,6 +167,7 @@ const RULES: &[Rule] = &[
             "indexmap",
             "rand",
             "serde",
+            "slab",
             "smol_gossip_runtime",
             "tracing",
         ]),

@@ -37,7 +37,7 @@ pub(crate) fn read(path: &Path) -> Result<Scenarios, String> {
         )
     })?;
     let wrong = |span: Range<usize>, field: &str, why: String| {
-        let line = span.start + field_offset(text.get(span.clone()).unwrap_or(""), field);
+        let line = span.start + field_offset(text.get(span.start..).unwrap_or(""), field);
         format!("{}: `{field}`: {why}", place(path, &text, &(line..line)))
     };
     if file.seeds.is_empty() {
@@ -54,7 +54,15 @@ pub(crate) fn read(path: &Path) -> Result<Scenarios, String> {
         let mut scenario = scenario.into_inner();
         scenario
             .check()
-            .map_err(|(field, why)| wrong(span, field, why))?;
+            .map_err(|(field, why)| wrong(span.clone(), field, why))?;
+        let label = scenario.label();
+        if scenarios
+            .iter()
+            .any(|other: &Scenario| other.label() == label)
+        {
+            let why = format!("another scenario is called `{label}`; give one of them a name");
+            return Err(wrong(span, "name", why));
+        }
         scenario.config = scenario.config.or_else(|| base.clone());
         scenarios.push(scenario);
     }
@@ -96,10 +104,13 @@ fn field_at(text: &str, span: &Range<usize>) -> Option<String> {
     })
 }
 
-/// Where in a table a field is set, or its beginning.
-fn field_offset(table: &str, field: &str) -> usize {
+/// Where in the table that a text begins with a field is set, or its beginning.
+fn field_offset(text: &str, field: &str) -> usize {
     let mut offset = 0;
-    for line in table.split_inclusive('\n') {
+    for (number, line) in text.split_inclusive('\n').enumerate() {
+        if number > 0 && line.starts_with('[') {
+            break;
+        }
         let key = line.split(['=', '.', ' ']).next().unwrap_or("").trim();
         if key == field {
             return offset;
@@ -107,4 +118,68 @@ fn field_offset(table: &str, field: &str) -> usize {
         offset += line.len();
     }
     0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+
+    use super::*;
+
+    const GOOD: &str = "seeds = [1]\nconfig.latency.dynamic = { min = \"10ms\", max = \"50ms\" }\n\n\
+        [[scenario]]\nsim = \"GossipSingle\"\nnodes = 20\n";
+
+    fn read_text(name: &str, text: &str) -> Result<Scenarios, String> {
+        let path = env::temp_dir().join(format!("scenarios-{name}-{}.toml", std::process::id()));
+        fs::write(&path, text).unwrap();
+        let read = read(&path);
+        fs::remove_file(&path).unwrap();
+        read
+    }
+
+    #[test]
+    fn a_file_is_read() {
+        let read = read_text("good", GOOD).unwrap();
+        assert_eq!((read.seeds.len(), read.scenarios.len()), (1, 1));
+        assert!(read.scenarios[0].config.is_some(), "the file's");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_file_line_and_field() {
+        let cases = [
+            ("nodes = 20", "nodes = \"many\"", 6, "nodes"),
+            ("nodes = 20", "nodes = 1", 6, "nodes"),
+            ("nodes = 20", "nodse = 20", 6, "nodse"),
+            ("nodes = 20", "nodes = 20\nfail = 1.5", 7, "fail"),
+            ("nodes = 20", "nodes = 20\nrounds = 0", 7, "rounds"),
+            ("sim = \"GossipSingle\"", "sim = \"Gossip\"", 5, "sim"),
+            ("min = \"10ms\"", "min = \"10 parsecs\"", 2, "min"),
+            ("min = \"10ms\"", "min = \"60ms\"", 2, "config"),
+            ("seeds = [1]", "seeds = []", 1, "seeds"),
+            ("seeds = [1]", "seeds = 1", 1, "seeds"),
+            ("sim = \"GossipSingle\"\n", "", 4, "sim"),
+            ("nodes = 20", "nodes = = 20", 6, "nodes"),
+            ("nodes = 20", "nodes = 20\nname = \"../a\"", 7, "name"),
+            (
+                "nodes = 20",
+                "nodes = 20\n[[scenario]]\nsim = \"GossipSingle\"\nnodes = 20",
+                7,
+                "name",
+            ),
+        ];
+        for (index, (good, bad, line, field)) in cases.into_iter().enumerate() {
+            assert!(GOOD.contains(good));
+            let name = format!("bad-{index}");
+            let error = read_text(&name, &GOOD.replacen(good, bad, 1)).unwrap_err();
+            let wanted = format!("{name}-{}.toml:{line}: ", std::process::id());
+            assert!(error.contains(&wanted), "{bad}: line {line} in {error}");
+            assert!(error.contains(field), "{bad}: {field} in {error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let error = read(Path::new("/no/such/file.toml")).unwrap_err();
+        assert!(error.starts_with("/no/such/file.toml: "), "{error}");
+    }
 }

@@ -1,8 +1,12 @@
 //! `smol-gossip-sim`: the protocol in simulated networks, from the command line.
 
+mod compare;
+mod curve;
 mod file;
 mod paper;
+mod plot;
 mod progress;
+mod report;
 mod run;
 mod scale;
 mod table;
@@ -23,17 +27,26 @@ struct Cli {
 enum Command {
     /// Runs the scenarios of a file.
     Run(run::Args),
+    /// Compares two folders of results; exit code 1 says that something is worse.
+    Compare(compare::Args),
+    /// Writes a page with plots.
+    Report(report::Args),
     /// Runs the set-up of a paper, and prints ours beside the paper's and upstream's figures.
     Paper(paper::Args),
     /// Measures swarms of growing size.
     Scale(scale::Args),
+    /// Draws what was measured of swarms of growing size, and fits how it grows.
+    Curve(curve::Args),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => args.run(),
+        Command::Compare(args) => args.run(),
+        Command::Report(args) => args.run(),
         Command::Paper(args) => args.run(),
         Command::Scale(args) => args.run(),
+        Command::Curve(args) => args.run(),
     };
     match outcome {
         Ok(code) => code,

@@ -21,6 +21,9 @@ pub(crate) struct Args {
     /// Where to put the results, one JSON file per scenario.
     #[arg(short, long)]
     out: Option<PathBuf>,
+    /// Keep only means and extremes, not every round.
+    #[arg(long)]
+    brief: bool,
     /// Only scenarios whose name contains this; may be given more than once.
     #[arg(short, long)]
     filter: Vec<String>,
@@ -82,7 +85,7 @@ impl Args {
         for (index, seed, summary) in played? {
             by_scenario.entry(index).or_default().insert(seed, summary);
         }
-        let results: Vec<Results> = by_scenario
+        let mut results: Vec<Results> = by_scenario
             .into_iter()
             .map(|(index, results)| Results {
                 scenario: scenarios[index].clone(),
@@ -91,6 +94,12 @@ impl Args {
             })
             .collect();
         print(&results);
+        if self.brief {
+            for one in &mut results {
+                one.average.rounds.clear();
+                one.results.values_mut().for_each(|one| one.rounds.clear());
+            }
+        }
         if let Some(out) = &self.out {
             save(&results, out)?;
         }
@@ -142,7 +151,7 @@ fn save(results: &[Results], out: &Path) -> Result<(), String> {
     for result in results {
         let path = out.join(format!("{}.results.json", result.scenario.label()));
         let text = serde_json::to_string_pretty(result).map_err(|error| error.to_string())?;
-        fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+        fs::write(&path, text + "\n").map_err(|error| format!("{}: {error}", path.display()))?;
     }
     Ok(())
 }

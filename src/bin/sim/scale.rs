@@ -1,10 +1,16 @@
 //! `scale`: swarms of growing size.
 
-use std::{fs, process::ExitCode, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
+use serde::{Deserialize, Serialize};
 use smol_gossip::sim::{
     Chance, Network, NetworkConfig, Overlay,
-    scenario::{Bootstrap, fail, play, random_node},
+    scenario::{Bootstrap, Summary, fail, play, random_node},
 };
 
 use crate::{Outcome, progress, table::Table};
@@ -27,75 +33,149 @@ pub(crate) struct Args {
     /// Chance.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// A JSON file to which the figures are added, for `curve`.
+    #[arg(short, long)]
+    out: Option<PathBuf>,
+}
+
+/// What a swarm of some size is like.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Measured {
+    pub(crate) nodes: u32,
+    /// The mean number of neighbors.
+    pub(crate) degree: f64,
+    /// The mean shortest path.
+    pub(crate) path: f64,
+    pub(crate) rmr: f64,
+    pub(crate) ldh: f64,
+    /// Until everyone had a message, in virtual milliseconds.
+    pub(crate) time_ms: f64,
+    pub(crate) reliability: f64,
+    /// The reliability of a message five seconds after the failure.
+    pub(crate) after_failure: f64,
+    pub(crate) events: u64,
+    /// Seconds of this machine.
+    pub(crate) seconds: f64,
+    /// The most memory that the process ever had, in MiB.
+    pub(crate) peak_mib: u64,
+    /// Memory per node when the overlay was stable, in bytes.
+    pub(crate) bytes_per_node: u64,
 }
 
 impl Args {
     pub(crate) fn run(self) -> Outcome {
-        let mut table = Table::new([
-            "nodes",
-            "degree",
-            "path",
-            "RMR",
-            "LDH",
-            "time ms",
-            "reliability",
-            "after failure",
-            "events",
-            "ns/event",
-            "seconds",
-            "peak MiB",
-            "B/node",
-        ]);
-        let idle = resident_kib("VmRSS:");
-        for nodes in self.nodes {
-            let started = progress::now();
-            let mut network = Network::new(NetworkConfig::default(), self.seed, started)?;
-            let mut rng = Chance::new(self.seed);
-            // About half a minute for all to join, however many.
-            let every = Duration::from_secs(30) / nodes;
-            Bootstrap::Growing { every }.run(&mut network, nodes, &mut rng);
-            let cycle = network.config().proto.membership.shuffle_interval;
-            for count in 0..self.cycles {
-                network.run_for(cycle);
-                eprintln!(
-                    "{nodes} nodes: cycle {} after {:.0?}",
-                    count + 1,
-                    started.elapsed()
-                );
+        let mut all = Vec::new();
+        for nodes in &self.nodes {
+            let measured = self.measure(*nodes)?;
+            if let Some(out) = &self.out {
+                add(out, &measured)?;
             }
-            let overlay = Overlay::of(&network);
-            let rss = resident_kib("VmRSS:").saturating_sub(idle);
-            let mut rounds = Vec::new();
-            for _ in 0..self.messages {
-                let sender = random_node(&network, &mut rng);
-                rounds.push(play(&mut network, &[sender], 64, Duration::from_secs(20)));
-            }
-            let mean = smol_gossip::sim::scenario::Summary::of(&rounds).mean;
-            fail(&mut network, self.fail, &mut rng);
-            network.run_for(Duration::from_secs(5));
-            let sender = random_node(&network, &mut rng);
-            let after = play(&mut network, &[sender], 64, Duration::from_secs(20));
-            let took = started.elapsed();
-            let events = network.traffic().events;
-            table.row([
-                nodes.to_string(),
-                format!("{:.3}", overlay.mean_degree),
-                format!("{:.3}", overlay.shortest_path),
-                format!("{:.4}", mean.rmr),
-                format!("{:.1}", mean.ldh),
-                format!("{:.0}", mean.duration_ms),
-                format!("{:.6}", mean.reliability),
-                format!("{:.6}", after.reliability),
-                events.to_string(),
-                format!("{:.0}", took.as_nanos() as f64 / events as f64),
-                format!("{:.1}", took.as_secs_f64()),
-                format!("{}", resident_kib("VmHWM:") / 1024),
-                format!("{}", rss * 1024 / u64::from(nodes)),
-            ]);
+            all.push(measured);
         }
-        table.print();
+        print(&all);
         Ok(ExitCode::SUCCESS)
     }
+
+    fn measure(&self, nodes: u32) -> Result<Measured, String> {
+        let idle = resident_kib("VmRSS:");
+        let started = progress::now();
+        let mut network = Network::new(NetworkConfig::default(), self.seed, started)?;
+        let mut rng = Chance::new(self.seed);
+        // About half a minute for all to join, however many.
+        let every = Duration::from_secs(30) / nodes;
+        Bootstrap::Growing { every }.run(&mut network, nodes, &mut rng);
+        let cycle = network.config().proto.membership.shuffle_interval;
+        let bar = progress::bar(u64::from(self.cycles + self.messages));
+        bar.set_message(format!("{nodes} nodes"));
+        for _ in 0..self.cycles {
+            network.run_for(cycle);
+            bar.inc(1);
+        }
+        let overlay = Overlay::of(&network);
+        let resident = resident_kib("VmRSS:").saturating_sub(idle);
+        let mut rounds = Vec::new();
+        for _ in 0..self.messages {
+            let sender = random_node(&network, &mut rng);
+            rounds.push(play(&mut network, &[sender], 64, Duration::from_secs(20)));
+            bar.inc(1);
+        }
+        let mean = Summary::of(&rounds).mean;
+        fail(&mut network, self.fail, &mut rng);
+        network.run_for(Duration::from_secs(5));
+        let sender = random_node(&network, &mut rng);
+        let after = play(&mut network, &[sender], 64, Duration::from_secs(20));
+        bar.finish_and_clear();
+        Ok(Measured {
+            nodes,
+            degree: overlay.mean_degree,
+            path: overlay.shortest_path,
+            rmr: mean.rmr,
+            ldh: mean.ldh,
+            time_ms: mean.duration_ms,
+            reliability: mean.reliability,
+            after_failure: after.reliability,
+            events: network.traffic().events,
+            seconds: started.elapsed().as_secs_f64(),
+            peak_mib: resident_kib("VmHWM:") / 1024,
+            bytes_per_node: resident * 1024 / u64::from(nodes),
+        })
+    }
+}
+
+/// What `scale` has put into a file.
+pub(crate) fn read(path: &Path) -> Result<Vec<Measured>, String> {
+    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Puts figures into a file, in place of earlier ones for the same size.
+fn add(path: &Path, measured: &Measured) -> Result<(), String> {
+    let mut all = if path.exists() {
+        read(path)?
+    } else {
+        Vec::new()
+    };
+    all.retain(|one| one.nodes != measured.nodes);
+    all.push(measured.clone());
+    all.sort_by_key(|one| one.nodes);
+    let text = serde_json::to_string_pretty(&all).map_err(|error| error.to_string())?;
+    fs::write(path, text + "\n").map_err(|error| format!("{}: {error}", path.display()))
+}
+
+pub(crate) fn print(all: &[Measured]) {
+    let mut table = Table::new([
+        "nodes",
+        "degree",
+        "path",
+        "RMR",
+        "LDH",
+        "time ms",
+        "reliability",
+        "after failure",
+        "events",
+        "ns/event",
+        "seconds",
+        "peak MiB",
+        "B/node",
+    ]);
+    for one in all {
+        table.row([
+            one.nodes.to_string(),
+            format!("{:.3}", one.degree),
+            format!("{:.3}", one.path),
+            format!("{:.4}", one.rmr),
+            format!("{:.1}", one.ldh),
+            format!("{:.0}", one.time_ms),
+            format!("{:.6}", one.reliability),
+            format!("{:.6}", one.after_failure),
+            one.events.to_string(),
+            format!("{:.0}", one.seconds * 1e9 / one.events as f64),
+            format!("{:.1}", one.seconds),
+            one.peak_mib.to_string(),
+            one.bytes_per_node.to_string(),
+        ]);
+    }
+    table.print();
 }
 
 /// What the operating system says of our memory, in KiB; zero where it does not.

@@ -252,6 +252,7 @@ impl<PI: PeerIdentity> State<PI> {
         } else if priority == Priority::High {
             self.refuse(from, turn);
         } else {
+            self.probe_neighbors(turn);
             self.introduce_seekers(PeerInfo { id: from, data }, turn);
             self.send_disconnect(from, true, turn);
         }
@@ -296,6 +297,7 @@ impl<PI: PeerIdentity> State<PI> {
             self.release(*id, turn);
             // The paper forgets a failed neighbor. It may be us who failed, or the network.
             self.keep(*id, turn);
+            self.on_neighbor_failed(turn);
             self.peer_unreachable(id, turn);
             self.join_failed(id, turn);
             return;
@@ -324,7 +326,9 @@ impl<PI: PeerIdentity> State<PI> {
         turn: &mut Turn<'_, R, S>,
     ) {
         // A neighbor may be connected the other way round: its loss is reported as such.
-        self.request_failed(id, turn);
+        if !self.request_failed(id, turn) {
+            self.peer_unreachable(id, turn);
+        }
         self.join_failed(id, turn);
     }
 }

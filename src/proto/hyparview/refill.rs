@@ -197,15 +197,17 @@ impl<PI: PeerIdentity> State<PI> {
         ended
     }
 
-    /// A request was not answered, or could not even be made.
+    /// A request was not answered, or could not even be made. Returns whether there was one.
     pub(super) fn request_failed<R: Rng, S: Sink<PI>>(
         &mut self,
         id: &PI,
         turn: &mut Turn<'_, R, S>,
-    ) {
-        if self.end_request(id, turn) {
+    ) -> bool {
+        let failed = self.end_request(id, turn);
+        if failed {
             self.peer_unreachable(id, turn);
         }
+        failed
     }
 
     pub(super) fn send_neighbor<R: Rng, S: Sink<PI>>(

@@ -90,15 +90,9 @@ impl<PI: PeerIdentity> State<PI> {
         self.shuffles.next = Some(after(turn.now, wait.max(Duration::from_millis(1))));
         self.shuffles.replies_left = REPLIES_PER_INTERVAL;
         self.shuffles.count = self.shuffles.count.saturating_add(1);
+        self.alarm.rest();
         if let Some(to) = self.active.pick_except(&[], turn.rng) {
-            // The sample is our own identity, ka neighbors and kp peers of the passive view.
-            let (ka, kp) = (
-                self.config.shuffle_active_view_count,
-                self.config.shuffle_passive_view_count,
-            );
-            let mut ids = vec![self.me];
-            ids.extend(self.active.sample_except(ka, &[to], turn.rng));
-            ids.extend(self.passive.sample_except(kp, &[to], turn.rng));
+            let mut ids = self.shuffle_sample(&to, turn);
             let nodes = ids.iter().map(|id| self.introduction(*id)).collect();
             self.shuffles.unanswered = Some(ids.split_off(1).into_boxed_slice());
             let ttl = self.config.shuffle_random_walk_length;
@@ -107,7 +101,23 @@ impl<PI: PeerIdentity> State<PI> {
         self.explore(turn);
     }
 
-    fn send_shuffle<R: Rng, S: Sink<PI>>(
+    /// Whom a Shuffle names: ourselves, ka neighbors and kp peers of the passive view.
+    pub(super) fn shuffle_sample<R: Rng, S: Sink<PI>>(
+        &self,
+        to: &PI,
+        turn: &mut Turn<'_, R, S>,
+    ) -> Vec<PI> {
+        let (ka, kp) = (
+            self.config.shuffle_active_view_count,
+            self.config.shuffle_passive_view_count,
+        );
+        let mut ids = vec![self.me];
+        ids.extend(self.active.sample_except(ka, &[*to], turn.rng));
+        ids.extend(self.passive.sample_except(kp, &[*to], turn.rng));
+        ids
+    }
+
+    pub(super) fn send_shuffle<R: Rng, S: Sink<PI>>(
         &self,
         to: PI,
         origin: PI,
@@ -195,7 +205,10 @@ impl<PI: PeerIdentity> State<PI> {
             ttl,
         } = shuffle;
         let neighbor = self.active.contains(&from);
-        if !neighbor {
+        if !neighbor && ttl.0 <= 1 && origin == from {
+            // A survey.
+            self.probe_neighbors(turn);
+        } else if !neighbor {
             self.set_stranger_right(from, turn);
         }
         // Nobody but a neighbor may have us act for someone else.
@@ -273,7 +286,7 @@ impl<PI: PeerIdentity> State<PI> {
         } else {
             self.shuffles.unanswered.take()
         };
-        if sent.is_none() && !related {
+        if sent.is_none() && !related && !self.alarm.take_reply(&from) {
             turn.counters.shuffle_unsolicited += 1;
             return;
         }

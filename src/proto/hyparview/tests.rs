@@ -1,5 +1,6 @@
 //! What the membership layer promises, each promise with its test.
 
+mod alarm;
 mod arbitrary;
 mod joining;
 mod network;
@@ -48,6 +49,7 @@ enum Told {
 /// Writes down what it is told, and checks that it makes sense.
 #[derive(Clone, Debug, Default)]
 struct Record {
+    probed: Vec<u32>,
     told: Vec<Told>,
     held: BTreeSet<u32>,
     neighbors: BTreeSet<u32>,
@@ -55,6 +57,14 @@ struct Record {
 }
 
 impl Sink<u32> for Record {
+    fn probe(&mut self, neighbor: u32) {
+        assert!(
+            self.neighbors.contains(&neighbor),
+            "{neighbor} is no neighbor"
+        );
+        self.probed.push(neighbor);
+    }
+
     fn send(&mut self, to: u32, message: Message<u32>) {
         let len = postcard::experimental::serialized_size(&message).unwrap() + 1;
         assert!(len < self.max_message_size, "{len} bytes do not fit");

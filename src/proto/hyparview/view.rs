@@ -291,6 +291,10 @@ impl<PI: Copy + Eq> PassiveView<PI> {
         }
     }
 
+    pub(super) fn is_suspect(&self, id: &PI) -> bool {
+        self.reserves.iter().any(|r| r.id == *id && r.suspect)
+    }
+
     pub(super) fn was_lost(&self, id: &PI) -> bool {
         self.reserves.iter().any(|r| r.id == *id && r.lost)
     }

@@ -8,7 +8,7 @@
 
 /// No timeout is more than this many times what is configured: whoever announces early and sends
 /// late can make us wait, but not for ever.
-const LONGEST: u64 = 15;
+const LONGEST: u64 = 25;
 
 /// What is assumed of the lag before anything was measured: mean and deviation, in terms of the least
 /// timeout. It is too long for most swarms. Were it too short, then the first senders after the first
@@ -135,7 +135,7 @@ mod tests {
         for _ in 0..100 {
             delay.sample(u64::MAX);
         }
-        assert_eq!(delay.timeout(), 15 * 80 * MS);
+        assert_eq!(delay.timeout(), 25 * 80 * MS);
         let mut none = Delay::new(0, (0, 0));
         none.sample(u64::MAX);
         assert_eq!(none.timeout(), 0);

@@ -122,6 +122,12 @@ impl History {
         !self.payloads.is_empty()
     }
 
+    /// How many payloads came since a time, counting no further than `most`.
+    pub(super) fn payloads_since(&self, since: At, most: usize) -> usize {
+        let latest = self.seen.iter().rev().take(self.payloads.len().min(most));
+        latest.take_while(|seen| seen.at >= since).count()
+    }
+
     /// Looks a message up.
     pub(super) fn find(&self, id: &MessageId) -> Option<Known> {
         self.index.find(id, |low| {

@@ -7,7 +7,8 @@
 //! The first announcement after a pause is sent after the configured time. Where messages follow
 //! each other, announcements are held until there is a frame full of them, or for [`HOLD`] times as
 //! long: a packet for each, and another to acknowledge it, would be most of what a quiet swarm
-//! sends, and hardly any is ever needed.
+//! sends, and hardly any is ever needed. They go out behind a message rather than on the hour, when
+//! they would be in the way of the next one.
 
 use std::collections::VecDeque;
 
@@ -17,9 +18,12 @@ use super::{
     neighbors::{Neighbor, NeighborSet},
 };
 
-/// The time between two dispatches while few messages are announced, in terms of the configured
-/// time.
-const HOLD: u64 = 20;
+/// The longest time between two dispatches while few messages are announced, in terms of the
+/// configured time.
+const HOLD: u64 = 25;
+
+/// After this long, the next message takes with it what is held.
+const HOLD_WITHOUT_NEED: u64 = 18;
 
 #[derive(Clone, Debug)]
 struct Announcement {
@@ -40,8 +44,8 @@ pub(super) struct LazyPush {
     /// The number of the first announcement in the queue, counting all there ever were.
     first: u64,
     due: Option<At>,
-    /// Before this, there is no dispatch of less than a frame.
-    held_until: At,
+    /// When there was a dispatch last, unless it is of no importance.
+    dispatched: Option<At>,
 }
 
 impl LazyPush {
@@ -55,7 +59,7 @@ impl LazyPush {
             queue: VecDeque::new(),
             first: 0,
             due: None,
-            held_until: At::default(),
+            dispatched: None,
         }
     }
 
@@ -80,8 +84,13 @@ impl LazyPush {
         now: At,
     ) -> Option<(u64, NeighborSet)> {
         let soon = now.after(self.timeout);
-        let due = self.due.get_or_insert(soon.max(self.held_until));
-        if self.queue.len() + 1 >= self.frame {
+        let due = self.due.get_or_insert(match self.dispatched {
+            Some(last) => soon.max(last.after(self.timeout.saturating_mul(HOLD))),
+            None => soon,
+        });
+        let is_full = self.queue.len() + 1 >= self.frame;
+        let was_held = |last: At| last.after(self.timeout.saturating_mul(HOLD_WITHOUT_NEED)) <= now;
+        if is_full || self.dispatched.is_none_or(was_held) {
             *due = soon.min(*due);
         }
         let mut dropped = None;
@@ -110,7 +119,7 @@ impl LazyPush {
     /// Does not hold what waits and what comes next: a link of the tree is lost, and others may have
     /// nothing but our announcements.
     pub(super) fn hurry(&mut self, now: At) {
-        self.held_until = now;
+        self.dispatched = None;
         if let Some(due) = &mut self.due {
             *due = now.after(self.timeout).min(*due);
         }
@@ -122,6 +131,6 @@ impl LazyPush {
         self.first = self.end();
         self.queue = VecDeque::new();
         self.due = None;
-        self.held_until = now.after(self.timeout.saturating_mul(HOLD));
+        self.dispatched = Some(now);
     }
 }

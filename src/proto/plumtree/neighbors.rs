@@ -34,11 +34,21 @@ pub(super) struct Merit {
     useful_at: Option<At>,
     /// How many more of its payloads were duplicates than were new, lately.
     surplus: i8,
-    /// How many of the latest messages in a row it could have brought on a much shorter way.
-    pub(super) shorter: u8,
+    /// How many hops it would have saved, over the latest messages in a row.
+    gain: u16,
 }
 
 impl Merit {
+    /// It would have brought a message with fewer hops. Returns whether that was enough in all.
+    pub(super) fn gained(&mut self, hops: u16, enough: u16) -> bool {
+        self.gain = self.gain.saturating_add(hops);
+        let is_enough = self.gain >= enough;
+        if is_enough {
+            self.gain = 0;
+        }
+        is_enough
+    }
+
     /// It has brought a payload that was new.
     pub(super) fn brought_news(&mut self, now: At) {
         self.useful_at = Some(now);
@@ -124,11 +134,10 @@ impl<PI: Copy + Ord> Neighbors<PI> {
         self.list.iter_mut().find(|one| one.serial == serial)
     }
 
-    /// Notes that a message came on a way that no neighbor, or none but this one, could have made
-    /// much shorter.
-    pub(super) fn none_shorter(&mut self, but: Option<Serial>) {
+    /// Notes that a message came on a way that no neighbor but this one could have made shorter.
+    pub(super) fn reset_gains(&mut self, but: Option<Serial>) {
         for one in self.list.iter_mut().filter(|one| Some(one.serial) != but) {
-            one.merit.shorter = 0;
+            one.merit.gain = 0;
         }
     }
 

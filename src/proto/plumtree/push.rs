@@ -8,13 +8,13 @@ use super::{
 };
 use crate::proto::{Counters, GossipEvent, MessageId, PeerIdentity};
 
-/// How many messages in a row an announcer must have had on a much shorter way to change places with
-/// their sender.
+/// An announcer changes places with the sender when it would have saved this many times the
+/// configured hops, over messages in a row that it had on a shorter way.
 ///
 /// The paper changes the tree at once, for trees that one node sends through. Where senders change,
 /// what is shorter for one is longer for the next: the tree would never rest, and be worse than the
-/// one that it began as.
-const SHORTER_IN_A_ROW: u8 = 5;
+/// one that it began as. What is shorter every time is shorter for all, and little by little adds up.
+const GAIN_IN_A_ROW: u16 = 3;
 
 /// A peer that is lazy and pushes all the same is sent another Prune after this long.
 const PRUNE_AGAIN: u64 = 1_000_000_000;
@@ -106,7 +106,7 @@ impl<PI: PeerIdentity> State<PI> {
                     self.optimize(from, round, &wanted.claims, now, sink);
                 }
                 None => {
-                    self.neighbors.none_shorter(None);
+                    self.neighbors.reset_gains(None);
                     self.delays.lag.sample(0);
                 }
             }
@@ -164,8 +164,8 @@ impl<PI: PeerIdentity> State<PI> {
         }
     }
 
-    /// Changes the tree where an announcement came a much shorter way than the payload (the
-    /// paper's "Optimization"): the announcer takes the place of the payload's sender.
+    /// Changes the tree where announcements come a much shorter way than payloads (the paper's
+    /// "Optimization"): the announcer takes the place of the payload's sender.
     pub(super) fn optimize(
         &mut self,
         sender: PI,
@@ -174,31 +174,31 @@ impl<PI: PeerIdentity> State<PI> {
         now: At,
         sink: &mut impl Sink<PI>,
     ) {
-        let threshold = self.settings.optimization_threshold.hops();
         let shorter = claims
             .iter()
+            .filter(|claim| claim.round < round)
             .filter(|claim| {
-                claim.round < round && round.hops().saturating_sub(claim.round.hops()) >= threshold
+                let claimant = self.neighbors.by_serial(claim.claimant);
+                claimant.is_some_and(|one| one.peer != sender)
             })
-            .filter(|claim| self.neighbors.by_serial(claim.claimant).is_some())
             .min_by_key(|claim| claim.round)
             .copied();
+        self.neighbors
+            .reset_gains(shorter.map(|claim| claim.claimant));
         let Some(best) = shorter else {
-            self.neighbors.none_shorter(None);
             return;
         };
-        self.neighbors.none_shorter(Some(best.claimant));
         let Some(announcer) = self.neighbors.by_serial(best.claimant) else {
             return;
         };
-        if announcer.peer == sender {
+        let gain = round.hops().saturating_sub(best.round.hops());
+        let enough = self.settings.optimization_threshold.hops();
+        if !announcer
+            .merit
+            .gained(gain, enough.saturating_mul(GAIN_IN_A_ROW))
+        {
             return;
         }
-        announcer.merit.shorter = announcer.merit.shorter.saturating_add(1);
-        if announcer.merit.shorter < SHORTER_IN_A_ROW {
-            return;
-        }
-        announcer.merit.shorter = 0;
         if !announcer.eager {
             make_eager(announcer, &self.lazy_push, &self.settings, sink);
             let graft = Graft {

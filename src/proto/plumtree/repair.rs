@@ -175,8 +175,8 @@ impl<PI: PeerIdentity> State<PI> {
         while let Some(introduction) = self.introductions.front()
             && introduction.due <= now
         {
+            let recent = self.settings.late_join_history.max(self.lost_lately(now));
             if let Some(neighbor) = self.neighbors.by_serial(introduction.to) {
-                let recent = self.settings.late_join_history;
                 let ihaves = self.history.announcements(introduction.before, recent);
                 announce(neighbor.peer, &ihaves, &self.settings, sink);
             }

@@ -43,6 +43,37 @@ pub struct FrameParser {
     expected: Expected,
 }
 
+/// Where the bodies of frames are put.
+pub(crate) trait Bodies<C> {
+    /// Takes a whole body out of a chunk, which has at least `len` bytes.
+    fn take_whole(&mut self, chunk: &mut C, len: usize) -> Bytes;
+
+    /// An empty buffer with room for `len` bytes of a body that is scattered over several chunks.
+    fn buffer(&mut self, len: usize) -> BytesMut {
+        BytesMut::with_capacity(len)
+    }
+}
+
+/// Bodies are slices of chunks.
+struct Sliced;
+
+impl Bodies<Bytes> for Sliced {
+    fn take_whole(&mut self, chunk: &mut Bytes, len: usize) -> Bytes {
+        chunk.split_to(len)
+    }
+}
+
+/// Every body is an allocation of its own.
+struct Copied;
+
+impl Bodies<&[u8]> for Copied {
+    fn take_whole(&mut self, chunk: &mut &[u8], len: usize) -> Bytes {
+        let (body, rest) = chunk.split_at(len);
+        *chunk = rest;
+        Bytes::copy_from_slice(body)
+    }
+}
+
 /// What comes next in the stream.
 #[derive(Debug)]
 enum Expected {
@@ -79,25 +110,22 @@ impl FrameParser {
     /// `None` means that the chunk is used up and the next one is needed. Once this has failed it
     /// fails again on every call, and takes nothing.
     pub fn take_frame(&mut self, chunk: &mut Bytes) -> Result<Option<Bytes>, FrameError> {
-        self.take(chunk, Bytes::split_to)
+        self.take(chunk, &mut Sliced)
     }
 
     /// Does the same for bytes that are only lent: each body is copied, once.
     pub fn take_frame_copied(&mut self, chunk: &mut &[u8]) -> Result<Option<Bytes>, FrameError> {
-        self.take(chunk, |chunk, len| {
-            let (body, rest) = chunk.split_at(len);
-            *chunk = rest;
-            Bytes::copy_from_slice(body)
-        })
+        self.take(chunk, &mut Copied)
     }
 
-    /// Does the same, and has each body that lies within the chunk taken out of it by `split_to`.
-    pub(crate) fn take_frame_by(
+    /// Does the same, with bodies that are put where `bodies` has room for them.
+    #[cfg(feature = "net")]
+    pub(crate) fn take_frame_into(
         &mut self,
         chunk: &mut Bytes,
-        split_to: impl FnOnce(&mut Bytes, usize) -> Bytes,
+        bodies: &mut impl Bodies<Bytes>,
     ) -> Result<Option<Bytes>, FrameError> {
-        self.take(chunk, split_to)
+        self.take(chunk, bodies)
     }
 
     /// Whether the stream may end here: between two frames.
@@ -112,7 +140,7 @@ impl FrameParser {
     fn take<C: Buf>(
         &mut self,
         chunk: &mut C,
-        split_to: impl FnOnce(&mut C, usize) -> Bytes,
+        bodies: &mut impl Bodies<C>,
     ) -> Result<Option<Bytes>, FrameError> {
         if let Expected::Length { prefix, known } = &mut self.expected {
             let missing = &mut prefix[*known..];
@@ -136,10 +164,10 @@ impl FrameParser {
         };
         if self.partial.is_empty() && chunk.remaining() >= len {
             self.expected = Expected::NEW_FRAME;
-            return Ok(Some(split_to(chunk, len)));
+            return Ok(Some(bodies.take_whole(chunk, len)));
         }
         if self.partial.capacity() == 0 && chunk.has_remaining() {
-            self.partial.reserve(len.min(TRUSTED_LEN));
+            self.partial = bodies.buffer(len.min(TRUSTED_LEN));
         }
         let count = (len - self.partial.len()).min(chunk.remaining());
         self.partial.extend_from_slice(&chunk.chunk()[..count]);

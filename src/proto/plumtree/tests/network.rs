@@ -138,7 +138,7 @@ impl Swarm {
         let before = self.payloads;
         let bytes = Bytes::copy_from_slice(content.as_bytes());
         self.input(from, Input::Broadcast(bytes, Scope::Swarm));
-        self.run(Duration::from_secs(2));
+        self.run(Duration::from_secs(5));
         (self.payloads - before) as f64 / (self.nodes.len() - 1) as f64 - 1.0
     }
 

@@ -1,0 +1,58 @@
+//! What holds for simulated swarms, whatever the figures are.
+#![cfg(feature = "test-utils")]
+
+use std::{sync::LazyLock, time::Instant};
+
+use smol_gossip::sim::{
+    NetworkConfig, Noticed,
+    paper::{SetUp, one_by_one},
+    scenario::{Bootstrap, Kind, Scenario},
+};
+
+fn epoch() -> Instant {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an origin: no figure depends on it"
+    )]
+    static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+    *EPOCH
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let scenario = Scenario {
+        rounds: 5,
+        churn: 0.05,
+        ..Scenario::new(Kind::GossipMulti, 60)
+    };
+    let run = |seed| scenario.run(seed, epoch(), |_| ()).unwrap();
+    assert_eq!(run(7), run(7));
+    assert_ne!(run(7), run(8));
+}
+
+#[test]
+fn an_overlay_forms_and_survives_its_nodes() {
+    let set_up = SetUp {
+        nodes: 500,
+        cycles: 40,
+        messages: 10,
+        seed: 3,
+        epoch: epoch(),
+    };
+    for bootstrap in [one_by_one(), Bootstrap::Single] {
+        let (network, membership) = set_up.stable(&bootstrap, NetworkConfig::default()).unwrap();
+        let overlay = &membership.overlay;
+        assert!(
+            overlay.full >= 0.97 && overlay.mean_degree >= 4.97,
+            "{overlay:?}"
+        );
+        assert_eq!((overlay.connected, overlay.symmetric), (1.0, 1.0));
+        // A few more than in a large swarm, where fewer of those who are named are known already.
+        assert!(membership.messages_per_cycle <= 10.5, "{membership:?}");
+        for (noticed, least) in [(Noticed::AtOnce, 0.999), (Noticed::OnSend, 0.98)] {
+            let failure = set_up.failure(network.clone(), 0.7, noticed);
+            assert!(failure.mean_reliability() >= least, "{failure:?}");
+            assert_eq!(failure.healed_after, Some(1), "{failure:?}");
+        }
+    }
+}
