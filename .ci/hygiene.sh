@@ -3,6 +3,9 @@
 
 parts+=(dependents features minimal msrv api licences unused package upstream)
 
+# The parts below change directories.
+target=$(realpath -m "$target")
+
 # Tools are installed where they are missing. They build with the stable toolchain.
 need() {
     command -v "$1" >/dev/null || cargo install --locked "$1"
@@ -65,7 +68,7 @@ part_minimal() {
     (
         cd "$target/minimal" || exit 1
         cargo +nightly -Z direct-minimal-versions generate-lockfile &&
-            CARGO_TARGET_DIR="$OLDPWD/$target/minimal-target" \
+            CARGO_TARGET_DIR="$target/minimal-target" \
                 cargo check --locked --workspace --all-features
     )
 }
@@ -79,7 +82,7 @@ part_msrv() {
         if ! rustup toolchain install "$msrv" --profile minimal; then
             echo "Rust $msrv is not installed and cannot be fetched: not checked." >&2
             echo "With what is installed, the compiler says of what is newer than $msrv:" >&2
-            CARGO_TARGET_DIR="$target/msrv" cargo clippy --locked --workspace --all-features -- \
+            cargo clippy --locked --workspace --all-features -- \
                 -A clippy::all -D clippy::incompatible_msrv
             return
         fi
@@ -144,7 +147,7 @@ part_upstream() {
             cargo update || exit 1
         fi
         cargo tree --workspace --all-features --depth 1 | grep -E 'iroh|irpc|noq'
-        CARGO_TARGET_DIR="$OLDPWD/$target/upstream-target" cargo test --all-features \
+        CARGO_TARGET_DIR="$target/upstream-target" cargo test --all-features \
             --test interop --test drop_in --test items --test rpc --test wire_golden
     )
 }
