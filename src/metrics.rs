@@ -96,6 +96,8 @@ metrics! {
         peer_data_invalid,
         /// Subscriptions that ended at once because too many topics were joined.
         topics_refused,
+        /// Messages dropped because an application did not take its events in time.
+        events_dropped,
         /// Connections of other processes refused because too many were connected.
         rpc_refused,
     }
@@ -124,7 +126,7 @@ metrics! {
         lazy_queue_full,
         /// Broadcast control messages of peers that are not our neighbors.
         stranger_control,
-        /// Grafts answered without a payload because the peer asked too often.
+        /// Grafts answered by an announcement because the peer asked too often.
         graft_limited,
         /// Grafts for messages that the cache does not hold.
         graft_unknown,

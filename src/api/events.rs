@@ -79,6 +79,17 @@ fn end(queue: &Queue) {
     wake_all(waker);
 }
 
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// It will be taken.
+    Queued,
+    /// It will be taken, and a message was dropped to make room for it.
+    Displaced,
+    /// Nobody will take it.
+    Unwanted,
+}
+
 /// The driver's end. Dropping it ends the receiver's stream after what is queued.
 #[derive(Debug)]
 pub(crate) struct EventSender {
@@ -87,11 +98,11 @@ pub(crate) struct EventSender {
 
 impl EventSender {
     /// Queues `event`. Never waits, and never wakes the receiver: call [`wake`](Self::wake) when
-    /// all is pushed that there is to push now. Says whether anyone will take it.
-    pub(crate) fn push(&self, event: Event) -> bool {
+    /// all is pushed that there is to push now.
+    pub(crate) fn push(&self, event: Event) -> Pushed {
         let mut state = lock(&self.queue.state);
         if state.ended || state.abandoned {
-            return false;
+            return Pushed::Unwanted;
         }
         let dropped = if state.waiting.len() >= self.queue.capacity {
             state.drop_oldest()
@@ -100,9 +111,11 @@ impl EventSender {
         };
         state.waiting.push_back(event);
         drop(state);
-        // Freeing a message may run code of whoever made its bytes.
-        drop(dropped);
-        true
+        match dropped {
+            // Freeing it may run code of whoever made its bytes, so not under the lock.
+            Some(Event::Received(_)) => Pushed::Displaced,
+            Some(_) | None => Pushed::Queued,
+        }
     }
 
     /// Wakes the receiver if it waits.

@@ -55,6 +55,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             header: None,
             accepting: true,
             lost: false,
+            used: now,
         };
         self.links.insert(key, link);
         let peer = self.peers.entry(id).or_insert_with(|| Peer::new(now));
@@ -171,10 +172,8 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             return;
         };
         if peer.wanted {
-            if let Some(timer) = peer.idle_timer.take() {
-                self.events.cancel_timer(timer);
-            }
             self.close_replaced(id);
+            self.watch_spare(id);
             return;
         }
         if !peer.queue.is_empty() {
@@ -208,13 +207,18 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         }
     }
 
-    /// Closes a connection that nobody needs once it has been silent for long enough.
+    /// Closes connections that nobody needs once they have been silent for long enough.
     pub(crate) fn idle_expired(&mut self, id: EndpointId) {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
         peer.idle_timer = None;
-        if peer.wanted || !peer.queue.is_empty() {
+        if peer.wanted {
+            self.close_spare(id);
+            self.watch_spare(id);
+            return;
+        }
+        if !peer.queue.is_empty() {
             return;
         }
         if idle_deadline(peer, &self.limits) > self.now {
@@ -225,11 +229,27 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     }
 
     fn watch_idle(&mut self, id: EndpointId) {
-        if let Some(peer) = self.peers.get_mut(&id)
-            && peer.idle_timer.is_none()
-        {
-            let deadline = idle_deadline(peer, &self.limits);
-            peer.idle_timer = Some(self.events.schedule(deadline, Timer::Idle(id)));
+        if let Some(peer) = self.peers.get(&id) {
+            self.set_idle_timer(id, Some(idle_deadline(peer, &self.limits)));
+        }
+    }
+
+    fn set_idle_timer(&mut self, id: EndpointId, deadline: Option<Instant>) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        match (peer.idle_timer, deadline) {
+            (Some(timer), Some(deadline)) => {
+                self.events.reschedule(timer, deadline);
+            }
+            (None, Some(deadline)) => {
+                peer.idle_timer = Some(self.events.schedule(deadline, Timer::Idle(id)));
+            }
+            (Some(timer), None) => {
+                self.events.cancel_timer(timer);
+                peer.idle_timer = None;
+            }
+            (None, None) => {}
         }
     }
 
@@ -247,29 +267,69 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         let Some(peer) = self.peers.get(&id) else {
             return;
         };
-        let Some((newest, older)) = peer.connections.split_last() else {
+        let Some((newest, older @ [_, ..])) = peer.connections.split_last() else {
             return;
         };
-        let link_used = |key: &ConnectionKey| {
-            self.links
-                .get(key)
-                .is_some_and(|link| !link.readers.is_empty() || link.header.is_some())
-        };
-        if older.is_empty() || !link_used(newest) {
+        if !self.is_read(*newest) {
             return;
         }
-        let ours = |key| {
-            let mut streams = peer.streams.values();
-            streams.any(|stream| stream.key.connection == key)
-        };
-        let replaced: Vec<_> = older
+        let unused = older
             .iter()
             .copied()
-            .filter(|key| !link_used(key) && !ours(*key))
-            .collect();
-        for key in replaced {
+            .filter(|key| !self.is_used(peer, *key));
+        for key in unused.collect::<Vec<_>>() {
             self.drop_link(key, "replaced by a newer connection");
         }
+    }
+
+    /// Sees to it that spare connections to a peer are closed some day: when both dialed at once
+    /// and neither has said much since, nothing shows which connection the peer would use next.
+    /// One of the two does it, or else each might close the one that the other keeps.
+    fn watch_spare(&mut self, id: EndpointId) {
+        let spare = self.spare_connections(id);
+        let links = spare.iter().filter_map(|key| self.links.get(key));
+        let first = links.map(|link| link.used).min();
+        let deadline = first.map(|used| used + self.limits.idle_timeout);
+        self.set_idle_timer(id, deadline);
+    }
+
+    /// Closes the spare connections that nobody has used for a while.
+    fn close_spare(&mut self, id: EndpointId) {
+        for key in self.spare_connections(id) {
+            let link = self.links.get(&key);
+            if link.is_some_and(|link| link.used + self.limits.idle_timeout <= self.now) {
+                self.drop_link(key, "not needed");
+            }
+        }
+    }
+
+    /// The connections to a peer that neither side uses, but one where there would be no other.
+    fn spare_connections(&self, id: EndpointId) -> Vec<ConnectionKey> {
+        let Some(peer) = self.peers.get(&id) else {
+            return Vec::new();
+        };
+        if peer.connections.len() < 2 || self.transport.local_id() > id {
+            return Vec::new();
+        }
+        let all = peer.connections.iter().copied();
+        let mut unused: Vec<_> = all.filter(|key| !self.is_used(peer, *key)).collect();
+        if unused.len() == peer.connections.len() {
+            // The newest one, which is the one we would use.
+            unused.pop();
+        }
+        unused
+    }
+
+    /// Whether a stream is open on a connection, in either direction.
+    fn is_used(&self, peer: &Peer<T>, key: ConnectionKey) -> bool {
+        let mut streams = peer.streams.values();
+        self.is_read(key) || streams.any(|stream| stream.key.connection == key)
+    }
+
+    /// Whether the peer has a stream open on a connection.
+    fn is_read(&self, key: ConnectionKey) -> bool {
+        let link = self.links.get(&key);
+        link.is_some_and(|link| !link.readers.is_empty() || link.header.is_some())
     }
 
     /// Peers that are connected, but that no topic needs.

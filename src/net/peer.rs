@@ -67,6 +67,8 @@ pub(crate) struct Link<T: Transport> {
     /// Whether it can carry nothing more. What arrived before is still read, so that the last
     /// words of a peer are heard even if they come together with its hanging up.
     pub(crate) lost: bool,
+    /// When a stream was last read or closed on it.
+    pub(crate) used: Instant,
 }
 
 impl<T: Transport> Peer<T> {

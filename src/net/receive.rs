@@ -142,6 +142,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 self.events
                     .spawn(connection::accept_stream::<T>(key, &link.connection));
                 link.accepting = true;
+                self.dirty.insert(link.peer);
                 match link.readers.get_mut(&topic) {
                     // The peer finished the stream before this one, or is about to.
                     Some(waiting) => waiting.push(reader),
@@ -165,10 +166,11 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 break;
             };
             handled += 1;
-            let Some(link) = self.links.get(&key) else {
+            let Some(link) = self.links.get_mut(&key) else {
                 reader.stop();
                 continue;
             };
+            link.used = self.now;
             let peer = link.peer;
             let _span = debug_span!("peer", id = %peer.fmt_short()).entered();
             if let Some(peer) = self.peers.get_mut(&peer) {
@@ -268,6 +270,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             }
             _ => {
                 link.readers.swap_remove(&topic);
+                link.used = self.now;
                 self.dirty.insert(link.peer);
                 self.link_read(key);
             }

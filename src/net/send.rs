@@ -37,7 +37,8 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                         }
                         crate::proto::Event::Received(_) => {}
                     }
-                    self.topics.emit(&topic, event.into());
+                    let dropped = self.topics.emit(&topic, event.into());
+                    self.metrics.events_dropped.inc_by(dropped);
                 }
                 OutEvent::SetTimer(id, deadline) => self.set_topic_timer(id, Some(deadline)),
                 OutEvent::CancelTimer(id) => self.set_topic_timer(id, None),

@@ -268,6 +268,9 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             && stream.key == key
         {
             peer.streams.swap_remove(&key.topic);
+            if let Some(link) = self.links.get_mut(&key.connection) {
+                link.used = self.now;
+            }
             self.dirty.insert(key.peer);
         }
     }

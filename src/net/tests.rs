@@ -9,17 +9,23 @@
 //!
 //! ```text
 //! SMOL_GOSSIP_SEED=17 cargo test --lib net::tests::schedules -- --nocapture
-//! SMOL_GOSSIP_SEEDS=100000 cargo test --release --lib net::tests::schedules
+//! SMOL_GOSSIP_SEEDS=2000 cargo test --lib schedules_of
+//! SMOL_GOSSIP_SEEDS=0 cargo test --profile seeds --lib many_schedules -- --ignored --nocapture
 //! ```
 //!
 //! The first form writes the node's log as well, where `RUST_LOG` asks for it. The second runs that
-//! many seeds in place of the usual number, from `SMOL_GOSSIP_FIRST_SEED` on where that is set.
+//! many seeds in place of the usual number, and the third one goes on until it is stopped (or for
+//! 100,000 seeds, where no number is said); both from `SMOL_GOSSIP_FIRST_SEED` on where that is set.
 //!
 //! The other files are scenarios. The numbers in their names are those of the design's list of
 //! what is done better than before.
 
+mod bounds;
+mod broadcasting;
 mod check;
+mod churn;
 mod joining;
+mod raw;
 mod recovery;
 mod schedules;
 mod slow_peers;

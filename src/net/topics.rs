@@ -4,7 +4,11 @@ use indexmap::{IndexMap, IndexSet};
 use iroh::EndpointId;
 
 use crate::{
-    api::{Event, events::EventSender, mailbox::SubscriptionId},
+    api::{
+        Event,
+        events::{EventSender, Pushed},
+        mailbox::SubscriptionId,
+    },
     proto::{TopicId, hash::Local},
 };
 
@@ -30,10 +34,16 @@ struct Subscriber {
 }
 
 impl Subscriber {
-    /// Queues an event. Says whether the subscriber has to be listed to be woken.
-    fn push(&mut self, event: Event) -> bool {
-        // Its senders alone may keep a subscription going.
-        self.events.push(event) && !std::mem::replace(&mut self.unwoken, true)
+    /// Queues an event, and counts the messages that made room for it. Says whether the subscriber
+    /// has to be listed to be woken.
+    fn push(&mut self, event: Event, dropped: &mut u64) -> bool {
+        match self.events.push(event) {
+            Pushed::Queued => {}
+            Pushed::Displaced => *dropped += 1,
+            // Its senders alone may keep a subscription going.
+            Pushed::Unwanted => return false,
+        }
+        !std::mem::replace(&mut self.unwoken, true)
     }
 }
 
@@ -97,10 +107,12 @@ impl Topics {
         None
     }
 
-    /// Hands an event to all subscribers of a topic. They are woken by [`Self::wake`].
-    pub(crate) fn emit(&mut self, id: &TopicId, event: Event) {
+    /// Hands an event to all subscribers of a topic. They are woken by [`Self::wake`]. Returns how
+    /// many messages were dropped to make room, where subscribers do not keep up.
+    pub(crate) fn emit(&mut self, id: &TopicId, event: Event) -> u64 {
+        let mut dropped = 0;
         let Some(topic) = self.topics.get_mut(id) else {
-            return;
+            return dropped;
         };
         match &event {
             Event::NeighborUp(peer) => {
@@ -114,15 +126,16 @@ impl Topics {
         let mut others = topic.subscriptions.iter_mut();
         let last = others.next_back();
         for (subscription, subscriber) in others {
-            if subscriber.push(event.clone()) {
+            if subscriber.push(event.clone(), &mut dropped) {
                 self.unwoken.push((*id, *subscription));
             }
         }
         if let Some((subscription, subscriber)) = last
-            && subscriber.push(event)
+            && subscriber.push(event, &mut dropped)
         {
             self.unwoken.push((*id, *subscription));
         }
+        dropped
     }
 
     /// Wakes every subscriber that was pushed to since.

@@ -2,7 +2,8 @@
 //!
 //! Everything in `net` is written against these traits, not against iroh: connections between
 //! named peers, one-way streams on them, and what is known about addresses. Each method is a call
-//! that the driver really makes. [`iroh`] is the implementation that users get.
+//! that the driver really makes. [`iroh`] is the implementation that users get; tests run on a network
+//! in memory, with faults on demand.
 //!
 //! **Invariant:** once a connection is closed or lost, every pending future of it resolves. The
 //! driver relies on that instead of tracking which tasks belong to a connection. What had arrived

@@ -50,7 +50,7 @@ counters! {
     lazy_queue_full,
     /// Broadcast control messages of peers that are not our neighbors.
     stranger_control,
-    /// Grafts answered without a payload because the peer asked too often.
+    /// Grafts answered by an announcement because the peer asked too often.
     graft_limited,
     /// Grafts for messages that the cache does not hold.
     graft_unknown,

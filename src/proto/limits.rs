@@ -17,7 +17,8 @@ pub struct Limits {
     /// Peers remembered per announced message. When full, further claims are ignored.
     pub claims_per_id: usize,
     /// Payloads sent to one peer in answer to its Grafts, per second. Further Grafts still move
-    /// the peer to the eager set, but get no payload. Our own Grafts keep to the same rate.
+    /// the peer to the eager set, but get an announcement in place of the payload, so that the
+    /// peer can ask again. Our own Grafts keep to three quarters of this rate.
     pub graft_replies_per_second: u32,
     /// Announcements waiting for the next lazy push to one peer. When full, the oldest are dropped.
     pub lazy_queue: usize,
@@ -28,6 +29,10 @@ pub struct Limits {
     /// How many of the most recent messages are announced to every new neighbor, so that late
     /// joiners can ask for them. Messages published while there was no neighbor at all are always
     /// announced to the first one.
+    ///
+    /// A message that is passed on to late joiners may go round for longer than it is cached, since
+    /// each of them caches it anew. So that nobody takes it for a new one, message ids are then
+    /// remembered for ten times [`Config::message_cache_retention`](super::plumtree::Config) at least.
     pub late_join_history: usize,
 }
 

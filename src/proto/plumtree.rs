@@ -64,6 +64,10 @@ pub use config::Config;
 pub use message::{DeliveryScope, Gossip, Graft, IHave, Message, Round, Scope};
 pub use size::max_content_size;
 
+/// How many cache retentions long ids are remembered where new neighbors are told of earlier
+/// messages. Each that was late keeps a message for one more retention, and may tell the next one.
+const OUTLIVES: u64 = 10;
+
 /// A neighbor that comes up within this time after a link of the tree was lost is taken to be the
 /// one in its place.
 const REPLACED_WITHIN: u64 = 5_000_000_000;
@@ -157,11 +161,16 @@ impl<PI: PeerIdentity> State<PI> {
         max_message_size: usize,
         keyed: Keyed,
     ) -> Self {
+        let payloads_for = nanos(config.message_cache_retention);
+        let mut ids_for = nanos(config.message_id_retention);
+        if limits.late_join_history > 0 {
+            ids_for = ids_for.max(payloads_for.saturating_mul(OUTLIVES));
+        }
         let retention = Retention {
             cache_bytes: limits.cache_bytes,
             seen_ids: limits.seen_ids,
-            payloads_for: nanos(config.message_cache_retention),
-            ids_for: nanos(config.message_id_retention),
+            payloads_for,
+            ids_for,
         };
         Self {
             me,

@@ -172,6 +172,13 @@ impl<PI: PeerIdentity> State<PI> {
         self.peers.is_held(peer)
     }
 
+    /// Whether a timer is that of a topic which the node is in.
+    #[cfg(test)]
+    pub(crate) fn owns_timer(&self, timer: TimerId) -> bool {
+        let topic = self.topics.get(timer.slot());
+        topic.is_some_and(|topic| topic.generation == timer.generation)
+    }
+
     /// Says that payloads with these ids are about to come in a topic: what [`Self::handle`] will
     /// look at is brought into the processor's cache for all of them at once. It changes nothing,
     /// and need not be true.

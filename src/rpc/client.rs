@@ -23,7 +23,7 @@ use super::{
 };
 use crate::api::{
     ApiError, Command, Event, GossipApi, Published,
-    events::EventSender,
+    events::{EventSender, Pushed},
     mailbox::{Inbox, Order, Work},
     remote::{BoxFuture, Remote},
 };
@@ -186,7 +186,7 @@ async fn receive(mut stream: FrameReader<Event>, events: EventSender) -> Result<
         match stream.next().await {
             Ok(Some(event)) => {
                 // Without a receiver there is no use for events. Senders go on while they can.
-                if !events.push(event) {
+                if events.push(event) == Pushed::Unwanted {
                     return Ok(());
                 }
                 events.wake();

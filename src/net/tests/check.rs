@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use iroh::EndpointId;
 
-use super::world::{Running, World, number, topic};
+use super::world::{Running, World, number, secs, topic};
 use crate::net::{peer::Dial, streams::MAX_OPEN_STREAMS};
 
 /// What has to hold of a node after every poll.
@@ -37,6 +37,7 @@ pub(super) fn bounds(n: usize, running: &mut Running, nodes: usize) {
 
     let limits = &node.limits;
     let (mut links, mut streams, mut readers, mut dials) = (0, 0, 0, 0);
+    let mut idle_peers = 0;
     assert!(node.peers.len() <= nodes + 64, "node {n}: peers");
     for (peer, entry) in &node.peers {
         let name = peer.fmt_short();
@@ -51,19 +52,33 @@ pub(super) fn bounds(n: usize, running: &mut Running, nodes: usize) {
         assert!(entry.streams.len() <= MAX_OPEN_STREAMS, "node {n}: streams");
         let idle = entry.connections.is_empty() && entry.dial == Dial::None;
         assert!(!idle, "node {n}: {name} is neither connected nor dialed");
+        idle_peers += usize::from(!entry.wanted && !entry.connections.is_empty());
         streams += entry.streams.len();
         dials += usize::from(matches!(entry.dial, Dial::Active(..)));
     }
     for link in node.links.values() {
         links += 1;
-        readers += link
-            .readers
-            .values()
-            .map(|more| 1 + more.len())
-            .sum::<usize>();
+        let of_link: usize = link.readers.values().map(|more| 1 + more.len()).sum();
+        // Those that the peer has finished but that were not handled yet come on top.
+        let bound = 2 * limits.streams_per_connection as usize;
+        assert!(of_link <= bound, "node {n}: streams of a peer");
+        readers += of_link;
     }
     assert!(dials <= limits.dials, "node {n}: dials");
+    assert_eq!(node.dials.active, dials, "node {n}: dials are counted");
+    assert!(node.dials.waiting.len() <= limits.waiting_dials);
+    assert!(node.handshakes <= limits.handshakes, "node {n}: handshakes");
+    // Those that were needed until just now are closed one after the other.
+    assert!(idle_peers <= limits.idle_peers + nodes, "node {n}: idle");
+    assert!(node.dirty.is_empty(), "node {n}: all is handed on");
     let topics = node.state.topics().len();
+    assert!(topics <= limits.topics, "node {n}: topics");
+    let armed: Vec<_> = node.topic_timers.iter().flatten().collect();
+    assert!(
+        armed.iter().all(|timer| node.state.owns_timer(timer.id)),
+        "node {n}: a timer of a topic that is gone"
+    );
+    assert!(armed.len() <= topics, "node {n}: one timer a topic");
     let peers = node.peers.len();
     // Streams that were given up are still being finished.
     let tasks = 2 + node.handshakes + dials + 3 * links + 2 * streams + readers + 16;
@@ -97,6 +112,8 @@ pub(super) fn quiet(world: &World) {
                 );
             }
         }
+        // And a while for the other side to hear of it.
+        let spare_for = running.node.limits.idle_timeout + secs(1);
         for (peer, entry) in &running.node.peers {
             let other = number(peer);
             assert!(
@@ -104,9 +121,20 @@ pub(super) fn quiet(world: &World) {
                 "node {n}: all is written to {other}"
             );
             // Both may have dialed, and each may send on the one that the other did not choose.
-            // A spare connection may stay until the peer is not needed any more: when both dialed at
-            // once and neither has said much since, nothing shows which one the peer would use.
-            assert!(entry.connections.len() <= running.node.limits.connections_per_peer);
+            for key in &entry.connections {
+                let link = &running.node.links[key];
+                let ours = entry
+                    .streams
+                    .values()
+                    .any(|stream| stream.key.connection == *key);
+                let used = ours || !link.readers.is_empty();
+                let silent = world.now().saturating_duration_since(link.used);
+                assert!(
+                    entry.connections.len() == 1 || used || silent <= spare_for,
+                    "node {n}: nobody uses one of {} connections to {other}",
+                    entry.connections.len()
+                );
+            }
         }
         for subscription in &running.subscriptions {
             let told: BTreeSet<_> = subscription.neighbors().collect();

@@ -12,7 +12,7 @@ fn joined(world: &World, a: usize, b: usize) -> bool {
 }
 
 /// A swarm in one piece, some shuffles old. Everyone joins through node 0.
-fn swarm(seed: u64, nodes: usize, shuffle: Duration) -> World {
+pub(super) fn swarm(seed: u64, nodes: usize, shuffle: Duration) -> World {
     let mut world = World::new(seed);
     world.config.membership.shuffle_interval = shuffle;
     for n in 0..nodes {
@@ -137,9 +137,9 @@ fn a_connection_that_only_one_side_loses_loses_no_message() {
     }
 }
 
-#[test]
-fn item_9_a_swarm_is_whole_again_60_s_after_a_blackout_of_10_minutes() {
-    let mut world = swarm(9, 50, secs(60));
+/// Ten minutes without any network, and then a minute to be whole again. Returns how long it took.
+fn blackout(seed: u64) -> Duration {
+    let mut world = swarm(seed, 50, secs(60));
     let islands = (0..50).map(|n| (id(n), n as u32));
     world.network.set_islands(islands);
     world.run_for(secs(600));
@@ -147,27 +147,47 @@ fn item_9_a_swarm_is_whole_again_60_s_after_a_blackout_of_10_minutes() {
     world.network.set_islands([]);
     let whole = |world: &mut World| check::is_connected(world, 0);
     let took = world.run_until("whole", secs(60), whole);
-    println!("whole again after {took:?}");
     world.run_for(secs(60));
     assert!(check::is_connected(&world, 0));
     check::quiet(&world);
     delivers(&mut world, 1);
+    took
 }
 
-#[test]
-fn item_10_two_halves_merge_within_two_shuffle_intervals() {
+/// Ten minutes in two halves, and then two shuffle intervals to merge. Returns how long it took.
+fn halves(seed: u64, nodes: usize) -> Duration {
     let shuffle = secs(60);
-    let mut world = swarm(10, 40, shuffle);
-    let islands = (0..40).map(|n| (id(n), n as u32 % 2));
+    let mut world = swarm(seed, nodes, shuffle);
+    let islands = (0..nodes).map(|n| (id(n), n as u32 % 2));
     world.network.set_islands(islands);
     world.run_for(secs(600));
     assert!(!check::is_connected(&world, 0));
     world.network.set_islands([]);
     let whole = |world: &mut World| check::is_connected(world, 0);
     let took = world.run_until("one swarm", 2 * shuffle, whole);
-    println!("merged after {took:?}");
     world.run_for(secs(60));
+    assert!(check::is_connected(&world, 0));
     delivers(&mut world, 1);
+    took
+}
+
+#[test]
+fn item_9_a_swarm_is_whole_again_60_s_after_a_blackout_of_10_minutes() {
+    println!("whole again after {:?}", blackout(9));
+}
+
+#[test]
+fn item_10_two_halves_merge_within_two_shuffle_intervals() {
+    println!("merged after {:?}", halves(10, 40));
+}
+
+#[test]
+#[ignore = "takes minutes: cargo test --profile seeds --lib recover_from -- --ignored --nocapture"]
+fn swarms_recover_from_blackouts_and_splits() {
+    for seed in 0..50 {
+        let (blackout, halves) = (blackout(seed), halves(seed, 50));
+        println!("seed {seed}: whole after {blackout:?}, merged after {halves:?}");
+    }
 }
 
 #[test]

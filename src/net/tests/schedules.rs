@@ -20,8 +20,8 @@ use plan::{Op, Plan};
 mod delivery;
 mod plan;
 
-/// Seeds of an ordinary test run, over all threads.
-const SEEDS: u64 = 40;
+/// Seeds of an ordinary test run, over all threads. The gate asks for more.
+const SEEDS: u64 = 100;
 
 /// Tests that share the seeds, so that several threads have something to do.
 const SHARES: u64 = 4;
@@ -171,6 +171,15 @@ fn number_from_env(name: &str) -> Option<u64> {
     Some(text.parse().expect("it is a number"))
 }
 
+/// Runs some seeds, and returns those that failed.
+fn run_seeds(seeds: impl Iterator<Item = u64>) -> Vec<u64> {
+    let fails = |seed: &u64| {
+        let run = || run(&Plan::new(*seed));
+        catch_unwind(AssertUnwindSafe(run)).is_err()
+    };
+    seeds.filter(fails).collect()
+}
+
 fn run_share(share: u64) {
     if let Some(seed) = number_from_env("SMOL_GOSSIP_SEED") {
         if share == 0 {
@@ -180,14 +189,39 @@ fn run_share(share: u64) {
     }
     let count = number_from_env("SMOL_GOSSIP_SEEDS").unwrap_or(SEEDS);
     let first = number_from_env("SMOL_GOSSIP_FIRST_SEED").unwrap_or(0);
-    let mut failed = Vec::new();
-    for seed in (first..first + count).filter(|seed| seed % SHARES == share) {
-        let run = || run(&Plan::new(seed));
-        if catch_unwind(AssertUnwindSafe(run)).is_err() {
-            failed.push(seed);
-        }
-    }
+    let failed = run_seeds((first..first + count).filter(|seed| seed % SHARES == share));
     assert_eq!(failed, [0; 0], "seeds of {count} that failed");
+}
+
+/// As many seeds as are asked for, and all that there are where none is: until it is stopped. It
+/// goes on after a failure, and says after every thousand which have failed so far.
+#[test]
+#[ignore = "takes an hour: cargo test --profile seeds --lib many_schedules -- --ignored --nocapture"]
+fn many_schedules() {
+    const BATCH: u64 = 1000;
+    let first = number_from_env("SMOL_GOSSIP_FIRST_SEED").unwrap_or(0);
+    let count = match number_from_env("SMOL_GOSSIP_SEEDS") {
+        Some(0) => u64::MAX - first,
+        Some(count) => count,
+        None => 100_000,
+    };
+    let end = first + count;
+    let mut failed = Vec::new();
+    let mut begin = first;
+    while begin < end {
+        let batch = begin..end.min(begin + BATCH);
+        begin = batch.end;
+        let shares = (0..SHARES).map(|share| {
+            let seeds = batch.clone().filter(move |seed| seed % SHARES == share);
+            std::thread::spawn(|| run_seeds(seeds))
+        });
+        // All are started before the first one is waited for.
+        for share in shares.collect::<Vec<_>>() {
+            failed.extend(share.join().expect("failures are caught"));
+        }
+        eprintln!("seeds {first}..{begin}: failed {failed:?}");
+    }
+    assert_eq!(failed, [0; 0], "seeds that failed");
 }
 
 #[test]

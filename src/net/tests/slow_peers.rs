@@ -5,11 +5,11 @@ use std::{cell::RefCell, rc::Rc};
 use bytes::Bytes;
 
 use super::{
-    check,
+    check, raw,
     world::{World, id, message, ms, secs, topic},
 };
 use crate::{
-    net::transport::{Connection, RecvStream, SendStream, Transport, memory::MemoryConnection},
+    net::transport::{Connection, RecvStream, SendStream},
     proto::wire::StreamHeader,
 };
 
@@ -55,30 +55,6 @@ fn item_4_a_peer_that_stops_reading_costs_only_itself() {
     assert_eq!(of_honest.len(), 1, "the other neighbor stayed");
 }
 
-/// A peer that does with its connection what a test wants.
-struct Raw {
-    connection: Rc<RefCell<Option<MemoryConnection>>>,
-}
-
-fn raw_peer(world: &mut World, n: usize, to: usize) -> Raw {
-    let transport = world.network.attach(id(n));
-    world.network.introduce(id(n), id(to));
-    let connection = Rc::new(RefCell::new(None));
-    let slot = connection.clone();
-    world.spawn(async move {
-        let made = transport.connect(id(to)).await.unwrap();
-        *slot.borrow_mut() = Some(made);
-    });
-    world.run_for(secs(1));
-    Raw { connection }
-}
-
-impl Raw {
-    fn connection(&self) -> MemoryConnection {
-        self.connection.borrow().clone().unwrap()
-    }
-}
-
 #[test]
 fn item_4_half_a_header_costs_only_its_sender() {
     let mut world = three(4);
@@ -87,8 +63,7 @@ fn item_4_half_a_header_costs_only_its_sender() {
         world.running(n).node.limits.idle_timeout = secs(60);
     }
     for (n, sent) in [(10, 0), (11, 2), (12, 20)] {
-        let peer = raw_peer(&mut world, n, 0);
-        let connection = peer.connection();
+        let connection = raw::dial(&mut world, n, 0);
         world.spawn(async move {
             let mut stream = connection.open_stream().await.unwrap();
             let header = StreamHeader { topic_id: topic(0) }.encode();
@@ -109,8 +84,7 @@ fn item_4_half_a_header_costs_only_its_sender() {
 fn item_4_a_peer_that_stops_a_stream_costs_only_itself() {
     let mut world = three(4);
     let honest = world.subscription_to(0, 0).unwrap().changes.len();
-    let peer = raw_peer(&mut world, 10, 0);
-    let connection = peer.connection();
+    let connection = raw::dial(&mut world, 10, 0);
     let accepting = connection.clone();
     world.spawn(async move {
         while let Ok(mut stream) = accepting.accept_stream().await {
@@ -210,6 +184,10 @@ fn a_sender_paces_on_its_fastest_neighbor() {
         }
         world.run_for(secs(60));
         assert_eq!(*sent.borrow(), 2000);
+        for n in [1, 2] {
+            let got = world.subscription_to(n, 0).unwrap().received.len();
+            assert_eq!(got, 2000, "node {n} with {slow:?} slow");
+        }
         assert_eq!(world.nodes[&0].metrics.peers_stuck.get(), 0);
     }
 }

@@ -6,7 +6,7 @@ use std::{
     hash::{Hash, Hasher},
     pin::{Pin, pin},
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
@@ -14,15 +14,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_lite::Stream;
-use iroh::{EndpointId, SecretKey};
 use rand::{SeedableRng, rngs::StdRng};
 use smol_gossip_runtime::{Clock, VirtualClock, VirtualRuntime};
 
 use super::check;
 use crate::{
     api::{
-        Event, GossipApi, GossipReceiver, GossipSender,
+        GossipApi,
         mailbox::{self, Mailbox},
     },
     metrics::Metrics,
@@ -38,46 +36,16 @@ use crate::{
     proto::{Config, State, TopicId},
 };
 
+mod ids;
+mod subscription;
+
+pub(super) use ids::{id, number};
+pub(super) use subscription::Subscription;
+
 /// Polls of one node without any time passing: enough for whatever can be there to do at once.
 const POLLS_AT_ONCE: usize = 2000;
 
 pub(super) type MemoryNode = Node<MemoryTransport, VirtualRuntime>;
-
-/// The ids that were asked for, and which node each is of. Comparing ids takes long without
-/// optimization, so they are looked up by their bytes.
-#[derive(Default)]
-struct Ids {
-    all: Vec<EndpointId>,
-    numbers: BTreeMap<[u8; 32], usize>,
-}
-
-impl Ids {
-    fn with<T>(act: impl FnOnce(&mut Self) -> T) -> T {
-        static IDS: OnceLock<Mutex<Ids>> = OnceLock::new();
-        let ids = IDS.get_or_init(Mutex::default);
-        act(&mut ids.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// The id of node `n`.
-pub(super) fn id(n: usize) -> EndpointId {
-    Ids::with(|ids| {
-        while ids.all.len() <= n {
-            let number = ids.all.len();
-            let mut seed = [0x5e; 32];
-            seed[..8].copy_from_slice(&(number as u64).to_le_bytes());
-            let id = SecretKey::from_bytes(&seed).public();
-            ids.all.push(id);
-            ids.numbers.insert(*id.as_bytes(), number);
-        }
-        ids.all[n]
-    })
-}
-
-/// Which node an id is of.
-pub(super) fn number(id: &EndpointId) -> usize {
-    Ids::with(|ids| ids.numbers.get(id.as_bytes()).copied()).unwrap_or(usize::MAX)
-}
 
 pub(super) fn topic(n: usize) -> TopicId {
     let mut bytes = [7; 32];
@@ -98,11 +66,6 @@ pub(super) fn message(number: u64, size: usize) -> Bytes {
     let mut content = vec![0xa5; size.max(8)];
     content[..8].copy_from_slice(&number.to_le_bytes());
     content.into()
-}
-
-fn number_of(content: &[u8]) -> u64 {
-    let first = content.get(..8).and_then(|bytes| bytes.try_into().ok());
-    u64::from_le_bytes(first.expect("every message has a number"))
 }
 
 /// A future of an application, and whether it was woken.
@@ -140,23 +103,6 @@ pub(super) struct Running {
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) since: Instant,
     pub(super) polls: u64,
-}
-
-/// What the application has of a subscription, and has seen of it.
-pub(super) struct Subscription {
-    pub(super) key: u64,
-    pub(super) topic: usize,
-    pub(super) sender: GossipSender,
-    receiver: GossipReceiver,
-    pub(super) through: Vec<usize>,
-    pub(super) since: Instant,
-    /// When each message came.
-    pub(super) received: BTreeMap<u64, Instant>,
-    /// Neighbors that came (`true`) and went.
-    pub(super) changes: Vec<(Instant, usize, bool)>,
-    pub(super) lagged: usize,
-    pub(super) ended: bool,
-    reading: bool,
 }
 
 /// Whom to poll, in the order in which they were woken.
@@ -510,48 +456,6 @@ impl World {
             assert!(subscription.ended, "a receiver of node {n} ends with it");
         }
         self.ended.push(n);
-    }
-}
-
-impl Subscription {
-    /// Takes all events that there are.
-    fn read(&mut self, now: Instant, n: usize, trace: &mut DefaultHasher) {
-        if !self.reading || self.ended {
-            return;
-        }
-        let mut cx = Context::from_waker(Waker::noop());
-        while let Poll::Ready(event) = Pin::new(&mut self.receiver).poll_next(&mut cx) {
-            let Some(event) = event else {
-                self.ended = true;
-                return;
-            };
-            let event = event.expect("a local node does not fail");
-            (n, &self.key).hash(trace);
-            match event {
-                Event::NeighborUp(peer) => {
-                    (peer, true).hash(trace);
-                    self.changes.push((now, number(&peer), true));
-                }
-                Event::NeighborDown(peer) => {
-                    (peer, false).hash(trace);
-                    self.changes.push((now, number(&peer), false));
-                }
-                Event::Received(message) => {
-                    let number = number_of(&message.content);
-                    (number, message.delivered_from).hash(trace);
-                    let before = self.received.insert(number, now);
-                    assert!(
-                        before.is_none(),
-                        "message {number} came twice to a subscription of node {n}"
-                    );
-                }
-                Event::Lagged => self.lagged += 1,
-            }
-        }
-    }
-
-    pub(super) fn neighbors(&self) -> impl Iterator<Item = EndpointId> + '_ {
-        self.receiver.neighbors()
     }
 }
 

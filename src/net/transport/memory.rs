@@ -41,16 +41,20 @@ use futures_lite::stream;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use smol_gossip_runtime::{Clock, VirtualClock};
 
-use self::connection::{Conn, Dialing, End, Packet, Side};
+use self::{
+    connection::{Conn, End, Packet, Side},
+    handles::Dialing,
+};
 use super::{BoxFuture, BoxStream, Broken, Handshake, Transport};
 use crate::proto::PeerData;
 
-pub(crate) mod connection;
+mod connection;
 mod faults;
+mod handles;
 mod packets;
-pub(crate) mod stream_io;
+mod streams;
 
-pub(crate) use self::{connection::MemoryConnection, faults::DialFault};
+pub(crate) use self::{faults::DialFault, handles::MemoryConnection};
 
 /// How long a connection lives without hearing anything, and a handshake without an answer.
 pub(crate) const PATH_TIMEOUT: Duration = Duration::from_secs(15);

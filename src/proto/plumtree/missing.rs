@@ -63,6 +63,27 @@ impl Wanted {
         waits
     }
 
+    /// One more claim. Who was asked already and announces the message again has not sent it, and
+    /// may be asked once more: a peer that has a backlog of ours announces what it was asked for.
+    fn note(&mut self, claim: Claim, limit: usize) -> Outcome {
+        let mut known = self.claims.iter();
+        let place = known.position(|one| one.claimant == claim.claimant);
+        match place {
+            Some(place) if place < self.asked => {
+                self.claims.remove(place);
+                self.claims.push(claim);
+                self.asked -= 1;
+                Outcome::Noted
+            }
+            Some(_) => Outcome::Noted,
+            None if self.claims.len() < limit => {
+                self.claims.push(claim);
+                Outcome::Noted
+            }
+            None => Outcome::EnoughClaims,
+        }
+    }
+
     /// Takes the first claim that was not acted upon and that `usable` agrees to.
     pub(super) fn next_claim(&mut self, mut usable: impl FnMut(&Claim) -> bool) -> Option<Claim> {
         let place = (self.asked..self.claims.len())
@@ -148,17 +169,7 @@ impl Missing {
     ) -> Outcome {
         let has_room = self.has_room(announced_first, neighbors);
         match self.wanted.entry(id) {
-            Entry::Occupied(entry) => {
-                let claims = &mut entry.into_mut().claims;
-                if claims.iter().any(|one| one.claimant == claim.claimant) {
-                    Outcome::Noted
-                } else if claims.len() < self.claims_limit {
-                    claims.push(claim);
-                    Outcome::Noted
-                } else {
-                    Outcome::EnoughClaims
-                }
-            }
+            Entry::Occupied(entry) => entry.into_mut().note(claim, self.claims_limit),
             Entry::Vacant(_) if !has_room => Outcome::Full,
             Entry::Vacant(entry) => {
                 entry.insert(Wanted {

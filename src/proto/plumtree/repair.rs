@@ -53,15 +53,15 @@ impl<PI: PeerIdentity> State<PI> {
     /// Asks for messages that were announced and did not come in time (section 3.8).
     ///
     /// Those who have left are passed over: their announcements went with them (section 3.9). So
-    /// are, for now, those whom we ask too much; who makes up announcements is asked at the rate at
-    /// which we would answer ourselves, and keeps nobody else waiting.
+    /// are, for now, those whom we ask too much: who makes up announcements is asked at a limited
+    /// rate, and keeps nobody else waiting.
     pub(super) fn send_grafts(
         &mut self,
         now: At,
         counters: &mut Counters,
         sink: &mut impl Sink<PI>,
     ) {
-        let rate = self.settings.grafts_per_second.max(1);
+        let rate = question_rate(self.settings.grafts_per_second);
         while let Some((id, wanted)) = self.missing.pop_due(now) {
             let mut limited = false;
             let claim = wanted.next_claim(|claim| {
@@ -123,6 +123,7 @@ impl<PI: PeerIdentity> State<PI> {
             .take(self.settings.grafts_per_second, now)
         {
             counters.graft_limited += 1;
+            sink.send(from, Message::IHave(vec![IHave { id, round }]));
             return;
         }
         self.history.mark_shared(known);
@@ -183,4 +184,10 @@ impl<PI: PeerIdentity> State<PI> {
             self.introductions.pop_front();
         }
     }
+}
+
+/// Grafts to one peer in a second, where so many are answered. Fewer, since some that were asked
+/// one after the other come together.
+fn question_rate(answers: u32) -> u32 {
+    (answers - answers / 4).max(1)
 }

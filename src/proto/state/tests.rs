@@ -83,6 +83,14 @@ fn neighbor(priority: Priority) -> Message<Peer> {
     Message::Swarm(hyparview::Message::Neighbor(Neighbor { priority, data }))
 }
 
+/// What a node without addresses asks with.
+fn neighbor_with_data() -> Message<Peer> {
+    Message::Swarm(hyparview::Message::Neighbor(Neighbor {
+        priority: Priority::High,
+        data: Some(PeerData::default()),
+    }))
+}
+
 fn disconnects(out: &Outbox<Peer>) -> Vec<Peer> {
     let disconnected = |event: &OutEvent<Peer>| match event {
         OutEvent::DisconnectPeer(peer) => Some(*peer),
@@ -366,6 +374,36 @@ fn item_8_who_is_not_in_a_topic_says_so_to_neighbors_in_it() {
     ] {
         assert!(node.recv(2, topic(9), Message::Swarm(message)).is_empty());
     }
+}
+
+#[test]
+fn a_neighbor_whose_stream_was_lost_is_asked_and_told_again() {
+    let mut node = Node::new();
+    node.join_with(topic(1), &[2]);
+    let broadcast = Command::Broadcast("a".into(), Scope::Swarm);
+    node.command(topic(1), broadcast);
+    let lost = |to| InEvent::StreamLost {
+        to,
+        topic: topic(1),
+    };
+    let out = node.feed(lost(2));
+    let sent = sent(&out);
+    let asked = sent
+        .iter()
+        .any(|(to, _, message)| *to == 2 && **message == neighbor_with_data());
+    assert!(asked, "{sent:?}");
+    let id = MessageId::from_content(b"a");
+    let told = sent.iter().any(|(to, _, message)| match message {
+        Message::Gossip(Broadcast::IHave(ihaves)) => *to == 2 && ihaves[0].id == id,
+        _ => false,
+    });
+    assert!(told, "{sent:?}");
+    assert!(node.feed(lost(3)).is_empty(), "not a neighbor");
+    let unknown = InEvent::StreamLost {
+        to: 2,
+        topic: topic(9),
+    };
+    assert!(node.feed(unknown).is_empty());
 }
 
 #[test]

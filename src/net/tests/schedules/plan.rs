@@ -76,6 +76,11 @@ pub(super) enum Op {
         millis: u64,
     },
     ChangeAddress(usize),
+    /// Peers may open so many streams towards a node, on connections made from now on.
+    Streams {
+        n: usize,
+        limit: u64,
+    },
 }
 
 /// A schedule.
@@ -205,6 +210,15 @@ impl Maker {
             self.push(Duration::ZERO, Op::Latency { from, to });
         }
         let faults = self.rng.random_bool(0.85);
+        if self.rng.random_bool(0.3) {
+            for n in 0..nodes {
+                // Each topic needs one, and that is all that can be counted on.
+                let limit = self.plan.topics as u64 + self.rng.random_range(0..4);
+                if self.rng.random_bool(0.5) {
+                    self.push(Duration::ZERO, Op::Streams { n, limit });
+                }
+            }
+        }
         let end = at + secs(self.rng.random_range(10..60));
         while at < end {
             at += ms(self.rng.random_range(1..1500));
@@ -284,11 +298,12 @@ impl Maker {
             1 => ms(self.rng.random_range(1..100)),
             _ => ms(self.rng.random_range(100..10_000)),
         };
-        match self.rng.random_range(0..10) {
+        match self.rng.random_range(0..11) {
             0..6 => {
                 self.push(at, Op::Leave { n, topic });
                 self.push(at + later, Op::Join { n, topic, through });
             }
+            10 => self.meet(at, topic),
             6 => self.push(at, Op::Leave { n, topic }),
             7 => self.push(at, Op::Join { n, topic, through }),
             kind => {
@@ -300,6 +315,20 @@ impl Maker {
                 self.push(at, end);
                 self.restart(at + later + secs(3), n);
             }
+        }
+    }
+
+    /// Two nodes join through each other at the same moment, and so dial each other at once.
+    fn meet(&mut self, at: Duration, topic: usize) {
+        let (a, b) = self.draw_pair();
+        for n in [a, b] {
+            self.push(at, Op::Leave { n, topic });
+        }
+        // Long enough for the connection to be closed, sometimes.
+        let at = at + ms(self.rng.random_range(0..4) * 500);
+        for (n, through) in [(a, vec![b]), (b, vec![a, 0])] {
+            let through = through.into_iter().filter(|other| *other != n).collect();
+            self.push(at, Op::Join { n, topic, through });
         }
     }
 
@@ -463,5 +492,6 @@ pub(super) fn apply(op: &Op, world: &mut World, delivery: &mut Delivery) {
             delivery.forget();
         }
         Op::ChangeAddress(n) => world.network.change_address(id(*n)),
+        Op::Streams { n, limit } => world.network.pin_stream_limit(id(*n), *limit),
     }
 }

@@ -2,10 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    future::{Future, poll_fn},
     mem,
-    pin::Pin,
-    sync::Arc,
     task::{Context, Poll, Waker},
     time::Instant,
 };
@@ -14,10 +11,9 @@ use ::iroh::EndpointId;
 use bytes::Bytes;
 
 use super::{
-    Broken, DEFAULT_STREAMS, MemoryNetwork, Net, WINDOW,
-    stream_io::{In, MemoryRecvStream, MemorySendStream, Out},
+    Broken, DEFAULT_STREAMS, Net, WINDOW,
+    streams::{In, Out},
 };
-use crate::net::transport::Connection;
 
 /// Which end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -106,7 +102,7 @@ pub(super) struct End {
     /// What was sent here while the path was cut, and will be sent again.
     pub(super) parked: Vec<Packet>,
     /// Whether anything refers to it.
-    referred: bool,
+    pub(super) referred: bool,
     handshake: Option<Waker>,
     closed: Vec<Waker>,
 
@@ -261,7 +257,7 @@ impl Net {
         Some(peer)
     }
 
-    fn set_stream_limit(&mut self, conn: u64, side: Side, limit: u64) {
+    pub(super) fn set_stream_limit(&mut self, conn: u64, side: Side, limit: u64) {
         let Some(end) = self.end(conn, side) else {
             return;
         };
@@ -277,7 +273,7 @@ impl Net {
         }
     }
 
-    fn poll_handshake(
+    pub(super) fn poll_handshake(
         &mut self,
         conn: u64,
         side: Side,
@@ -296,7 +292,12 @@ impl Net {
         }
     }
 
-    fn poll_closed(&mut self, conn: u64, side: Side, cx: &mut Context<'_>) -> Poll<Broken> {
+    pub(super) fn poll_closed(
+        &mut self,
+        conn: u64,
+        side: Side,
+        cx: &mut Context<'_>,
+    ) -> Poll<Broken> {
         let Some(end) = self.end(conn, side) else {
             return Poll::Ready(Broken("gone".into()));
         };
@@ -309,7 +310,7 @@ impl Net {
         }
     }
 
-    fn poll_open(
+    pub(super) fn poll_open(
         &mut self,
         conn: u64,
         side: Side,
@@ -331,7 +332,7 @@ impl Net {
         Poll::Ready(Ok(stream))
     }
 
-    fn poll_accept_stream(
+    pub(super) fn poll_accept_stream(
         &mut self,
         conn: u64,
         side: Side,
@@ -352,131 +353,14 @@ impl Net {
     }
 }
 
-/// Closes the connection when the last that refers to it is dropped.
-pub(super) struct Guard {
-    pub(super) network: MemoryNetwork,
-    pub(super) conn: u64,
-    pub(super) side: Side,
-    peer: EndpointId,
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        let (conn, side) = (self.conn, self.side);
-        self.network.with(|net| {
-            net.close(conn, side, "dropped");
-            net.unrefer(conn, side);
-        });
-    }
-}
-
 impl Net {
     /// Forgets a connection that nobody refers to.
-    fn unrefer(&mut self, conn: u64, side: Side) {
+    pub(super) fn unrefer(&mut self, conn: u64, side: Side) {
         if let Some(pair) = self.connections.get_mut(&conn) {
             pair.end(side).referred = false;
             if !pair.end(side.other()).referred {
                 self.connections.remove(&conn);
             }
         }
-    }
-}
-
-/// A handshake under way.
-pub(super) struct Dialing {
-    guard: Option<Arc<Guard>>,
-}
-
-impl Dialing {
-    pub(super) fn new(network: MemoryNetwork, conn: u64, side: Side, peer: EndpointId) -> Self {
-        network.with(|net| {
-            if let Some(end) = net.end(conn, side) {
-                end.referred = true;
-            }
-        });
-        let guard = Arc::new(Guard {
-            network,
-            conn,
-            side,
-            peer,
-        });
-        Self { guard: Some(guard) }
-    }
-}
-
-impl Future for Dialing {
-    type Output = Result<MemoryConnection, Broken>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(guard) = &self.guard else {
-            return Poll::Pending;
-        };
-        let (conn, side) = (guard.conn, guard.side);
-        let poll = guard.network.with(|net| net.poll_handshake(conn, side, cx));
-        match poll {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Err(reason)) => Poll::Ready(Err(reason)),
-            Poll::Ready(Ok(())) => match self.guard.take() {
-                Some(guard) => Poll::Ready(Ok(MemoryConnection { guard })),
-                None => Poll::Pending,
-            },
-        }
-    }
-}
-
-/// One side of a connection.
-#[derive(Clone)]
-pub(crate) struct MemoryConnection {
-    guard: Arc<Guard>,
-}
-
-impl MemoryConnection {
-    fn with<T>(&self, act: impl FnOnce(&mut Net, u64, Side) -> T) -> T {
-        let Guard { conn, side, .. } = *self.guard;
-        self.guard.network.with(|net| act(net, conn, side))
-    }
-}
-
-impl Connection for MemoryConnection {
-    type Send = MemorySendStream;
-    type Recv = MemoryRecvStream;
-
-    fn remote_id(&self) -> EndpointId {
-        self.guard.peer
-    }
-
-    fn allow_streams(&self, count: u32) {
-        self.with(|net, conn, side| {
-            let node = net.end(conn, side).map(|end| end.node);
-            let pinned = node.and_then(|node| net.site(node).stream_limit);
-            if pinned.is_none() {
-                net.set_stream_limit(conn, side, count.into());
-            }
-        });
-    }
-
-    fn open_stream(&self) -> impl Future<Output = Result<Self::Send, Broken>> + Send + 'static {
-        let this = self.clone();
-        poll_fn(move |cx| {
-            let open = this.with(|net, conn, side| net.poll_open(conn, side, cx));
-            open.map_ok(|stream| MemorySendStream::new(this.guard.clone(), stream))
-        })
-    }
-
-    fn accept_stream(&self) -> impl Future<Output = Result<Self::Recv, Broken>> + Send + 'static {
-        let this = self.clone();
-        poll_fn(move |cx| {
-            let accept = this.with(|net, conn, side| net.poll_accept_stream(conn, side, cx));
-            accept.map_ok(|stream| MemoryRecvStream::new(this.guard.clone(), stream))
-        })
-    }
-
-    fn closed(&self) -> impl Future<Output = Broken> + Send + 'static {
-        let this = self.clone();
-        poll_fn(move |cx| this.with(|net, conn, side| net.poll_closed(conn, side, cx)))
-    }
-
-    fn close(&self, reason: &'static str) {
-        self.with(|net, conn, side| net.close(conn, side, reason));
     }
 }

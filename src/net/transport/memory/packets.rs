@@ -91,7 +91,7 @@ impl Net {
         conn: u64,
         side: Side,
         stream: u64,
-        change: impl FnOnce(&mut super::stream_io::Out),
+        change: impl FnOnce(&mut super::streams::Out),
     ) {
         let Some(end) = self.end(conn, side) else {
             return;

@@ -69,6 +69,21 @@ fn payloads_expire_before_ids() {
 }
 
 #[test]
+fn ids_outlive_a_message_that_goes_round_among_late_joiners() {
+    let limits = Limits {
+        late_join_history: 16,
+        ..Limits::default()
+    };
+    let mut node = node_with(limits);
+    node.recv(1, payload(b"hello", 0));
+    // Each of three others joined when the one before it was about to forget.
+    node.wait(Duration::from_secs(4 * 29));
+    assert!(node.recv(1, payload(b"hello", 9)).delivered.is_empty());
+    node.wait(Duration::from_secs(300));
+    assert_eq!(node.state.seen_ids(), 0);
+}
+
+#[test]
 fn ids_expire_while_traffic_goes_on() {
     let mut node = Node::among([1]);
     for second in 0..300u32 {

@@ -34,6 +34,26 @@ fn claimants_are_asked_in_turn_and_then_the_message_is_forgotten() {
 }
 
 #[test]
+fn who_announces_what_it_was_asked_for_is_asked_again() {
+    let mut node = Node::among([1, 2]);
+    for peer in [1, 2] {
+        node.recv(peer, ihave(b"hello", 0));
+    }
+    let hello = Some(id(b"hello"));
+    assert_eq!(node.wait(ms(80)).grafts(), [(1, hello)]);
+    // It has a backlog of ours, and sends an announcement in place of the payload.
+    node.recv(1, ihave(b"hello", 0));
+    assert_eq!(node.wait(ms(40)).grafts(), [(2, hello)]);
+    assert_eq!(node.wait(ms(40)).grafts(), [(1, hello)]);
+    for _ in 0..20 {
+        node.recv(1, ihave(b"hello", 0));
+        assert_eq!(node.wait(ms(40)).grafts(), [(1, hello)]);
+    }
+    assert!(node.wait(ms(40)).sent.is_empty(), "once for each");
+    assert_eq!(node.state.missing_ids(), 0);
+}
+
+#[test]
 fn item_17_one_graft_timer_per_id() {
     let mut node = Node::among([1, 2]);
     node.recv(1, ihave(b"hello", 0));

@@ -108,10 +108,18 @@ fn the_others_go_on_when_some_are_killed_and_restarted() {
     assert_whole(&mut swarm, &peers, "again");
 }
 
+/// The seeds of a test: `usual` from zero on, or what the environment asks for.
+fn seeds(usual: u64) -> std::ops::Range<u64> {
+    let number = |name| std::env::var(name).ok()?.parse().ok();
+    let first = number("SMOL_GOSSIP_FIRST_SWARM").unwrap_or(0);
+    first..first + number("SMOL_GOSSIP_SWARMS").unwrap_or(usual)
+}
+
 /// Items 8, 9 and 10 at once, and all the invariants on the way.
 #[test]
 fn a_swarm_is_whole_again_after_chaos() {
-    for seed in 0..8 {
+    for seed in seeds(8) {
+        eprintln!("seed {seed}");
         let mut rng = StdRng::seed_from_u64(seed);
         let mut swarm = joined(seed, 16);
         let mut running: BTreeSet<Peer> = (0..16).collect();

@@ -2,9 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    future::poll_fn,
     mem,
-    sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -14,9 +12,8 @@ use rand::RngExt;
 
 use super::{
     Broken, Event, Net, WINDOW,
-    connection::{Guard, Packet, Side},
+    connection::{Packet, Side},
 };
-use crate::net::transport::{RecvStream, SendStream};
 
 /// How much of a window is read before the writer is told.
 const CREDIT_STEP: u64 = WINDOW / 8;
@@ -100,7 +97,7 @@ fn split_off_front(chunks: &mut [Bytes], len: u64) -> Vec<Bytes> {
 
 impl Net {
     /// Writes as much as there is credit for. Ready once nothing is left.
-    fn poll_write(
+    pub(super) fn poll_write(
         &mut self,
         conn: u64,
         side: Side,
@@ -156,7 +153,7 @@ impl Net {
         self.send(conn, side.other(), data);
     }
 
-    fn finish(&mut self, conn: u64, side: Side, stream: u64) {
+    pub(super) fn finish(&mut self, conn: u64, side: Side, stream: u64) {
         let Some(end) = self.end(conn, side) else {
             return;
         };
@@ -172,7 +169,7 @@ impl Net {
         }
     }
 
-    fn poll_finished(
+    pub(super) fn poll_finished(
         &mut self,
         conn: u64,
         side: Side,
@@ -199,7 +196,7 @@ impl Net {
         Poll::Pending
     }
 
-    fn drop_out(&mut self, conn: u64, side: Side, stream: u64) {
+    pub(super) fn drop_out(&mut self, conn: u64, side: Side, stream: u64) {
         self.finish(conn, side, stream);
         if let Some(end) = self.end(conn, side)
             && let Some(out) = end.outs.get_mut(&stream)
@@ -211,7 +208,7 @@ impl Net {
         }
     }
 
-    fn poll_read(
+    pub(super) fn poll_read(
         &mut self,
         conn: u64,
         side: Side,
@@ -302,7 +299,7 @@ impl Net {
         }
     }
 
-    fn stop_reading(&mut self, conn: u64, side: Side, stream: u64) {
+    pub(super) fn stop_reading(&mut self, conn: u64, side: Side, stream: u64) {
         let Some(end) = self.end(conn, side) else {
             return;
         };
@@ -325,7 +322,7 @@ impl Net {
         }
     }
 
-    fn drop_in(&mut self, conn: u64, side: Side, stream: u64) {
+    pub(super) fn drop_in(&mut self, conn: u64, side: Side, stream: u64) {
         self.stop_reading(conn, side, stream);
         if let Some(end) = self.end(conn, side)
             && let Some(input) = end.ins.get_mut(&stream)
@@ -419,95 +416,5 @@ impl Net {
         }
         let woken = mem::take(&mut end.accepting);
         self.woken.extend(woken);
-    }
-}
-
-/// See [`SendStream`].
-pub(crate) struct MemorySendStream {
-    guard: Arc<Guard>,
-    stream: u64,
-}
-
-/// See [`RecvStream`].
-pub(crate) struct MemoryRecvStream {
-    guard: Arc<Guard>,
-    stream: u64,
-}
-
-impl MemorySendStream {
-    pub(super) fn new(guard: Arc<Guard>, stream: u64) -> Self {
-        Self { guard, stream }
-    }
-}
-
-impl MemoryRecvStream {
-    pub(super) fn new(guard: Arc<Guard>, stream: u64) -> Self {
-        Self { guard, stream }
-    }
-}
-
-fn with<T>(guard: &Guard, act: impl FnOnce(&mut Net, u64, Side) -> T) -> T {
-    guard.network.with(|net| act(net, guard.conn, guard.side))
-}
-
-impl SendStream for MemorySendStream {
-    async fn write_all(&mut self, chunks: &mut [Bytes]) -> Result<(), Broken> {
-        let stream = self.stream;
-        poll_fn(|cx| {
-            with(&self.guard, |net, conn, side| {
-                net.poll_write(conn, side, stream, chunks, cx)
-            })
-        })
-        .await
-    }
-
-    async fn finish(self) -> Result<(), Broken> {
-        let stream = self.stream;
-        with(&self.guard, |net, conn, side| {
-            net.finish(conn, side, stream);
-        });
-        poll_fn(|cx| {
-            with(&self.guard, |net, conn, side| {
-                net.poll_finished(conn, side, stream, cx)
-            })
-        })
-        .await
-    }
-}
-
-impl RecvStream for MemoryRecvStream {
-    async fn read(&mut self, chunks: &mut [Bytes]) -> Result<usize, Broken> {
-        let stream = self.stream;
-        poll_fn(|cx| {
-            with(&self.guard, |net, conn, side| {
-                net.poll_read(conn, side, stream, chunks, cx)
-            })
-        })
-        .await
-    }
-
-    fn stop(&mut self) {
-        let stream = self.stream;
-        with(&self.guard, |net, conn, side| {
-            net.stop_reading(conn, side, stream);
-        });
-    }
-}
-
-impl Drop for MemorySendStream {
-    fn drop(&mut self) {
-        let stream = self.stream;
-        with(&self.guard, |net, conn, side| {
-            net.drop_out(conn, side, stream);
-        });
-    }
-}
-
-impl Drop for MemoryRecvStream {
-    fn drop(&mut self) {
-        let stream = self.stream;
-        with(&self.guard, |net, conn, side| {
-            net.drop_in(conn, side, stream);
-        });
     }
 }

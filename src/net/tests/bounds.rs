@@ -1,0 +1,187 @@
+//! Each bound of the network layer, filled to the brim. Those of the protocol state have tests of
+//! their own there.
+
+use std::{cell::Cell, rc::Rc};
+
+use super::{
+    check,
+    raw::{self, Raw},
+    world::{World, id, message, ms, secs, topic},
+};
+use crate::net::transport::{Connection, SendStream, memory::DialFault};
+
+fn with_limits(change: impl FnOnce(&mut crate::net::Limits)) -> World {
+    let mut world = World::new(7);
+    change(&mut world.limits);
+    world
+}
+
+#[test]
+fn idle_peers_are_bounded() {
+    let mut world = with_limits(|limits| limits.idle_peers = 3);
+    world.start(0);
+    world.join(0, 0, &[]);
+    let mut connections = Vec::new();
+    for n in 10..18 {
+        connections.push(raw::dial(&mut world, n, 0));
+        assert!(world.nodes[&0].node.links.len() <= 3);
+    }
+    assert_eq!(world.nodes[&0].metrics.connections_refused.get(), 5);
+    // Who joins is needed, and then there is room again.
+    world.run_for(secs(15));
+    Raw::joined(&mut world, 30, 0, topic(0));
+    assert_eq!(world.neighbors(0, 0), [30]);
+}
+
+#[test]
+fn connections_to_one_peer_are_bounded() {
+    let mut world = with_limits(|limits| limits.connections_per_peer = 2);
+    world.start(0);
+    let connections: Vec<_> = (0..5).map(|_| raw::dial(&mut world, 10, 0)).collect();
+    assert_eq!(connections.len(), 5);
+    assert_eq!(world.nodes[&0].node.links.len(), 2);
+    assert_eq!(world.nodes[&0].metrics.connections_surplus.get(), 3);
+}
+
+#[test]
+fn dials_are_bounded_and_so_are_those_that_wait() {
+    let mut world = with_limits(|limits| {
+        limits.dials = 2;
+        limits.waiting_dials = 3;
+    });
+    world.start(0);
+    for n in 1..12 {
+        world.network.set_dials_to(id(n), Some(DialFault::Hangs));
+    }
+    world.join(0, 0, &(1..12).collect::<Vec<_>>());
+    world.run_for(secs(1));
+    let dials = &world.nodes[&0].node.dials;
+    assert_eq!((dials.active, dials.waiting.len()), (2, 3));
+    assert!(world.nodes[&0].metrics.dials_refused.get() > 0);
+    // All are tried in their turn, also the one that was refused: it is there.
+    world.network.set_dials_to(id(11), None);
+    world.start(11);
+    world.join(11, 0, &[]);
+    let joined = |world: &mut World| world.neighbors(0, 0) == [11];
+    world.run_until("joined", secs(300), joined);
+}
+
+#[test]
+fn topics_are_bounded() {
+    let mut world = with_limits(|limits| limits.topics = 2);
+    world.start(0);
+    for n in 0..4 {
+        world.join(0, n, &[]);
+    }
+    world.run_for(ms(10));
+    let ended = |world: &World| {
+        let all = world.nodes[&0].subscriptions.iter();
+        all.map(|one| one.ended).collect::<Vec<_>>()
+    };
+    assert_eq!(ended(&world), [false, false, true, true]);
+    assert_eq!(world.nodes[&0].metrics.topics_refused.get(), 2);
+    world.leave(0, 0);
+    world.leave(0, 3);
+    world.join(0, 3, &[]);
+    world.run_for(ms(10));
+    assert!(!world.subscription_to(0, 3).unwrap().ended, "there is room");
+}
+
+#[test]
+fn streams_of_a_peer_are_bounded() {
+    let mut world = with_limits(|limits| {
+        // What a connection begins with cannot be taken back.
+        limits.streams_per_connection = 120;
+        // Or else this comes first.
+        limits.header_timeout = secs(3600);
+        limits.idle_timeout = secs(3600);
+    });
+    world.start(0);
+    let connection = raw::dial(&mut world, 10, 0);
+    let opened = Rc::new(Cell::new(0));
+    let count = opened.clone();
+    world.spawn(async move {
+        let mut streams = Vec::new();
+        while let Ok(mut stream) = connection.open_stream().await {
+            count.set(count.get() + 1);
+            // Half a header.
+            stream.write_all(&mut ["\0\0".into()]).await.unwrap();
+            streams.push(stream);
+        }
+    });
+    world.run_for(secs(30));
+    assert_eq!(opened.get(), 120, "the transport holds it to that");
+    let link = world.nodes[&0].node.links.values().next().unwrap();
+    assert!(link.header.is_some() && link.readers.is_empty());
+    assert!(!link.accepting, "one header at a time is waited for");
+}
+
+#[test]
+fn handshakes_are_bounded_and_the_others_wait() {
+    let mut world = with_limits(|limits| limits.handshakes = 2);
+    world.start(0);
+    world.join(0, 0, &[]);
+    for n in 1..30 {
+        world.start(n);
+        world.join(n, 0, &[0]);
+    }
+    // The bound itself is looked at after every poll.
+    let joined = |world: &mut World| check::is_connected(world, 0);
+    world.run_until("all are joined", secs(30), joined);
+}
+
+#[test]
+fn what_waits_for_a_peer_is_bounded_in_bytes() {
+    let mut world = with_limits(|limits| {
+        limits.send_queue_bytes = 64 * 1024;
+        limits.stuck_timeout = secs(30);
+    });
+    world.start_all(3);
+    for n in 0..3 {
+        world.join(n, 0, &[0, 1, 2]);
+    }
+    world.run_for(secs(3));
+    world.network.stop_reads(id(2), world.now() + secs(20));
+    // Node 1 reads, so nobody is held back.
+    for number in 0..4000 {
+        world.broadcast(0, 0, message(number, if number < 100 { 4000 } else { 20 }));
+        if number % 20 == 0 {
+            world.run_for(ms(50));
+        }
+    }
+    world.run_for(secs(2));
+    let metrics = &world.nodes[&0].metrics;
+    assert!(metrics.payloads_announced.get() > 0);
+    assert!(metrics.send_queue_dropped.get() > 0);
+    let got = world.subscription_to(1, 0).unwrap().received.len();
+    assert_eq!(got, 4000, "who reads gets everything");
+    // And who reads again is served again.
+    world.run_for(secs(60));
+    world.broadcast(0, 0, message(9999, 4000));
+    world.run_for(secs(5));
+    assert!(world.received(2, 0, 9999).is_some());
+}
+
+#[test]
+fn events_for_an_application_are_bounded_and_counted() {
+    let mut world = World::new(7);
+    world.start_all(2);
+    world.join(0, 0, &[]);
+    world.join(1, 0, &[0]);
+    world.run_for(secs(2));
+    world.running(1).subscriptions[0].reading = false;
+    for number in 0..2500 {
+        world.broadcast(0, 0, message(number, 20));
+        if number % 50 == 0 {
+            world.run_for(ms(20));
+        }
+    }
+    world.run_for(secs(5));
+    world.running(1).subscriptions[0].reading = true;
+    world.broadcast(0, 0, message(5000, 20));
+    world.run_for(secs(1));
+    let subscription = world.subscription_to(1, 0).unwrap();
+    let dropped = world.nodes[&1].metrics.events_dropped.get();
+    assert_eq!(subscription.lagged, 1);
+    assert_eq!(subscription.received.len() as u64 + dropped, 2501);
+}

@@ -1,0 +1,144 @@
+//! Peers that do with their connection what a test wants.
+
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+
+use bytes::Bytes;
+use iroh::EndpointId;
+
+use super::world::{World, id, secs};
+use crate::{
+    net::transport::{Connection, RecvStream, SendStream, Transport, memory::MemoryConnection},
+    proto::{
+        Message, TopicId, hyparview, plumtree,
+        wire::{self, FrameParser, StreamHeader},
+    },
+};
+
+/// Frames as large as these peers take.
+const MAX: usize = 1 << 20;
+
+/// A connection from `n`, which is no node of ours, to a node.
+pub(super) fn dial(world: &mut World, n: usize, to: usize) -> MemoryConnection {
+    let transport = world.network.attach(id(n));
+    world.network.introduce(id(n), id(to));
+    let made = Rc::new(RefCell::new(None));
+    let slot = made.clone();
+    world.spawn(async move {
+        let connection = transport.connect(id(to)).await.unwrap();
+        *slot.borrow_mut() = Some(connection);
+    });
+    world.run_for(secs(1));
+    made.borrow().clone().unwrap()
+}
+
+/// Messages, each with its topic.
+type Heard = RefCell<Vec<(TopicId, Message<EndpointId>)>>;
+
+/// A peer that writes what it is told to, and keeps all that it reads.
+pub(super) struct Raw {
+    pub(super) connection: MemoryConnection,
+    heard: Rc<Heard>,
+    /// What goes into the stream of each topic.
+    streams: BTreeMap<TopicId, async_channel::Sender<Bytes>>,
+}
+
+impl Raw {
+    pub(super) fn new(world: &mut World, n: usize, to: usize) -> Self {
+        let connection = dial(world, n, to);
+        let heard: Rc<Heard> = Rc::default();
+        let (accepting, all) = (connection.clone(), heard.clone());
+        let (streams, opened) = async_channel::unbounded();
+        world.spawn(async move {
+            while let Ok(stream) = accepting.accept_stream().await {
+                streams.send(stream).await.unwrap();
+            }
+        });
+        // One task for all of them, which is enough for tests that open a few.
+        for _ in 0..8 {
+            let (opened, all) = (opened.clone(), all.clone());
+            world.spawn(async move {
+                while let Ok(stream) = opened.recv().await {
+                    read_all(stream, &all).await;
+                }
+            });
+        }
+        Self {
+            connection,
+            heard,
+            streams: BTreeMap::new(),
+        }
+    }
+
+    /// One that has joined a topic, and is a neighbor.
+    pub(super) fn joined(world: &mut World, n: usize, to: usize, topic: TopicId) -> Self {
+        let mut this = Self::new(world, n, to);
+        this.send(world, topic, Message::Swarm(hyparview::Message::Join(None)));
+        this
+    }
+
+    /// Writes bytes to the stream of a topic, which begins with a header.
+    pub(super) fn write(&mut self, world: &mut World, topic: TopicId, bytes: Bytes) {
+        let connection = self.connection.clone();
+        let stream = self.streams.entry(topic).or_insert_with(|| {
+            let (sender, receiver) = async_channel::unbounded();
+            world.spawn(async move {
+                let mut stream = connection.open_stream().await.unwrap();
+                let mut next = Some(StreamHeader { topic_id: topic }.encode());
+                // Until the node hangs up.
+                while let Some(bytes) = next
+                    && stream.write_all(&mut [bytes]).await.is_ok()
+                {
+                    next = receiver.recv().await.ok();
+                }
+            });
+            sender
+        });
+        stream.try_send(bytes).unwrap();
+        world.run_for(secs(1));
+    }
+
+    pub(super) fn send(&mut self, world: &mut World, topic: TopicId, message: Message<EndpointId>) {
+        let frame = wire::encode(&message, MAX).unwrap();
+        self.write(world, topic, frame);
+    }
+
+    /// All that it read in a topic since the last time.
+    pub(super) fn take_heard(&self, topic: TopicId) -> Vec<Message<EndpointId>> {
+        let mut heard = self.heard.borrow_mut();
+        let of_topic = heard.extract_if(.., |(of, _)| *of == topic);
+        of_topic.map(|(_, message)| message).collect()
+    }
+
+    /// The payloads that it read in a topic since the last time.
+    pub(super) fn take_payloads(&self, topic: TopicId) -> Vec<plumtree::Gossip> {
+        let payload = |message| match message {
+            Message::Gossip(plumtree::Message::Gossip(gossip)) => Some(gossip),
+            Message::Gossip(_) | Message::Swarm(_) => None,
+        };
+        self.take_heard(topic)
+            .into_iter()
+            .filter_map(payload)
+            .collect()
+    }
+}
+
+async fn read_all(mut stream: <MemoryConnection as Connection>::Recv, heard: &Heard) {
+    let mut parser = FrameParser::new(MAX);
+    let mut topic = None;
+    loop {
+        let mut chunks = [const { Bytes::new() }; 8];
+        let Ok(count @ 1..) = stream.read(&mut chunks).await else {
+            return;
+        };
+        for mut chunk in chunks.into_iter().take(count) {
+            while let Some(frame) = parser.take_frame(&mut chunk).unwrap() {
+                let Some(topic) = topic else {
+                    topic = Some(StreamHeader::decode(&frame).unwrap().topic_id);
+                    continue;
+                };
+                let message = wire::decode(frame).unwrap();
+                heard.borrow_mut().push((topic, message));
+            }
+        }
+    }
+}

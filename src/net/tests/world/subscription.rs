@@ -1,0 +1,79 @@
+//! An application's end of a subscription.
+
+use std::{
+    collections::{BTreeMap, hash_map::DefaultHasher},
+    hash::Hash,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
+
+use futures_lite::Stream;
+use iroh::EndpointId;
+
+use super::number;
+use crate::api::{Event, GossipReceiver, GossipSender};
+
+/// What the application has of a subscription, and has seen of it.
+pub(in crate::net::tests) struct Subscription {
+    pub(in crate::net::tests) key: u64,
+    pub(in crate::net::tests) topic: usize,
+    pub(in crate::net::tests) sender: GossipSender,
+    pub(super) receiver: GossipReceiver,
+    pub(in crate::net::tests) through: Vec<usize>,
+    pub(in crate::net::tests) since: Instant,
+    /// When each message came.
+    pub(in crate::net::tests) received: BTreeMap<u64, Instant>,
+    /// Neighbors that came (`true`) and went.
+    pub(in crate::net::tests) changes: Vec<(Instant, usize, bool)>,
+    pub(in crate::net::tests) lagged: usize,
+    pub(in crate::net::tests) ended: bool,
+    pub(in crate::net::tests) reading: bool,
+}
+
+impl Subscription {
+    /// Takes all events that there are.
+    pub(super) fn read(&mut self, now: Instant, n: usize, trace: &mut DefaultHasher) {
+        if !self.reading || self.ended {
+            return;
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        while let Poll::Ready(event) = Pin::new(&mut self.receiver).poll_next(&mut cx) {
+            let Some(event) = event else {
+                self.ended = true;
+                return;
+            };
+            let event = event.expect("a local node does not fail");
+            (n, &self.key).hash(trace);
+            match event {
+                Event::NeighborUp(peer) => {
+                    (peer, true).hash(trace);
+                    self.changes.push((now, number(&peer), true));
+                }
+                Event::NeighborDown(peer) => {
+                    (peer, false).hash(trace);
+                    self.changes.push((now, number(&peer), false));
+                }
+                Event::Received(message) => {
+                    let number = number_of(&message.content);
+                    (number, message.delivered_from).hash(trace);
+                    let before = self.received.insert(number, now);
+                    assert!(
+                        before.is_none(),
+                        "message {number} came twice to a subscription of node {n}"
+                    );
+                }
+                Event::Lagged => self.lagged += 1,
+            }
+        }
+    }
+
+    pub(in crate::net::tests) fn neighbors(&self) -> impl Iterator<Item = EndpointId> + '_ {
+        self.receiver.neighbors()
+    }
+}
+
+fn number_of(content: &[u8]) -> u64 {
+    let first = content.get(..8).and_then(|bytes| bytes.try_into().ok());
+    u64::from_le_bytes(first.expect("every message has a number"))
+}
