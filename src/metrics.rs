@@ -138,6 +138,8 @@ metrics! {
         shuffle_excess,
         /// ShuffleReplies that nobody asked for.
         shuffle_unsolicited,
+        /// Shuffles that were not sent on because there were too many of them.
+        shuffle_not_relayed,
         /// Introduced peers that were not contacted because too many requests were under way.
         pending_full,
     }

@@ -33,7 +33,7 @@ use self::inspect::Request;
 pub use self::{
     builder::{BuildError, Builder},
     driver::Driver,
-    inspect::{Diagnostic, Diagnostics, DownReason, NeighborStats, TopicStats},
+    inspect::{Diagnostic, Diagnostics, DownReason, NeighborStats, NodeStats, TopicStats},
     limits::Limits,
 };
 use crate::{
@@ -64,6 +64,26 @@ mod streams;
 mod tests;
 mod topics;
 mod transport;
+
+/// What is not for programs, but for those who test what goes over the wire.
+#[cfg(feature = "test-utils")]
+#[doc(hidden)]
+pub mod testing {
+    use iroh::{EndpointAddr, EndpointId};
+
+    use super::addr_info::AddrInfo;
+    use crate::proto::PeerData;
+
+    /// The addresses that peer data holds, if it can be read.
+    pub fn addresses(peer: EndpointId, data: &PeerData) -> Option<EndpointAddr> {
+        Some(AddrInfo::decode(data).ok()?.into_addr(peer))
+    }
+
+    /// The peer data that says where a peer is.
+    pub fn peer_data(addr: EndpointAddr) -> PeerData {
+        AddrInfo::from(addr).encode()
+    }
+}
 
 /// The ALPN of the gossip protocol.
 pub const GOSSIP_ALPN: &[u8] = b"/iroh-gossip/1";
@@ -252,6 +272,21 @@ impl Gossip {
     pub async fn topic_stats(&self, topic: proto::TopicId) -> Result<Option<TopicStats>, Error> {
         let (reply, answer) = async_channel::bounded(1);
         self.request(Request::TopicStats(topic, reply)).await?;
+        answer.recv().await.map_err(|_| e!(Error::ActorDropped))
+    }
+
+    /// What the node holds right now, in all topics together.
+    ///
+    /// It takes time in proportion to the peers, and changes nothing. Cancel-safe. A node that is
+    /// in one topic, and at rest, holds no more than a handful of everything: what grows and stays
+    /// is worth a report.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ActorDropped`] when the node has ended.
+    pub async fn node_stats(&self) -> Result<NodeStats, Error> {
+        let (reply, answer) = async_channel::bounded(1);
+        self.request(Request::NodeStats(reply)).await?;
         answer.recv().await.map_err(|_| e!(Error::ActorDropped))
     }
 

@@ -14,6 +14,7 @@ pub(crate) mod table;
 
 use std::time::Duration;
 
+#[allow(unused_imports, reason = "each bench uses a part")]
 pub(crate) use table::{Better, Table};
 
 /// What a bench was asked for.

@@ -26,6 +26,14 @@ use super::{
 /// Buffers with room for more events than this are not kept when they are empty.
 const KEPT_CAPACITY: usize = 8;
 
+/// From this share of the capacity on, and this many events, a neighbor that comes and goes again
+/// before the receiver has seen it leaves nothing in the queue: else a peer that does so without
+/// end would drive out the messages of others.
+const CROWDED: (usize, usize) = (2, 16);
+
+/// How far back in the queue a neighbor is looked for that goes again.
+const LOOK_BACK: usize = 64;
+
 /// A queue that holds up to `capacity` events, at least one.
 ///
 /// The receiver takes all of them at once, and what it has taken makes room for as many again.
@@ -103,6 +111,14 @@ impl EventSender {
         let mut state = lock(&self.queue.state);
         if state.ended || state.abandoned {
             return Pushed::Unwanted;
+        }
+        let (share, least) = CROWDED;
+        let crowded = state.waiting.len() >= least.max(self.queue.capacity / share);
+        if crowded
+            && let Event::NeighborDown(peer) = &event
+            && state.waiting.take_up_of(peer)
+        {
+            return Pushed::Queued;
         }
         let dropped = if state.waiting.len() >= self.queue.capacity {
             state.drop_oldest()
@@ -330,6 +346,26 @@ impl Events {
         let event = self.queue.pop_front()?;
         self.ups -= usize::from(matches!(event, Event::NeighborUp(_)));
         Some(event)
+    }
+
+    /// Takes out the event that `peer` came, if only the coming and going of neighbors was queued
+    /// since.
+    fn take_up_of(&mut self, peer: &EndpointId) -> bool {
+        let latest = self.queue.iter().enumerate().rev().take(LOOK_BACK);
+        let up = latest
+            .map_while(|(index, event)| match event {
+                Event::NeighborUp(other) => Some((index, other == peer)),
+                Event::NeighborDown(other) if other == peer => None,
+                Event::NeighborDown(_) => Some((index, false)),
+                Event::Received(_) | Event::Lagged => None,
+            })
+            .find_map(|(index, found)| found.then_some(index));
+        let Some(index) = up else {
+            return false;
+        };
+        self.queue.remove(index);
+        self.ups -= 1;
+        true
     }
 
     /// Searches only when there is something to find, so that waiting is cheap with many messages

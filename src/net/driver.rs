@@ -247,6 +247,9 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 // Whoever asked may not wait any more.
                 let _ = reply.try_send(self.topic_stats(&topic));
             }
+            Request::NodeStats(reply) => {
+                let _ = reply.try_send(self.node_stats());
+            }
             Request::Watch(watcher) => self.watchers.add(watcher),
         }
         1

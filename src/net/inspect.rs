@@ -28,6 +28,8 @@ pub(crate) enum Request {
     Shutdown(Sender<()>),
     /// What a topic holds, if there is such a topic.
     TopicStats(TopicId, Sender<Option<TopicStats>>),
+    /// What the node holds.
+    NodeStats(Sender<NodeStats>),
     /// Someone listens to diagnostics from now on.
     Watch(Watcher),
 }
@@ -62,6 +64,30 @@ pub struct NeighborStats {
     pub eager: bool,
     /// What waits to be written to it, in bytes, in all topics together.
     pub queued_bytes: usize,
+}
+
+/// What a node holds at one moment, in all topics together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NodeStats {
+    /// Topics joined.
+    pub topics: usize,
+    /// Peers that are connected, dialed, or that something waits for.
+    pub peers: usize,
+    /// Connections, whoever made them.
+    pub connections: usize,
+    /// Streams of ours to peers.
+    pub streams_out: usize,
+    /// Streams of peers to us that have named their topic.
+    pub streams_in: usize,
+    /// Dials that are under way, and that wait.
+    pub dials: usize,
+    /// What waits to be written to peers, in bytes.
+    pub queued_bytes: usize,
+    /// Steps of IO that are under way: reads, writes, dials and the like.
+    pub tasks: usize,
+    /// Timers that are set.
+    pub timers: usize,
 }
 
 /// Something that went wrong with a peer, or that may explain what an application sees.
@@ -220,6 +246,26 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             missing_ids: topic.missing_ids(),
             subscriptions: self.topics.subscriptions(id),
         })
+    }
+
+    /// What the node holds.
+    pub(crate) fn node_stats(&mut self) -> NodeStats {
+        let peers = self.peers.values();
+        let links = self.links.values();
+        NodeStats {
+            topics: self.topics.len(),
+            peers: self.peers.len(),
+            connections: self.links.len(),
+            streams_out: peers.clone().map(|peer| peer.streams.len()).sum(),
+            streams_in: links
+                .flat_map(|link| link.readers.values())
+                .map(|waiting| 1 + waiting.len())
+                .sum(),
+            dials: self.dials.active + self.dials.waiting.len(),
+            queued_bytes: peers.map(|peer| peer.queue.bytes()).sum(),
+            tasks: self.events.task_count(),
+            timers: self.events.timers().len(),
+        }
     }
 
     /// Tells those who listen why a peer is not a neighbor any more.

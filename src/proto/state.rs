@@ -267,7 +267,7 @@ impl<PI: PeerIdentity> State<PI> {
                 | hyparview::Message::Disconnect(_) => false,
             },
         };
-        if between_neighbors {
+        if between_neighbors && from != self.me {
             self.peers.sent(from);
             let message = Message::Swarm(hyparview::Message::Disconnect(
                 hyparview::Disconnect::new(false),

@@ -89,6 +89,27 @@ fn a_neighbor_that_went_and_came_back_unseen_leaves_a_lagged() {
 }
 
 #[test]
+fn peers_that_come_and_go_without_end_drive_out_no_message() {
+    let honest = (0..40).map(|n| received(["a", "b", "c"][n % 3]));
+    // Two peers come and go many times between any two messages.
+    let flood = (0..100).flat_map(|_| [up(1), up(2), down(1), down(2)]);
+    let events = honest.flat_map(|message| flood.clone().chain([message]));
+    let seen = seen(100, events);
+    let messages = seen.iter().filter(|e| matches!(e, Event::Received(_)));
+    assert_eq!(messages.count(), 40, "{seen:?}");
+    assert!(!seen.contains(&Event::Lagged));
+    let mut neighbors = BTreeSet::new();
+    for event in &seen {
+        match event {
+            Event::NeighborUp(peer) => assert!(neighbors.insert(*peer), "up twice"),
+            Event::NeighborDown(peer) => assert!(neighbors.remove(peer), "down twice"),
+            Event::Received(_) | Event::Lagged => {}
+        }
+    }
+    assert!(neighbors.is_empty());
+}
+
+#[test]
 fn a_capacity_of_zero_is_one() {
     assert_eq!(seen(0, [received("a")]), [received("a")]);
     assert_eq!(

@@ -22,7 +22,7 @@ impl Args {
     pub(crate) fn run(self) -> Outcome {
         let all = scale::read(&self.file)?;
         scale::print(&all);
-        let laws: [(&str, fn(&Measured) -> f64); 3] = [
+        let laws: [(&str, Figure); 3] = [
             ("LDH", |one| one.ldh),
             ("path", |one| one.path),
             ("time ms", |one| one.time_ms),
@@ -52,6 +52,8 @@ impl Args {
         Ok(ExitCode::SUCCESS)
     }
 }
+
+type Figure = fn(&Measured) -> f64;
 
 /// A straight line through points.
 #[derive(Clone, Copy, Debug)]
@@ -121,7 +123,7 @@ fn plots(all: &[Measured]) -> [Plot; 4] {
         y_range: (0.0, 0.0),
         scales,
     };
-    let [hops, hops_law] = fitted("last delivery hop", &|one| one.ldh);
+    let [hops, hops_law] = fitted("last hop", &|one| one.ldh);
     let [path, path_law] = fitted("shortest path", &|one| one.path);
     let memory = |one: &Measured| (f64::from(one.nodes) * one.bytes_per_node as f64 / 1e6).log10();
     [

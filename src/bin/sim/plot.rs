@@ -297,6 +297,12 @@ fn step(range: f64) -> f64 {
 
 fn number(value: f64, step: f64) -> String {
     let digits = (-step.log10().floor()).max(0.0) as usize;
+    // No minus zero.
+    let value = if value.abs() < step * 0.01 {
+        0.0
+    } else {
+        value
+    };
     format!("{value:.digits$}")
 }
 

@@ -1,11 +1,13 @@
 //! `report`: one page with plots that stands on its own.
 
+mod choice;
+
 use std::{fmt::Write, fs, path::PathBuf, process::ExitCode, time::Duration};
 
 use rayon::prelude::*;
 use smol_gossip::sim::{
     Chance, Network, NetworkConfig, NodeId, Noticed,
-    paper::{Failure, SetUp, one_by_one},
+    paper::{Failure, Membership, SetUp, one_by_one},
     scenario::{Bootstrap, Kind, Round, Summary, play, random_node},
 };
 
@@ -38,7 +40,9 @@ const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:1180px;ma
 color:#1b1b1b;background:#fff}h1,h2{line-height:1.2}.plots{display:grid;grid-template-columns:\
 repeat(auto-fit,minmax(460px,1fr));gap:1rem}figure{margin:0;border:1px solid #ddd;border-radius:6px;padding:.6rem}\
 figcaption{font-size:.9rem;color:#444}svg{width:100%;height:auto}table{border-collapse:collapse;font-size:.92rem}td,th{padding:.25rem .7rem;border-bottom:1px solid #ddd;\
-text-align:right}td:first-child,th:first-child{text-align:left}";
+text-align:right}td:first-child,th:first-child{text-align:left}th{vertical-align:bottom}.wide{overflow-x:auto}\
+.facts{display:flex;flex-wrap:wrap;gap:1rem;padding:0}.facts li{list-style:none;flex:1 1 150px;background:#f4f6f8;\
+border-radius:6px;padding:.6rem .8rem}.facts b{display:block;font-size:1.5rem}";
 
 impl Args {
     pub(crate) fn run(self) -> Outcome {
@@ -54,7 +58,7 @@ impl Args {
             .into_iter()
             .flat_map(|noticed| SHARES.map(|share| (noticed, share)))
             .collect();
-        let bar = progress::bar(jobs.len() as u64);
+        let bar = progress::bar(jobs.len() as u64 + 6);
         let failures: Vec<Failure> = jobs
             .into_par_iter()
             .map(|(noticed, share)| {
@@ -63,6 +67,7 @@ impl Args {
                 failure
             })
             .collect();
+        let choice = choice::section(&set_up, || bar.inc(1))?;
         bar.finish_and_clear();
         let single = set_up.trees(network.clone(), Kind::GossipSingle, 0);
         let multi = set_up.trees(network.clone(), Kind::GossipMulti, 0);
@@ -79,6 +84,8 @@ impl Args {
             self.nodes,
             self.seed
         );
+        page += &facts(&multi, &membership, &failures);
+        page += &choice;
         section(
             &mut page,
             "How messages spread",
@@ -90,7 +97,7 @@ impl Args {
                         [&single, &multi],
                         |r| r.rmr,
                     ),
-                    "The first message floods the overlay and builds the tree; after that a node gets each message about once. With a different sender each time the same tree is used from elsewhere.",
+                    "Zero is a perfect tree: a node gets each message once. The first message, which floods the overlay and leaves the tree behind, is not shown; it comes to about three. With a different sender each time the same tree is used from elsewhere.",
                 ),
                 (
                     over_rounds("Last delivery hop (LDH)", "hops", [&single, &multi], |r| {
@@ -115,20 +122,6 @@ impl Args {
         );
         section(
             &mut page,
-            "The overlay",
-            &[
-                (
-                    degrees("Neighbors", &membership.overlay.degrees),
-                    "How many neighbors nodes have; five is a full active view.",
-                ),
-                (
-                    degrees("In-degree", &membership.overlay.in_degrees),
-                    "In how many active views a node is.",
-                ),
-            ],
-        );
-        section(
-            &mut page,
             "After a mass failure",
             &[
                 (
@@ -141,16 +134,24 @@ impl Args {
                 ),
                 (
                     healing(&failures),
-                    "Cycles until messages reach everyone again; 13 stands for more than twelve.",
+                    "Cycles until messages reach 99.5 % of the survivors again; 13 stands for more than twelve. A survivor all of whose neighbors and reserve are dead, and whom no survivor knows, stays alone until the application lets it join again; in a small swarm that is seen here.",
                 ),
             ],
         );
-        let drawing = draw_tree(self.seed)?;
+        let overlay = &membership.overlay;
         let _ = write!(
             page,
-            "<h2>A broadcast tree</h2><figure style=\"max-width:640px\">{drawing}<figcaption>Fifty nodes; \
-             the sender is in the middle, each ring is a hop, grey links carry announcements only.\
-             </figcaption></figure>"
+            "<h2>The overlay, and a tree on it</h2><div class=\"plots\"><figure>{}<figcaption>How many \
+             neighbors nodes have; {} is a full active view. From one node to another it is {:.2} hops on \
+             the shortest path, and {} at most; of a node's neighbors, {:.2} % know each \
+             other.</figcaption></figure><figure>{}<figcaption>A swarm of fifty: the sender is in the \
+             middle, each ring is a hop, grey links carry announcements only.</figcaption></figure></div>",
+            degrees(&overlay.degrees).svg(),
+            overlay.degrees.len() - 1,
+            overlay.shortest_path,
+            overlay.diameter,
+            overlay.clustering * 100.0,
+            draw_tree(self.seed)?
         );
         if let Some(folder) = &self.results {
             page += &results_table(folder)?;
@@ -160,6 +161,42 @@ impl Args {
         println!("{}", self.out.display());
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The page in a few numbers.
+fn facts(trees: &Summary, membership: &Membership, failures: &[Failure]) -> String {
+    let halved = failures
+        .iter()
+        .find(|failure| failure.share == 0.5 && failure.noticed == Noticed::OnSend);
+    // The first message is the flood.
+    let settled = Summary::of(&trees.rounds[1..]).mean;
+    let facts = [
+        (
+            format!("{:.0} ms", settled.duration_ms),
+            "until a message has reached everyone",
+        ),
+        (format!("{:.1}", settled.ldh), "hops to the last one"),
+        (
+            format!("{:.3}", 1.0 + settled.rmr.max(0.0)),
+            "copies of a message that a node gets",
+        ),
+        (
+            format!("{:.1}", membership.messages_per_cycle),
+            "messages per node and minute at rest",
+        ),
+        (
+            format!(
+                "{:.2} %",
+                halved.map_or(1.0, Failure::mean_reliability) * 100.0
+            ),
+            "of the survivors reached by the first messages after half of all nodes died",
+        ),
+    ];
+    let mut html = String::from("<ul class=\"facts\">");
+    for (figure, what) in facts {
+        let _ = write!(html, "<li><b>{figure}</b>{what}</li>");
+    }
+    html + "</ul>"
 }
 
 fn section(page: &mut String, title: &str, plots: &[(Plot, &str)]) {
@@ -186,7 +223,7 @@ fn over_rounds(
         .zip(summaries)
         .map(|(name, summary)| Series {
             name: name.into(),
-            points: points(summary.rounds.iter().map(figure)),
+            points: points(summary.rounds.iter().map(figure)).split_off(1),
         });
     Plot {
         title,
@@ -206,9 +243,9 @@ fn points(values: impl IntoIterator<Item = f64>) -> Vec<(f64, f64)> {
         .collect()
 }
 
-fn degrees(title: &'static str, histogram: &[usize]) -> Plot {
+fn degrees(histogram: &[usize]) -> Plot {
     Plot {
-        title,
+        title: "Neighbors",
         x: "neighbors",
         y: "nodes",
         series: vec![Series {
@@ -241,7 +278,7 @@ fn latencies(network: &Network, seed: u64) -> Plot {
     }
     Plot {
         title: "Delivery times",
-        x: "20 ms each",
+        x: "after so many times 20 ms",
         y: "nodes",
         series: vec![Series {
             name: "nodes".into(),

@@ -24,7 +24,7 @@ pub(crate) struct Args {
     /// Cycles before the first message.
     #[arg(long, default_value_t = 50)]
     cycles: u32,
-    /// Messages, by a different sender each.
+    /// Messages, by a different sender each, after one that is not counted.
     #[arg(long, default_value_t = 10)]
     messages: u32,
     /// The share of nodes that fail in the end.
@@ -93,6 +93,9 @@ impl Args {
         }
         let overlay = Overlay::of(&network);
         let resident = resident_kib("VmRSS:").saturating_sub(idle);
+        // The first message floods the overlay and leaves the tree behind.
+        let sender = random_node(&network, &mut rng);
+        play(&mut network, &[sender], 64, Duration::from_secs(20));
         let mut rounds = Vec::new();
         for _ in 0..self.messages {
             let sender = random_node(&network, &mut rng);

@@ -17,6 +17,12 @@ use crate::proto::PeerInfo;
 /// and every answer is a connection to whom it names.
 const REPLIES_PER_INTERVAL: u16 = 16;
 
+/// How many Shuffles are sent on between two of our own. The walks of others end here instead.
+///
+/// An honest swarm brings as many as a walk has hops, six by default, and hardly ever twenty. What
+/// a hostile neighbor says would go through as many nodes otherwise, each time.
+const RELAYS_PER_INTERVAL: u16 = 64;
+
 /// What comes around a message of this layer: the enum of the topic, and the length of the list
 /// growing by a byte or two.
 const FRAMING: usize = 4;
@@ -32,6 +38,8 @@ pub(super) struct Shuffles<PI> {
     count: u32,
     /// How many more answers may go to peers that are not neighbors.
     replies_left: u16,
+    /// How many more may be sent on.
+    relays_left: u16,
 }
 
 impl<PI> Shuffles<PI> {
@@ -41,6 +49,7 @@ impl<PI> Shuffles<PI> {
             unanswered: None,
             count: 0,
             replies_left: REPLIES_PER_INTERVAL,
+            relays_left: RELAYS_PER_INTERVAL,
         }
     }
 
@@ -89,6 +98,7 @@ impl<PI: PeerIdentity> State<PI> {
         let wait = part(self.shuffle_interval(), 244..=268, turn.rng);
         self.shuffles.next = Some(after(turn.now, wait.max(Duration::from_millis(1))));
         self.shuffles.replies_left = REPLIES_PER_INTERVAL;
+        self.shuffles.relays_left = RELAYS_PER_INTERVAL;
         self.shuffles.count = self.shuffles.count.saturating_add(1);
         self.alarm.rest();
         if let Some(to) = self.active.pick_except(&[], turn.rng) {
@@ -234,8 +244,12 @@ impl<PI: PeerIdentity> State<PI> {
             && self.active.len() > 1
             && let Some(next) = self.active.pick_except(&[from, origin], turn.rng)
         {
-            self.send_shuffle(next, origin, nodes, ttl, turn);
-            return;
+            if self.shuffles.relays_left > 0 {
+                self.shuffles.relays_left -= 1;
+                self.send_shuffle(next, origin, nodes, ttl, turn);
+                return;
+            }
+            turn.counters.shuffle_not_relayed += 1;
         }
         self.accept_shuffle(origin, nodes, turn);
     }

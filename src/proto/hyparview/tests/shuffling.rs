@@ -51,6 +51,26 @@ fn shuffles_walk_on_and_are_answered_at_the_end() {
 }
 
 #[test]
+fn a_neighbor_has_a_bounded_number_of_shuffles_sent_on() {
+    let mut node = node_with(1..=5);
+    let flood = |node: &mut Node| {
+        let told: Vec<_> = (0..1000)
+            .flat_map(|_| node.recv(1, shuffle(1, [1, 9], 6)))
+            .collect();
+        let relayed = sends(&told).into_iter();
+        relayed
+            .filter(|(_, message)| matches!(message, Message::Shuffle(_)))
+            .count()
+    };
+    assert_eq!(flood(&mut node), 64);
+    assert_eq!(node.counters.shuffle_not_relayed, 936);
+    // There is room again after our own next one.
+    node.now = node.state.next_deadline().expect("it shuffles");
+    node.timeout();
+    assert_eq!(flood(&mut node), 64);
+}
+
+#[test]
 fn spoofed_shuffle_origins_cause_a_bounded_number_of_dials() {
     let mut node = node_with(1..=5);
     let mut replies = 0;
