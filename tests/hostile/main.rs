@@ -33,7 +33,7 @@ withstands! {
     garbage_frames,
     length_of_four_gigabytes,
     half_a_header,
-    #[ignore = "open: the node comes to rest later than within half a minute"]
+    #[ignore = "fails, the node is not at rest after 30 s: cargo test --all-features --test hostile -- --ignored"]
     headers_and_never_a_frame,
     half_frames_and_silence,
     a_thousand_streams,
