@@ -1,6 +1,9 @@
 //! The neighbors: who gets payloads at once, and who gets announcements.
 
-use super::clock::{Allowance, At};
+use super::{
+    catch_up::CatchUp,
+    clock::{Allowance, At},
+};
 
 /// A link that has brought something new within this time is part of a busy tree. Of messages that
 /// are under way together each finds another link of a circle to be the one too many: were all of
@@ -85,6 +88,8 @@ pub(super) struct Neighbor<PI> {
     pub(super) merit: Merit,
     /// Missing messages that it was the first to announce.
     pub(super) announced_first: usize,
+    /// What there was to tell it when it came up.
+    pub(super) catch_up: CatchUp,
 }
 
 impl<PI> Neighbor<PI> {
@@ -142,7 +147,7 @@ impl<PI: Copy + Ord> Neighbors<PI> {
     }
 
     /// Adds an eager neighbor.
-    pub(super) fn add(&mut self, peer: PI, allowances: Allowances) -> Serial {
+    pub(super) fn add(&mut self, peer: PI, allowances: Allowances, now: At) -> Serial {
         let serial = Serial(self.next_serial);
         self.next_serial = self.next_serial.wrapping_add(1);
         let taken = self.list.iter().fold(0, |set, one| set | one.bit());
@@ -156,6 +161,7 @@ impl<PI: Copy + Ord> Neighbors<PI> {
             allowances,
             merit: Merit::default(),
             announced_first: 0,
+            catch_up: CatchUp::new(now),
         });
         serial
     }
@@ -175,13 +181,13 @@ mod tests {
     fn bits_are_distinct_and_reused() {
         let mut neighbors = Neighbors::new();
         for peer in 0..70u32 {
-            neighbors.add(peer, Allowances::default());
+            neighbors.add(peer, Allowances::default(), At(0));
         }
         let bits: Vec<_> = neighbors.iter().map(Neighbor::bit).collect();
         assert_eq!(bits.iter().fold(0, |set, bit| set | bit), u64::MAX);
         assert!(bits[64..].iter().all(|bit| *bit == 0));
         let before = neighbors.remove(&7).map(|one| (one.bit(), one.serial));
-        let serial = neighbors.add(7, Allowances::default());
+        let serial = neighbors.add(7, Allowances::default(), At(0));
         let again = neighbors.find(&7).map(|one| one.bit());
         assert_eq!(before.map(|(bit, _)| bit), again);
         assert_ne!(before.map(|(_, serial)| serial), Some(serial));
