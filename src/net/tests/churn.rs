@@ -145,7 +145,7 @@ fn who_stays_connected_under_churn_gets_everything() {
 }
 
 #[test]
-#[ignore = "takes minutes, and fails at present: cargo test --profile seeds --lib under_churn -- --ignored --nocapture"]
+#[ignore = "takes minutes: cargo test --profile seeds --lib under_churn -- --ignored --nocapture"]
 fn two_hundred_nodes_under_churn_for_an_hour_lose_nothing() {
     let seed = number_from_env("SMOL_GOSSIP_SEED").unwrap_or(6);
     let (messages, deliveries) = churn(seed, 200, 60);
