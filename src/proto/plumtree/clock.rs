@@ -1,7 +1,10 @@
 //! Time as the broadcast layer keeps it: eight bytes an entry instead of the sixteen of an
 //! [`Instant`].
 
-use std::time::{Duration, Instant};
+use std::{
+    num::NonZeroU64,
+    time::{Duration, Instant},
+};
 
 /// Nanoseconds since the state's first input. Enough for 584 years.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -11,6 +14,22 @@ impl At {
     /// This much later; stays at the end of time once there.
     pub(super) fn after(self, nanos: u64) -> Self {
         Self(self.0.saturating_add(nanos))
+    }
+}
+
+/// An [`At`] or none, in the same eight bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct MaybeAt(Option<NonZeroU64>);
+
+impl MaybeAt {
+    pub(super) const NONE: Self = Self(None);
+
+    pub(super) fn some(at: At) -> Self {
+        Self(NonZeroU64::new(at.0.saturating_add(1)))
+    }
+
+    pub(super) fn get(self) -> Option<At> {
+        Some(At(self.0?.get() - 1))
     }
 }
 
