@@ -436,6 +436,7 @@ impl<PI: PeerIdentity> Topic<PI> {
 }
 
 /// What is traced from here on is about this topic. Costs next to nothing unless someone looks.
+#[inline]
 fn topic_span(id: &TopicId) -> Option<EnteredSpan> {
     let looks = LevelFilter::current() >= LevelFilter::DEBUG;
     looks.then(|| debug_span!("topic", id = %id.fmt_short()).entered())

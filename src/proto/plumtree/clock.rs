@@ -1,10 +1,7 @@
 //! Time as the broadcast layer keeps it: eight bytes an entry instead of the sixteen of an
 //! [`Instant`].
 
-use std::{
-    num::NonZeroU64,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 /// Nanoseconds since the state's first input. Enough for 584 years.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,19 +14,25 @@ impl At {
     }
 }
 
-/// An [`At`] or none, in the same eight bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct MaybeAt(Option<NonZeroU64>);
+/// An [`At`] or none, in the same eight bytes: the end of time is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct MaybeAt(At);
 
 impl MaybeAt {
-    pub(super) const NONE: Self = Self(None);
+    pub(super) const NONE: Self = Self(At(u64::MAX));
 
     pub(super) fn some(at: At) -> Self {
-        Self(NonZeroU64::new(at.0.saturating_add(1)))
+        Self(at)
     }
 
     pub(super) fn get(self) -> Option<At> {
-        Some(At(self.0?.get() - 1))
+        (self != Self::NONE).then_some(self.0)
+    }
+}
+
+impl Default for MaybeAt {
+    fn default() -> Self {
+        Self::NONE
     }
 }
 

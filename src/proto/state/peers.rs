@@ -69,11 +69,17 @@ impl<PI: PeerIdentity> Peers<PI> {
     }
 
     /// Ends the call: disconnects every peer once that was let go or written to and is not needed.
+    #[inline]
     pub(super) fn disconnect_unneeded(&mut self, out: &mut Outbox<PI>) {
-        self.gone = None;
-        if self.candidates.is_empty() {
-            return;
+        if self.gone.is_some() {
+            self.gone = None;
         }
+        if !self.candidates.is_empty() {
+            self.disconnect_candidates(out);
+        }
+    }
+
+    fn disconnect_candidates(&mut self, out: &mut Outbox<PI>) {
         // Few calls have any, so the room for them is not kept.
         let mut candidates = std::mem::take(&mut self.candidates);
         candidates.sort_unstable();
