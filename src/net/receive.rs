@@ -68,7 +68,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             Done::Stream(key, result) => self.stream_accepted(key, result),
             Done::Header(key, result) => self.header_read(key, result),
             Done::Read(key, topic, result) => match result {
-                Ok(reader) => self.ready.push_back((key, topic, reader)),
+                Ok(reader) => self.stream_ready(key, topic, reader),
                 Err(reason) => {
                     self.link_failed(key, &reason);
                     self.stream_ended(key, topic);
@@ -148,7 +148,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                     Some(waiting) => waiting.push(reader),
                     None => {
                         link.readers.insert(topic, Vec::new());
-                        self.ready.push_back((key, topic, reader));
+                        self.ready.push(link.peer, (key, topic, reader));
                     }
                 }
             }
@@ -158,11 +158,24 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         }
     }
 
-    /// Handles frames of the streams that have some, each in its turn.
+    /// Puts a stream in line that something was read from.
+    fn stream_ready(
+        &mut self,
+        key: ConnectionKey,
+        topic: TopicId,
+        mut reader: Reader<Receiver<T>>,
+    ) {
+        match self.links.get(&key) {
+            Some(link) => self.ready.push(link.peer, (key, topic, reader)),
+            None => reader.stop(),
+        }
+    }
+
+    /// Handles frames of the streams that have some, each peer in its turn.
     pub(crate) fn handle_frames(&mut self) -> usize {
         let mut handled = 0;
         for _ in 0..STREAMS_PER_PASS.min(self.ready.len()) {
-            let Some((key, topic, mut reader)) = self.ready.pop_front() else {
+            let Some((peer, (key, topic, mut reader))) = self.ready.pop() else {
                 break;
             };
             handled += 1;
@@ -171,7 +184,6 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 continue;
             };
             link.used = self.now;
-            let peer = link.peer;
             let _span = debug_span!("peer", id = %peer.fmt_short()).entered();
             if let Some(peer) = self.peers.get_mut(&peer) {
                 peer.heard = self.now;
@@ -190,7 +202,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 }
             };
             match more {
-                Ok(true) => self.ready.push_back((key, topic, reader)),
+                Ok(true) => self.ready.push(peer, (key, topic, reader)),
                 Ok(false) if reader.is_ended() => self.stream_ended(key, topic),
                 Ok(false) => {
                     if self.links.contains_key(&key) {
@@ -266,7 +278,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         match link.readers.get_mut(&topic) {
             Some(waiting) if !waiting.is_empty() => {
                 let next = waiting.remove(0);
-                self.ready.push_back((key, topic, next));
+                self.ready.push(link.peer, (key, topic, next));
             }
             _ => {
                 link.readers.swap_remove(&topic);
