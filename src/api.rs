@@ -43,11 +43,12 @@ use std::{
 
 use bytes::Bytes;
 use iroh_base::EndpointId;
-use n0_error::{e, stack_error};
+use n0_error::e;
 use n0_future::Stream;
 
 use crate::proto::TopicId;
 
+mod error;
 pub(crate) mod events;
 pub(crate) mod mailbox;
 #[cfg(feature = "rpc")]
@@ -55,67 +56,11 @@ pub(crate) mod remote;
 mod sync;
 mod types;
 
+pub use error::ApiError;
 pub use types::{Command, Event, JoinOptions, Message, Published};
 
 use events::EventReceiver;
-use mailbox::{Closed, Lease, Mailbox, Order};
-
-/// Why a call did nothing.
-#[stack_error(derive, add_meta, from_sources)]
-#[non_exhaustive]
-pub enum ApiError {
-    /// The node is in another process, and talking to it failed.
-    ///
-    /// There is no subscription, or it is of no more use: the stream of events ends after this,
-    /// and senders answer [`Closed`](Self::Closed). What was sent last may have been lost. The
-    /// [`GossipApi`] connects again when it is next used. Handles to a node in this process never
-    /// answer this.
-    #[error(transparent)]
-    Rpc {
-        /// What failed.
-        source: irpc::Error,
-    },
-    /// The node has stopped: its driver ended or was dropped. Where it is in another process, the
-    /// subscription may also have ended because the connection to it was lost.
-    ///
-    /// Nothing was sent, and every further call on the same subscription answers the same.
-    #[error("the node has stopped")]
-    Closed,
-    /// The message does not fit into a frame, and was not sent.
-    ///
-    /// Nothing else has changed: the topic and its connections are as they were.
-    #[error("a message of {len} bytes is too large, the largest that fits has {max} bytes")]
-    TooLarge {
-        /// The length of the message, in bytes.
-        len: usize,
-        /// The length of the largest message that is accepted, in bytes.
-        max: usize,
-    },
-}
-
-impl From<irpc::channel::SendError> for ApiError {
-    fn from(error: irpc::channel::SendError) -> Self {
-        Self::from(irpc::Error::from(error))
-    }
-}
-
-impl From<irpc::channel::mpsc::RecvError> for ApiError {
-    fn from(error: irpc::channel::mpsc::RecvError) -> Self {
-        Self::from(irpc::Error::from(error))
-    }
-}
-
-impl From<irpc::channel::oneshot::RecvError> for ApiError {
-    fn from(error: irpc::channel::oneshot::RecvError) -> Self {
-        Self::from(irpc::Error::from(error))
-    }
-}
-
-impl From<Closed> for ApiError {
-    fn from(Closed: Closed) -> Self {
-        e!(ApiError::Closed)
-    }
-}
+use mailbox::{Lease, Mailbox, Order};
 
 /// Subscribes to topics.
 ///
@@ -171,6 +116,15 @@ impl GossipApi {
     /// The same as [`subscribe_with_opts`](Self::subscribe_with_opts) with
     /// [`JoinOptions::with_bootstrap`].
     ///
+    /// ```
+    /// # use smol_gossip::{TopicId, api::{ApiError, GossipApi, JoinOptions}};
+    /// # async fn example(gossip: &GossipApi, topic: TopicId, friend: iroh_base::EndpointId) -> Result<(), ApiError> {
+    /// let topic = gossip.subscribe(topic, vec![friend]).await?;
+    /// # drop(topic);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`ApiError::Closed`] when the node has stopped.
@@ -188,6 +142,15 @@ impl GossipApi {
     /// The node tries the `bootstrap` peers again and again, so this waits for as long as none of
     /// them is there; put a timeout around it where that is not wanted. Dropping the future gives
     /// the subscription up.
+    ///
+    /// ```
+    /// # use smol_gossip::{TopicId, api::{ApiError, GossipApi, JoinOptions}};
+    /// # async fn example(gossip: &GossipApi, topic: TopicId, friend: iroh_base::EndpointId) -> Result<(), ApiError> {
+    /// let topic = gossip.subscribe_and_join(topic, vec![friend]).await?;
+    /// assert!(topic.is_joined());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -213,6 +176,19 @@ impl GossipApi {
     /// This waits only while a thousand other subscriptions are new to the driver, or for the
     /// connection to a node in another process. Dropping the future means that there is no
     /// subscription.
+    ///
+    /// ```
+    /// # use smol_gossip::{TopicId, api::{ApiError, GossipApi, JoinOptions}};
+    /// # async fn example(gossip: &GossipApi, topic: TopicId, friend: iroh_base::EndpointId) -> Result<(), ApiError> {
+    /// let options = JoinOptions {
+    ///     subscription_capacity: 16,
+    ///     ..JoinOptions::with_bootstrap([friend])
+    /// };
+    /// let topic = gossip.subscribe_with_opts(topic, options).await?;
+    /// # drop(topic);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -257,6 +233,17 @@ impl GossipSender {
     /// `Ok` means that the node has it. The very same bytes within a short while are sent only
     /// once, since to the protocol they are one message; [`publish`](Self::publish) tells.
     ///
+    /// ```
+    /// # use smol_gossip::{api::{ApiError, GossipSender, Published}};
+    /// # async fn example(sender: &GossipSender) -> Result<(), ApiError> {
+    /// match sender.broadcast("it rains".into()).await {
+    ///     Err(ApiError::TooLarge { len, max, .. }) => println!("{len} bytes, of {max}"),
+    ///     sent => sent?,
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`ApiError::TooLarge`] when the message does not fit into a frame, [`ApiError::Closed`]
@@ -271,6 +258,14 @@ impl GossipSender {
     /// Sends a message to the direct neighbors, who do not pass it on.
     ///
     /// It is sent however often the same bytes were sent before.
+    ///
+    /// ```
+    /// # use smol_gossip::{api::{ApiError, GossipSender, Published}};
+    /// # async fn example(sender: &GossipSender) -> Result<(), ApiError> {
+    /// sender.broadcast_neighbors("who else is there?".into()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -289,6 +284,16 @@ impl GossipSender {
     /// A future that is dropped while it waits for room has sent nothing; one that is dropped
     /// while it waits for the answer has sent the message.
     ///
+    /// ```
+    /// # use smol_gossip::{api::{ApiError, GossipSender, Published}};
+    /// # async fn example(sender: &GossipSender) -> Result<(), ApiError> {
+    /// if sender.publish("it rains".into()).await? == Published::Duplicate {
+    ///     println!("that was said a short while ago");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As for [`broadcast`](Self::broadcast); when the node stops before it answers,
@@ -303,6 +308,14 @@ impl GossipSender {
     /// Joins the topic through these peers too.
     ///
     /// `Ok` means that the node will try, not that it has joined.
+    ///
+    /// ```
+    /// # use smol_gossip::{api::{ApiError, GossipSender}};
+    /// # async fn example(sender: &GossipSender, friend: iroh_base::EndpointId) -> Result<(), ApiError> {
+    /// sender.join_peers(vec![friend]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -335,11 +348,29 @@ pub struct GossipTopic {
 
 impl GossipTopic {
     /// The two halves. The topic stays open while either lives.
+    ///
+    /// ```
+    /// # use smol_gossip::{api::{ApiError, GossipTopic}};
+    /// # async fn example(topic: GossipTopic) -> Result<(), ApiError> {
+    /// let (sender, mut receiver) = topic.split();
+    /// receiver.joined().await?;
+    /// sender.broadcast("hello".into()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn split(self) -> (GossipSender, GossipReceiver) {
         (self.sender, self.receiver)
     }
 
     /// Sends a message to the whole swarm. See [`GossipSender::broadcast`].
+    ///
+    /// ```
+    /// # use smol_gossip::{api::{ApiError, GossipTopic}};
+    /// # async fn example(topic: &mut GossipTopic) -> Result<(), ApiError> {
+    /// topic.broadcast("it rains".into()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -350,6 +381,14 @@ impl GossipTopic {
 
     /// Sends a message to the direct neighbors. See [`GossipSender::broadcast_neighbors`].
     ///
+    /// ```
+    /// # use smol_gossip::{api::{ApiError, GossipTopic}};
+    /// # async fn example(topic: &mut GossipTopic) -> Result<(), ApiError> {
+    /// topic.broadcast_neighbors("who else is there?".into()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// The same.
@@ -358,11 +397,30 @@ impl GossipTopic {
     }
 
     /// The direct neighbors. See [`GossipReceiver::neighbors`].
+    ///
+    /// ```
+    /// # use smol_gossip::{api::{ApiError, GossipTopic}};
+    /// # async fn example(topic: &mut GossipTopic) -> Result<(), ApiError> {
+    /// for neighbor in topic.neighbors() {
+    ///     println!("{}", neighbor.fmt_short());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn neighbors(&self) -> impl Iterator<Item = EndpointId> + '_ {
         self.receiver.neighbors()
     }
 
     /// Waits for the first neighbor. See [`GossipReceiver::joined`].
+    ///
+    /// ```
+    /// # use smol_gossip::{api::{ApiError, GossipTopic}};
+    /// # async fn example(topic: &mut GossipTopic) -> Result<(), ApiError> {
+    /// topic.joined().await?;
+    /// assert!(topic.is_joined());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -372,6 +430,16 @@ impl GossipTopic {
     }
 
     /// Whether there is a neighbor. See [`GossipReceiver::is_joined`].
+    ///
+    /// ```
+    /// # use smol_gossip::{api::{ApiError, GossipTopic}};
+    /// # async fn example(topic: &mut GossipTopic) -> Result<(), ApiError> {
+    /// if !topic.is_joined() {
+    ///     println!("nobody is here yet");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_joined(&self) -> bool {
         self.receiver.is_joined()
     }
@@ -403,6 +471,15 @@ impl GossipReceiver {
     ///
     /// A neighbor whose [`Event::NeighborUp`] is still in the stream is not among them yet. What
     /// [`joined`](Self::joined) has seen is.
+    ///
+    /// ```
+    /// # use smol_gossip::{api::{ApiError, GossipReceiver}};
+    /// # async fn example(receiver: &mut GossipReceiver) -> Result<(), ApiError> {
+    /// let count = receiver.neighbors().count();
+    /// # drop(count);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn neighbors(&self) -> impl Iterator<Item = EndpointId> + '_ {
         self.neighbors.iter().copied()
     }
@@ -413,6 +490,15 @@ impl GossipReceiver {
     /// it will still be received, in order.
     ///
     /// Cancel-safe: a future that is dropped before it is done has taken nothing.
+    ///
+    /// ```
+    /// # use smol_gossip::{api::{ApiError, GossipReceiver}};
+    /// # async fn example(receiver: &mut GossipReceiver) -> Result<(), ApiError> {
+    /// receiver.joined().await?;
+    /// assert!(receiver.neighbors().next().is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -435,6 +521,14 @@ impl GossipReceiver {
     }
 
     /// Whether there is a neighbor, as of the events that were received so far.
+    ///
+    /// ```
+    /// # use smol_gossip::{api::{ApiError, GossipReceiver}};
+    /// # async fn example(receiver: &mut GossipReceiver) -> Result<(), ApiError> {
+    /// assert_eq!(receiver.is_joined(), receiver.neighbors().count() > 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_joined(&self) -> bool {
         !self.neighbors.is_empty()
     }

@@ -87,7 +87,21 @@ pub mod sim;
 #[cfg(any(feature = "net", feature = "rpc"))]
 pub mod ticket;
 
-/// The examples in the README are compiled as tests.
-#[cfg(all(doctest, feature = "net"))]
-#[doc = include_str!("../README.md")]
-mod readme {}
+/// The examples in the README and the guides are compiled as tests.
+#[cfg(all(doctest, feature = "net", feature = "signed"))]
+mod guides {
+    #[doc = include_str!("../README.md")]
+    mod readme {}
+    #[doc = include_str!("../docs/smol.md")]
+    mod smol {}
+    #[doc = include_str!("../docs/tokio.md")]
+    mod tokio {}
+    #[doc = include_str!("../docs/edge.md")]
+    mod edge {}
+    #[doc = include_str!("../docs/limits.md")]
+    mod limits {}
+    #[doc = include_str!("../docs/joining.md")]
+    mod joining {}
+    #[doc = include_str!("../docs/protocols.md")]
+    mod protocols {}
+}

@@ -153,6 +153,12 @@ pub enum Error {
 
 impl Gossip {
     /// Settings for a new node.
+    ///
+    /// ```
+    /// # use smol_gossip::Gossip;
+    /// let builder = Gossip::builder().max_message_size(8192);
+    /// # drop(builder);
+    /// ```
     pub fn builder() -> Builder {
         Builder::new()
     }
@@ -188,6 +194,14 @@ impl Gossip {
     ///
     /// The largest content of a message is some 40 bytes less; see
     /// [`ApiError::TooLarge`](crate::api::ApiError::TooLarge).
+    ///
+    /// ```
+    /// # use smol_gossip::{Gossip, net::Error};
+    /// # async fn example(gossip: Gossip) -> Result<(), Error> {
+    /// assert_eq!(gossip.max_message_size(), 4096);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn max_message_size(&self) -> usize {
         self.node.max_message_size
     }
@@ -196,6 +210,17 @@ impl Gossip {
     ///
     /// Waits while many others have not been looked at. Cancel-safe: a cancelled call drops the
     /// connection.
+    ///
+    /// ```
+    /// # use smol_gossip::{Gossip, net::Error};
+    /// # async fn example(gossip: Gossip, connection: iroh::endpoint::Connection) -> Result<(), Error> {
+    /// // In an accept loop of your own:
+    /// if connection.alpn() == smol_gossip::ALPN {
+    ///     gossip.handle_connection(connection).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -210,6 +235,14 @@ impl Gossip {
     /// Returns once the neighbors have taken the farewell, but no later than
     /// [`Limits::shutdown_timeout`] after the driver got to it. A cancelled call does not stop
     /// the shutdown.
+    ///
+    /// ```
+    /// # use smol_gossip::{Gossip, net::Error};
+    /// # async fn example(gossip: Gossip) -> Result<(), Error> {
+    /// gossip.shutdown().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -292,6 +325,14 @@ impl Gossip {
     }
 
     /// What the node has counted.
+    ///
+    /// ```
+    /// # use smol_gossip::{Gossip, net::Error};
+    /// # async fn example(gossip: Gossip) -> Result<(), Error> {
+    /// println!("{} messages came twice", gossip.metrics().duplicates.get());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.node.metrics
     }

@@ -68,6 +68,14 @@ pub struct Ticket {
 impl Ticket {
     /// A ticket to `topic` that introduces `peers`. It may name none, and peers without addresses.
     ///
+    /// ```
+    /// # use smol_gossip::{TopicId, ticket::Ticket};
+    /// # let topic = TopicId::from_bytes([7; 32]);
+    /// let ticket = Ticket::new(topic, vec![])?;
+    /// assert!(ticket.to_string().starts_with("gossip"));
+    /// # Ok::<(), smol_gossip::ticket::TicketError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// When it would exceed [`MAX_PEERS`], [`MAX_ADDRS_PER_PEER`] or [`MAX_TEXT_LEN`]. Whatever
@@ -85,16 +93,38 @@ impl Ticket {
     }
 
     /// The topic.
+    ///
+    /// ```
+    /// # use smol_gossip::{TopicId, ticket::Ticket};
+    /// # let topic = TopicId::from_bytes([7; 32]);
+    /// assert_eq!(Ticket::new(topic, vec![])?.topic(), topic);
+    /// # Ok::<(), smol_gossip::ticket::TicketError>(())
+    /// ```
     pub fn topic(&self) -> TopicId {
         self.topic
     }
 
     /// Peers that are in the topic, and where they were last to be found.
+    ///
+    /// ```
+    /// # use smol_gossip::{TopicId, ticket::Ticket};
+    /// # let topic = TopicId::from_bytes([7; 32]);
+    /// assert!(Ticket::new(topic, vec![])?.peers().is_empty());
+    /// # Ok::<(), smol_gossip::ticket::TicketError>(())
+    /// ```
     pub fn peers(&self) -> &[EndpointAddr] {
         &self.peers
     }
 
     /// Topic and peers.
+    ///
+    /// ```
+    /// # use smol_gossip::{TopicId, ticket::Ticket};
+    /// # let topic = TopicId::from_bytes([7; 32]);
+    /// let (topic, peers) = Ticket::new(topic, vec![])?.into_parts();
+    /// # assert_eq!((topic.as_bytes(), peers.len()), (&[7; 32], 0));
+    /// # Ok::<(), smol_gossip::ticket::TicketError>(())
+    /// ```
     pub fn into_parts(self) -> (TopicId, Vec<EndpointAddr>) {
         (self.topic, self.peers)
     }

@@ -9,7 +9,7 @@ use futures_lite::{
 use iroh_base::SecretKey;
 
 use super::{
-    mailbox::{Inbox, SubscriptionId, Work},
+    mailbox::{Closed, Inbox, SubscriptionId, Work},
     *,
 };
 use crate::{api::events::EventSender, proto::DeliveryScope};

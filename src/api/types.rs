@@ -98,6 +98,13 @@ pub struct JoinOptions {
 
 impl JoinOptions {
     /// Joins through `endpoints`, with room for 2,048 events.
+    ///
+    /// ```
+    /// # use smol_gossip::api::JoinOptions;
+    /// # let friend = iroh_base::SecretKey::from_bytes(&[1; 32]).public();
+    /// let options = JoinOptions::with_bootstrap([friend]);
+    /// assert_eq!(options.subscription_capacity, 2048);
+    /// ```
     pub fn with_bootstrap(endpoints: impl IntoIterator<Item = EndpointId>) -> Self {
         Self {
             bootstrap: endpoints.into_iter().collect(),

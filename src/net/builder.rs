@@ -1,6 +1,6 @@
 //! Making a node.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::RangeInclusive, sync::Arc};
 
 use bytes::Bytes;
 use iroh::Endpoint;
@@ -29,6 +29,9 @@ const CONNECTION_QUEUE: usize = 64;
 /// Requests that the driver has not taken yet. Whoever asks for more waits.
 const REQUEST_QUEUE: usize = 16;
 
+/// What TLS has room for. It would panic over others.
+const ALPN_LEN: RangeInclusive<usize> = 1..=255;
+
 /// Settings of a node. Begin with [`Gossip::builder`].
 #[derive(Debug, Clone)]
 pub struct Builder {
@@ -54,18 +57,49 @@ impl Builder {
     ///
     /// It should be the same on every node of a swarm. The default is 4096. Below 512 no node
     /// can be built.
+    ///
+    /// ```
+    /// # use smol_gossip::Gossip;
+    /// let builder = Gossip::builder().max_message_size(16 * 1024);
+    /// # drop(builder);
+    /// ```
     pub fn max_message_size(mut self, size: usize) -> Self {
         self.config.max_message_size = size;
         self
     }
 
     /// Parameters of the membership layer.
+    ///
+    /// ```
+    /// # use smol_gossip::Gossip;
+    /// use smol_gossip::proto::HyparviewConfig;
+    ///
+    /// let config = HyparviewConfig {
+    ///     active_view_capacity: 7,
+    ///     ..HyparviewConfig::default()
+    /// };
+    /// let builder = Gossip::builder().membership_config(config);
+    /// # drop(builder);
+    /// ```
     pub fn membership_config(mut self, config: HyparviewConfig) -> Self {
         self.config.membership = config;
         self
     }
 
     /// Parameters of the broadcast layer.
+    ///
+    /// ```
+    /// # use smol_gossip::Gossip;
+    /// use std::time::Duration;
+    /// use smol_gossip::proto::PlumtreeConfig;
+    ///
+    /// let config = PlumtreeConfig {
+    ///     message_cache_retention: Duration::from_secs(300),
+    ///     ..PlumtreeConfig::default()
+    /// };
+    /// let builder = Gossip::builder().broadcast_config(config);
+    /// # drop(builder);
+    /// ```
     pub fn broadcast_config(mut self, config: PlumtreeConfig) -> Self {
         self.config.broadcast = config;
         self
@@ -74,13 +108,29 @@ impl Builder {
     /// The ALPN to dial with, in place of [`GOSSIP_ALPN`].
     ///
     /// It has to be the same on every node of a swarm, and it is the one to accept connections
-    /// with.
+    /// with. It has from 1 to 255 bytes; with others no node can be built.
+    ///
+    /// ```
+    /// # use smol_gossip::Gossip;
+    /// let builder = Gossip::builder().alpn("/my-swarm/1");
+    /// # drop(builder);
+    /// ```
     pub fn alpn(mut self, alpn: impl AsRef<[u8]>) -> Self {
         self.alpn = Some(Bytes::copy_from_slice(alpn.as_ref()));
         self
     }
 
     /// The bounds of what peers can make grow.
+    ///
+    /// ```
+    /// # use smol_gossip::Gossip;
+    /// use smol_gossip::net::Limits;
+    ///
+    /// let mut limits = Limits::default();
+    /// limits.topics = 8;
+    /// let builder = Gossip::builder().limits(limits);
+    /// # drop(builder);
+    /// ```
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
@@ -91,6 +141,12 @@ impl Builder {
     /// For programs without a [`Router`](iroh::protocol::Router) that use the endpoint for nothing
     /// else: connections with another ALPN are closed. The endpoint has to be bound with the ALPN
     /// of this node.
+    ///
+    /// ```
+    /// # use smol_gossip::Gossip;
+    /// let builder = Gossip::builder().accept_incoming(true);
+    /// # drop(builder);
+    /// ```
     pub fn accept_incoming(mut self, accept: bool) -> Self {
         self.accept = accept;
         self
@@ -98,6 +154,12 @@ impl Builder {
 
     /// Seeds the node's random number generator, which otherwise is seeded by the operating
     /// system. For tests: whoever knows the seed can foresee what the node picks.
+    ///
+    /// ```
+    /// # use smol_gossip::Gossip;
+    /// let builder = Gossip::builder().seed(7);
+    /// # drop(builder);
+    /// ```
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
@@ -107,6 +169,17 @@ impl Builder {
     ///
     /// Nothing is spawned: the [`Driver`] is the whole node, and the node lives while the driver is
     /// polled. `runtime` gives it time, and the tokio context that iroh's connections live in.
+    ///
+    /// ```no_run
+    /// # use iroh::Endpoint;
+    /// # use smol_gossip::{Gossip, runtime::TokioRuntime};
+    /// # async fn example(endpoint: Endpoint) -> Result<(), Box<dyn std::error::Error>> {
+    /// let (gossip, driver) = Gossip::builder().build(endpoint, TokioRuntime::current()?)?;
+    /// smol::spawn(driver).detach();
+    /// # drop(gossip);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -123,25 +196,31 @@ impl Builder {
         };
         let mut rng = seed;
         let local = endpoint.id();
+        let alpn = self.alpn.unwrap_or(Bytes::from_static(GOSSIP_ALPN));
+        if !ALPN_LEN.contains(&alpn.len()) {
+            let (len, least, most) = (alpn.len(), ALPN_LEN.start(), ALPN_LEN.end());
+            let reason = format!("an ALPN has from {least} to {most} bytes, not {len}");
+            return Err(BuildError::Config(reason));
+        }
+        let limits = self.limits.sensible(self.config.max_message_size);
         // Checked first, since joining the endpoint's address lookup cannot be undone.
         State::<iroh::EndpointId>::new(
             local,
             Default::default(),
             self.config.clone(),
-            self.limits.protocol.clone(),
+            limits.protocol.clone(),
             &mut rng,
         )
         .map_err(|error| BuildError::Config(error.to_string()))?;
 
-        let alpn = self.alpn.unwrap_or(Bytes::from_static(GOSSIP_ALPN));
-        let lookup = GossipAddressLookup::new(self.limits.known_addresses);
-        let streams = self.limits.streams_per_connection;
+        let lookup = GossipAddressLookup::new(limits.known_addresses);
+        let streams = limits.streams_per_connection;
         let transport = runtime.enter(|| IrohTransport::new(endpoint, alpn, streams, lookup));
         let state = State::new(
             local,
             transport.local_data(),
             self.config,
-            self.limits.protocol.clone(),
+            limits.protocol.clone(),
             &mut rng,
         )
         .map_err(|error| BuildError::Config(error.to_string()))?;
@@ -157,7 +236,7 @@ impl Builder {
                 runtime: runtime.clone(),
                 state,
                 rng,
-                limits: self.limits,
+                limits,
                 metrics: metrics.clone(),
                 inbox,
                 connections,
@@ -178,6 +257,16 @@ impl Builder {
 
     /// Makes a node and spawns its driver on the tokio runtime of the caller.
     ///
+    /// ```no_run
+    /// # use iroh::Endpoint;
+    /// # use smol_gossip::{Gossip, runtime::TokioRuntime};
+    /// # async fn example(endpoint: Endpoint) -> Result<(), Box<dyn std::error::Error>> {
+    /// let gossip = Gossip::builder().try_spawn(endpoint)?;
+    /// # drop(gossip);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`BuildError::NoContext`] outside a tokio runtime; else as [`Self::build`].
@@ -192,6 +281,16 @@ impl Builder {
     ///
     /// Where [`Self::try_spawn`] fails, the error is logged and the [`Gossip`] returned is closed:
     /// every call answers `ActorDropped` or `Closed`.
+    ///
+    /// ```no_run
+    /// # use iroh::Endpoint;
+    /// # use smol_gossip::{Gossip, runtime::TokioRuntime};
+    /// # async fn example(endpoint: Endpoint) -> Result<(), Box<dyn std::error::Error>> {
+    /// let gossip = Gossip::builder().spawn(endpoint);
+    /// # drop(gossip);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn spawn(self, endpoint: Endpoint) -> Gossip {
         let max_message_size = self.config.max_message_size;
         self.try_spawn(endpoint).unwrap_or_else(|error| {

@@ -154,6 +154,15 @@ pub struct Diagnostics {
 
 impl Diagnostics {
     /// How many are missing, because 256 others waited to be read.
+    ///
+    /// ```
+    /// # use smol_gossip::net::Diagnostics;
+    /// fn warn(diagnostics: &Diagnostics) {
+    ///     if diagnostics.lost() > 0 {
+    ///         eprintln!("{} diagnostics were not read in time", diagnostics.lost());
+    ///     }
+    /// }
+    /// ```
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }

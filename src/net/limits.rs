@@ -8,7 +8,9 @@ use crate::proto;
 /// reached.
 ///
 /// The defaults suit messages of 4 KiB and 30 neighbors. These are local decisions: nodes of one
-/// swarm may differ.
+/// swarm may differ. Any values can be given: what would leave a node deaf is raised to the least
+/// that does not (one dial, one connection, one stream, a queue of four messages), and no time is
+/// longer than a century.
 ///
 /// ```
 /// # use smol_gossip::net::Limits;
@@ -77,5 +79,35 @@ impl Default for Limits {
             known_addresses: 1024,
             topics: 1 << 16,
         }
+    }
+}
+
+/// A century. An instant this far from now can still be told.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+impl Limits {
+    /// Puts right what would leave a node deaf, or would be of no use to it.
+    pub(super) fn sensible(mut self, max_message_size: usize) -> Self {
+        for time in [
+            &mut self.stuck_timeout,
+            &mut self.idle_timeout,
+            &mut self.header_timeout,
+            &mut self.dial_timeout,
+            &mut self.shutdown_timeout,
+        ] {
+            *time = (*time).min(LONGEST);
+        }
+        for bound in [
+            &mut self.connections_per_peer,
+            &mut self.dials,
+            &mut self.handshakes,
+        ] {
+            *bound = (*bound).max(1);
+        }
+        self.streams_per_connection = self.streams_per_connection.max(1);
+        // A queue that is full drops the peer for a control message.
+        let frames = max_message_size.saturating_mul(4);
+        self.send_queue_bytes = self.send_queue_bytes.max(frames);
+        self
     }
 }

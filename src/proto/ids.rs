@@ -76,6 +76,11 @@ id_bytes!(TopicId);
 
 impl TopicId {
     /// The first five bytes in hexadecimal, for people and logs.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::TopicId;
+    /// assert_eq!(TopicId::from_bytes([7; 32]).fmt_short(), "0707070707");
+    /// ```
     pub fn fmt_short(&self) -> String {
         data_encoding::HEXLOWER.encode(&self.0[..5])
     }
@@ -90,6 +95,12 @@ id_bytes!(MessageId);
 
 impl MessageId {
     /// Hashes `content`.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::MessageId;
+    /// let id = MessageId::from_content(b"it rains");
+    /// assert_eq!(id, blake3::hash(b"it rains").into());
+    /// ```
     pub fn from_content(content: &[u8]) -> Self {
         Self(*blake3::hash(content).as_bytes())
     }

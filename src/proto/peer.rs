@@ -24,16 +24,33 @@ pub struct PeerData(Bytes);
 
 impl PeerData {
     /// Wraps bytes. Empty bytes say that nothing is known.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::PeerData;
+    /// let data = PeerData::new(vec![1, 2]);
+    /// assert_eq!(data.as_bytes(), [1, 2]);
+    /// ```
     pub fn new(data: impl Into<Bytes>) -> Self {
         Self(data.into())
     }
 
     /// The bytes, shared.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::PeerData;
+    /// let shared: bytes::Bytes = PeerData::new("address").inner().clone();
+    /// assert_eq!(shared, "address");
+    /// ```
     pub fn inner(&self) -> &Bytes {
         &self.0
     }
 
     /// The bytes.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::PeerData;
+    /// assert!(PeerData::default().as_bytes().is_empty());
+    /// ```
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }

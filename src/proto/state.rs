@@ -21,9 +21,10 @@ use tracing::{debug_span, span::EnteredSpan};
 use self::peers::Peers;
 
 pub use self::sensible::ConfigError;
+pub use super::TopicId;
 use super::{
     Command, Config, Counters, Event, InEvent, Limits, Message, MessageId, OutEvent, Outbox,
-    PeerData, PeerIdentity, TimerId, TopicId,
+    PeerData, PeerIdentity, TimerId,
     hash::{Keyed, Local},
     hyparview, plumtree, topic,
 };

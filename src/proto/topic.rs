@@ -16,9 +16,10 @@ use std::time::Instant;
 use bytes::Bytes;
 use rand::Rng;
 
+pub use super::{Command, Config, Event};
 use super::{
-    Config, Counters, Event, GossipEvent, Limits, LinkId, Message, MessageId, PeerData,
-    PeerIdentity, Scope, hash::Keyed, hyparview, plumtree,
+    Counters, GossipEvent, Limits, LinkId, Message, MessageId, PeerData, PeerIdentity, Scope,
+    hash::Keyed, hyparview, plumtree,
 };
 
 /// Input to [`State::handle`].

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::*;
 
 const TOPIC: TopicId = TopicId::from_bytes([2; 32]);
+const STAMP: Stamp = Stamp::from_micros(1_700_000_000_123_456);
 
 fn signer() -> Signer {
     Signer::from_bytes(&[1; 32])
@@ -33,24 +34,86 @@ fn the_envelope_is_what_the_documentation_says() {
 }
 
 #[test]
+fn the_envelope_with_a_stamp_is_what_the_documentation_says() {
+    // Version, author, signature, stamp, payload; made with the same other implementation.
+    let expected = [
+        "02",
+        "8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c",
+        "707ea290a3d9f48c0634ceb704c85cc9e04dff5ae6a3da0acbf2ec4308ec71ca",
+        "c283e8a2b04b5d805da7fa214e220fdce3e5fa3488cc3e320ec26951ecb96d09",
+        "00060a2418202240",
+        "68656c6c6f",
+    ];
+    let envelope = signer().sign_stamped(TOPIC, STAMP, b"hello");
+    assert_eq!(data_encoding::HEXLOWER.encode(&envelope), expected.concat());
+}
+
+#[test]
 fn what_was_signed_comes_out() {
     for payload in [&b""[..], b"hello", &[0; 4000]] {
         let envelope = signer().sign(TOPIC, payload);
         assert_eq!(envelope.len(), payload.len() + OVERHEAD);
         let message = SignedMessage::verify(TOPIC, &envelope).expect("it is good");
+        assert_eq!(
+            (message.author(), message.stamp()),
+            (signer().author(), None)
+        );
+        assert_eq!(message.into_payload(), payload);
+
+        let envelope = signer().sign_stamped(TOPIC, STAMP, payload);
+        assert_eq!(envelope.len(), payload.len() + STAMPED_OVERHEAD);
+        let message = SignedMessage::verify(TOPIC, &envelope).expect("it is good");
         assert_eq!(message.author(), signer().author());
+        assert_eq!(message.stamp(), Some(STAMP));
         assert_eq!(message.into_payload(), payload);
     }
 }
 
 #[test]
+fn many_are_judged_as_each_alone() {
+    let sign = |n: u8| match n % 2 {
+        0 => Signer::from_bytes(&[n; 32]).sign(TOPIC, &[n]),
+        _ => Signer::from_bytes(&[n; 32]).sign_stamped(TOPIC, STAMP, &[n]),
+    };
+    for count in [0, 1, 3, 4, 5, 16, 17, 40] {
+        let good: Vec<_> = (0..count).map(sign).collect();
+        for bad in [None, Some(0), Some(3), Some(16)] {
+            let mut envelopes = good.clone();
+            let len = envelopes.len();
+            if let Some(index) = bad.filter(|index| *index < len) {
+                envelopes[index] = changed(&envelopes[index], 50, 1);
+                envelopes.push(Bytes::from_static(b"no envelope"));
+            }
+            let alone = envelopes
+                .iter()
+                .map(|one| SignedMessage::verify(TOPIC, one));
+            let alone: Vec<_> = alone.collect();
+            assert_eq!(SignedMessage::verify_batch(TOPIC, &envelopes), alone);
+        }
+    }
+}
+
+#[test]
+fn a_key_that_signs_everything_is_refused_among_many() {
+    let mut neutral = [0; KEY_LEN];
+    neutral[0] = 1;
+    let forged = [&[VERSION][..], &neutral, &neutral, &[0; 32], b"anything"].concat();
+    let mut envelopes: Vec<_> = (0..8u8).map(|n| signer().sign(TOPIC, &[n])).collect();
+    envelopes.push(forged.into());
+    let verdicts = SignedMessage::verify_batch(TOPIC, &envelopes);
+    assert!(verdicts[..8].iter().all(Result::is_ok));
+    assert_eq!(verdicts[8], Err(VerifyError::BadSignature));
+}
+
+#[test]
 fn a_change_of_any_byte_is_noticed() {
-    let envelope = signer().sign(TOPIC, b"hello");
-    for index in 0..envelope.len() {
-        for mask in [1, 0x80] {
+    let plain = signer().sign(TOPIC, b"hello");
+    let stamped = signer().sign_stamped(TOPIC, STAMP, b"hello");
+    for (envelope, of) in [(plain, VERSION), (stamped, STAMPED_VERSION)] {
+        for (index, mask) in (0..envelope.len()).flat_map(|index| [(index, 1), (index, 0x80)]) {
             let error = SignedMessage::verify(TOPIC, &changed(&envelope, index, mask));
             match (index, error.expect_err("it was changed")) {
-                (0, VerifyError::UnknownVersion { version }) => assert_eq!(version, VERSION ^ mask),
+                (0, VerifyError::UnknownVersion { version }) => assert_eq!(version, of ^ mask),
                 (1..=32, VerifyError::InvalidAuthor | VerifyError::BadSignature) => {}
                 (33.., VerifyError::BadSignature) => {}
                 (_, error) => panic!("byte {index}: {error}"),
@@ -76,6 +139,26 @@ fn a_piece_of_an_envelope_is_none() {
         SignedMessage::verify(TOPIC, &longer.into()),
         Err(VerifyError::BadSignature)
     );
+    let stamped = signer().sign_stamped(TOPIC, STAMP, b"");
+    for len in OVERHEAD..STAMPED_OVERHEAD {
+        let error = SignedMessage::verify(TOPIC, &stamped.slice(..len)).expect_err("cut off");
+        assert_eq!(error, VerifyError::TooShort { len });
+    }
+}
+
+#[test]
+fn an_envelope_of_one_version_is_none_of_another() {
+    for (mut envelope, other) in [
+        (signer().sign(TOPIC, &[0; 20]).to_vec(), STAMPED_VERSION),
+        (
+            signer().sign_stamped(TOPIC, STAMP, &[0; 20]).to_vec(),
+            VERSION,
+        ),
+    ] {
+        envelope[0] = other;
+        let error = SignedMessage::verify(TOPIC, &envelope.into());
+        assert_eq!(error, Err(VerifyError::BadSignature));
+    }
 }
 
 #[test]

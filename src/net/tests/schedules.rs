@@ -97,7 +97,9 @@ fn settle(plan: &Plan, world: &mut World, delivery: &mut Delivery) {
     let nodes = world.nodes.len() as u64;
     let polls_after: u64 = world.nodes.values().map(|running| running.polls).sum();
     let often = (polls_after - polls) / nodes.max(1);
-    let bound = 40 * plan.topics as u64 * (60 / plan.shuffle_secs + 2);
+    // Some ten Shuffles pass by a node between two of its own, each a few reads and writes, and the
+    // answers come over connections that are made for them. What retries without end is far above.
+    let bound = 100 * plan.topics as u64 * (60 / plan.shuffle_secs + 2);
     assert!(often < bound, "{often} polls a node in a quiet minute");
     let unneeded_before = unneeded;
     let unneeded = check::unneeded_connections(world);

@@ -1,23 +1,43 @@
 //! Parameters of the membership layer.
 
-use std::time::Duration;
+use std::{ops::Sub, time::Duration};
 
-use derive_more::{From, Sub};
+use derive_more::From;
 use serde::{Deserialize, Serialize};
 
 /// How many more hops a message may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, From, Sub)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, From)]
 pub struct Ttl(pub u16);
 
 impl Ttl {
     /// Whether no hop is left.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::hyparview::Ttl;
+    /// assert!(Ttl(0).expired());
+    /// ```
     pub fn expired(&self) -> bool {
         self.0 == 0
     }
 
     /// One hop less, and never less than none.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::hyparview::Ttl;
+    /// assert_eq!(Ttl(3).next(), Ttl(2));
+    /// assert_eq!(Ttl(0).next(), Ttl(0));
+    /// ```
     pub fn next(&self) -> Ttl {
         Ttl(self.0.saturating_sub(1))
+    }
+}
+
+/// Stays at zero once there.
+impl Sub for Ttl {
+    type Output = Self;
+
+    fn sub(self, hops: Self) -> Self {
+        Self(self.0.saturating_sub(hops.0))
     }
 }
 

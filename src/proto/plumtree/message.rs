@@ -1,26 +1,57 @@
 //! Messages of the broadcast layer. The order of variants and fields is the wire format.
 
+use std::ops::{Add, Sub};
+
 use bytes::Bytes;
-use derive_more::{Add, From, Sub};
+use derive_more::From;
 use serde::{Deserialize, Serialize};
 
 use crate::proto::MessageId;
 
 /// How many hops a message has come. Zero on the way from its author.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, From, Add, Sub,
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, From,
 )]
 pub struct Round(u16);
 
 impl Round {
     /// One hop more. Stays at the largest value once there.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::Round;
+    /// assert_eq!(Round::from(6).next().hops(), 7);
+    /// assert_eq!(Round::from(u16::MAX).next().hops(), u16::MAX);
+    /// ```
     pub fn next(&self) -> Round {
         Round(self.0.saturating_add(1))
     }
 
     /// The number of hops.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::Round;
+    /// assert_eq!(Round::from(6).hops(), 6);
+    /// ```
     pub fn hops(&self) -> u16 {
         self.0
+    }
+}
+
+/// Stays within bounds: rounds come from peers, and any may be the largest.
+impl Add for Round {
+    type Output = Self;
+
+    fn add(self, hops: Self) -> Self {
+        Self(self.0.saturating_add(hops.0))
+    }
+}
+
+/// Stays at zero once there.
+impl Sub for Round {
+    type Output = Self;
+
+    fn sub(self, hops: Self) -> Self {
+        Self(self.0.saturating_sub(hops.0))
     }
 }
 
@@ -44,6 +75,12 @@ pub enum DeliveryScope {
 
 impl DeliveryScope {
     /// Whether the message came straight from its author.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::DeliveryScope;
+    /// assert!(DeliveryScope::Neighbors.is_direct());
+    /// assert!(!DeliveryScope::Swarm(3.into()).is_direct());
+    /// ```
     pub fn is_direct(&self) -> bool {
         match self {
             Self::Neighbors => true,

@@ -1,0 +1,153 @@
+# Parts of `.ci/weekly` about the crates as others see them: features, versions, dependencies, the
+# package, and programs that depend on it. Sourced, not run.
+
+parts+=(dependents features minimal msrv api licences unused package upstream)
+
+# The parts below change directories.
+target=$(realpath -m "$target")
+
+# Tools are installed where they are missing. They build with the stable toolchain.
+need() {
+    command -v "$1" >/dev/null || cargo install --locked "$1"
+}
+
+# A copy of what is committed or about to be, for parts that change the lock file.
+copy_to() {
+    rm -rf "$1" && mkdir -p "$1" &&
+        git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$1"
+}
+
+# Where cargo keeps the sources of a package that the manifest $2 depends on.
+source_of() {
+    cargo metadata --format-version 1 --locked --manifest-path "$2" |
+        python3 -c 'import json, os, sys
+for package in json.load(sys.stdin)["packages"]:
+    if package["name"] == sys.argv[1] and package["source"]:
+        print(os.path.dirname(package["manifest_path"]))' "$1"
+}
+
+# iroh-docs over this crate: two nodes and a document, and iroh-docs' own tests.
+part_dependents() {
+    local manifest=tests/dependents/Cargo.toml failed=0
+    CARGO_TARGET_DIR="$target/dependents" cargo test --locked --manifest-path "$manifest" --workspace ||
+        failed=1
+    say "iroh-docs' own tests"
+    local copy="$target/dependents/iroh-docs" here=$PWD
+    rm -rf "$copy" && cp -r "$(source_of iroh-docs "$manifest")" "$copy" || return 1
+    # What is in the copy is cargo's, read-only or with a lock file of another patch.
+    chmod -R u+w "$copy" && rm -f "$copy/Cargo.lock"
+    cat >>"$copy/Cargo.toml" <<PATCH
+
+[workspace]
+
+[patch.crates-io]
+iroh-gossip = { path = "$here/tests/dependents/iroh-gossip" }
+PATCH
+    # Its tests look for relays unless they are told that there is no internet.
+    CARGO_TARGET_DIR="$target/dependents" cargo test --manifest-path "$copy/Cargo.toml" \
+        --test sync --test client -- ${DOCS_TESTS:-} || failed=1
+    return "$failed"
+}
+
+# Each feature alone, none, and all: it builds, without warnings, and so does what tests it.
+part_features() {
+    need cargo-hack || return 1
+    RUSTFLAGS="-D warnings" CARGO_TARGET_DIR="$target/features" \
+        cargo hack check --workspace --each-feature --no-dev-deps || return 1
+    RUSTFLAGS="-D warnings" CARGO_TARGET_DIR="$target/features" \
+        cargo hack check --workspace --feature-powerset --depth 2 --no-dev-deps \
+        --exclude-features default,examples,test-utils,simulator,rpc-tls-ring || return 1
+    RUSTDOCFLAGS="-D warnings" CARGO_TARGET_DIR="$target/features" \
+        cargo hack doc --package smol-gossip --each-feature --no-deps
+}
+
+# The oldest versions that the manifests allow are enough. Only of direct dependencies: what others ask
+# for too little of is theirs to say.
+part_minimal() {
+    copy_to "$target/minimal" || return 1
+    (
+        cd "$target/minimal" || exit 1
+        cargo +nightly -Z direct-minimal-versions generate-lockfile &&
+            CARGO_TARGET_DIR="$target/minimal-target" \
+                cargo check --locked --workspace --all-features
+    )
+}
+
+# The Rust version that the manifest names, where it is installed.
+part_msrv() {
+    local msrv toolchain
+    msrv=$(grep -m1 '^rust-version' Cargo.toml | cut -d'"' -f2)
+    toolchain=$(rustup toolchain list | grep -o "^$msrv[^ ]*" | head -1)
+    if [ -z "$toolchain" ]; then
+        if ! rustup toolchain install "$msrv" --profile minimal; then
+            echo "Rust $msrv is not installed and cannot be fetched: not checked." >&2
+            echo "With what is installed, the compiler says of what is newer than $msrv:" >&2
+            cargo clippy --locked --workspace --all-features -- \
+                -A clippy::all -D clippy::incompatible_msrv
+            return
+        fi
+        toolchain=$msrv
+    fi
+    CARGO_TARGET_DIR="$target/msrv" cargo "+$toolchain" check --locked --workspace --all-features
+}
+
+# The public API is what is committed in docs/api. With BLESS=1, it is written there.
+part_api() {
+    need cargo-public-api || return 1
+    local package failed=0
+    for package in smol-gossip smol-gossip-runtime; do
+        CARGO_TARGET_DIR="$target/api" cargo +nightly public-api --package "$package" --all-features \
+            --omit blanket-impls,auto-trait-impls,auto-derived-impls >"$target/$package.txt" || return 1
+        if [ -n "${BLESS:-}" ]; then
+            mkdir -p docs/api && cp "$target/$package.txt" "docs/api/$package.txt"
+        fi
+        diff -u "docs/api/$package.txt" "$target/$package.txt" || failed=1
+    done
+    [ "$failed" = 0 ] || echo "The public API has changed. If that is meant: BLESS=1 .ci/weekly api" >&2
+    return "$failed"
+}
+
+# Licences and sources of all dependencies, and advisories where their database can be had.
+part_licences() {
+    need cargo-deny || return 1
+    cargo deny --all-features check bans licenses sources || return 1
+    if cargo deny --all-features fetch db 2>/dev/null; then
+        cargo deny --all-features check --disable-fetch advisories
+    else
+        echo "the advisory database cannot be fetched: not checked" >&2
+    fi
+}
+
+# Dependencies that nothing uses.
+part_unused() {
+    need cargo-machete || return 1
+    cargo machete --with-metadata . runtime
+}
+
+# Both crates as they would be published, built from what is in the packages.
+part_package() {
+    CARGO_TARGET_DIR="$target/package-build" cargo package --locked --allow-dirty --workspace || return 1
+    local listed
+    listed=$(cargo package --locked --allow-dirty --list --package smol-gossip) || return 1
+    for file in README.md LICENSE-MIT LICENSE-APACHE CHANGELOG.md src/lib.rs docs/drop-in.md; do
+        grep -qx "$file" <<<"$listed" || { echo "$file is not in the package" >&2; return 1; }
+    done
+}
+
+# The newest of everything: it builds, and its nodes talk to those of iroh-gossip.
+part_upstream() {
+    copy_to "$target/upstream" || return 1
+    (
+        cd "$target/upstream" || exit 1
+        cargo update || exit 1
+        newest=$(cargo info iroh-gossip --registry crates-io 2>/dev/null | sed -n 's/^version: \([0-9.]*\).*/\1/p')
+        if [ -n "$newest" ] && [[ $newest != 0.101.* ]]; then
+            echo "iroh-gossip is at $newest by now: trying that" >&2
+            sed -i "s/^iroh-gossip = { version = \"0.101\"/iroh-gossip = { version = \"$newest\"/" Cargo.toml
+            cargo update || exit 1
+        fi
+        cargo tree --workspace --all-features --depth 1 | grep -E 'iroh|irpc|noq'
+        CARGO_TARGET_DIR="$target/upstream-target" cargo test --all-features \
+            --test interop --test drop_in --test items --test rpc --test wire_golden
+    )
+}

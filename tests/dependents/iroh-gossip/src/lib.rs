@@ -1,0 +1,3 @@
+//! smol-gossip under the name that dependents know.
+
+pub use smol_gossip::*;
