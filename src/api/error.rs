@@ -12,8 +12,8 @@ pub enum ApiError {
     ///
     /// There is no subscription, or it is of no more use: the stream of events ends after this,
     /// and senders answer [`Closed`](Self::Closed). What was sent last may have been lost. The
-    /// [`GossipApi`](super::GossipApi) connects again when it is next used. Handles to a node in this process never
-    /// answer this.
+    /// [`GossipApi`](super::GossipApi) connects again when it is next used. Handles to a node in
+    /// this process never answer this.
     #[error(transparent)]
     Rpc {
         /// What failed.

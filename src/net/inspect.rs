@@ -204,6 +204,8 @@ pub(crate) struct Watchers(Vec<Watcher>);
 
 impl Watchers {
     pub(crate) fn add(&mut self, watcher: Watcher) {
+        // Else those who went would pile up while there is nothing to tell.
+        self.0.retain(|one| !one.waiting.is_closed());
         self.0.push(watcher);
     }
 
@@ -315,5 +317,16 @@ mod tests {
             read
         });
         assert_eq!(read, DIAGNOSTICS);
+    }
+
+    #[test]
+    fn those_who_went_do_not_pile_up_while_there_is_nothing_to_tell() {
+        let mut watchers = Watchers::default();
+        for _ in 0..100 {
+            let (watcher, gone) = watch();
+            watchers.add(watcher);
+            drop(gone);
+        }
+        assert_eq!(watchers.0.len(), 1, "the last one");
     }
 }

@@ -40,7 +40,7 @@ pub struct Limits {
     /// our farewell.
     pub shutdown_timeout: Duration,
     /// Streams that a peer may have open towards us on one connection, at the most; QUIC holds it
-    /// to that. It is 256, and one more for each topic that we are in, up to this.
+    /// to that.
     pub streams_per_connection: u32,
     /// Connections to one peer. When there are more, the oldest is closed.
     pub connections_per_peer: usize,

@@ -29,12 +29,6 @@ use crate::proto::InEvent;
 /// How long a peer that has left us may take to close the connection, or to think better of it.
 const PARTING_TIME: Duration = Duration::from_millis(500);
 
-/// Streams that a peer may have open for topics that we are not in.
-const OTHER_STREAMS: u32 = 256;
-
-/// So many topics more, and peers may open so many streams more.
-const STREAMS_STEP: u32 = 32;
-
 impl<T: Transport, R: Runtime> Node<T, R> {
     /// Takes a new connection into service.
     pub(crate) fn link_up(&mut self, connection: T::Connection) {
@@ -50,7 +44,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             return;
         }
         let key = self.next_connection_key();
-        connection.allow_streams(self.streams_allowed());
+        connection.allow_streams(self.limits.streams_per_connection);
         self.events.spawn(connection::closed::<T>(key, &connection));
         self.events
             .spawn(connection::accept_stream::<T>(key, &connection));
@@ -75,26 +69,6 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         }
         self.retire_old_streams(id);
         self.dirty.insert(id);
-    }
-
-    /// Streams that a peer may have open on a connection: some for topics that only the peer is in,
-    /// and one more for each that we are in. Every stream is memory that a peer can fill before we
-    /// have read any of it, and a node in few topics has no use for many.
-    fn streams_allowed(&self) -> u32 {
-        let topics = u32::try_from(self.topics.len()).unwrap_or(u32::MAX);
-        let allowed = OTHER_STREAMS.saturating_add(topics.next_multiple_of(STREAMS_STEP));
-        allowed.min(self.limits.streams_per_connection)
-    }
-
-    /// Lets peers open more streams, now that we are in more topics.
-    pub(crate) fn allow_more_streams(&mut self) {
-        let topics = self.topics.len();
-        if topics % STREAMS_STEP as usize == 1 {
-            let allowed = self.streams_allowed();
-            for link in self.links.values() {
-                link.connection.allow_streams(allowed);
-            }
-        }
     }
 
     /// Closes a connection, and does what its loss entails.

@@ -41,7 +41,6 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                     }
                     debug!(topic = %topic.fmt_short(), peers = bootstrap.len(), "subscribe");
                     self.topics.subscribe(id, topic, events);
-                    self.allow_more_streams();
                     self.handle(InEvent::Command(topic, Command::Join(bootstrap)));
                 }
                 Work::Command(id, order) => self.order(id, order),

@@ -73,10 +73,10 @@ const OUTLIVES: u64 = 10;
 const REPLACED_WITHIN: u64 = 5_000_000_000;
 
 /// It is told of the messages that came up to this time before the loss, since they may have been
-/// sent into the void,
+/// sent into the void.
 const LOST_BEFORE: u64 = 2_000_000_000;
 
-/// but of no more than these.
+/// It is told of no more than these.
 const LOST_AT_MOST: usize = 64;
 
 /// Where the broadcast layer puts what follows from its input.

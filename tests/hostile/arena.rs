@@ -210,10 +210,11 @@ impl Arena {
                 let peers = self.nodes.len() - 1;
                 // It may still try whom it was told of, for there are places in its view.
                 let pending = self.limits.protocol.pending_requests;
-                let calm = node.connections <= 2 * peers && node.peers <= peers + pending;
+                let calm = node.connections <= 2 * peers
+                    && node.peers <= peers + pending
+                    && node.tasks <= 8 * peers + 2 * pending + 8
+                    && node.timers <= 4 * peers + 2 * pending + 8;
                 if honest && calm && stats.missing_ids == 0 {
-                    assert!(node.tasks <= 8 * peers + 2 * pending + 8, "{node:?}");
-                    assert!(node.timers <= 4 * peers + 2 * pending + 8, "{node:?}");
                     break;
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;

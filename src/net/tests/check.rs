@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use iroh::EndpointId;
 
 use super::world::{Running, World, number, secs, topic};
-use crate::net::{peer::Dial, streams::MAX_OPEN_STREAMS};
+use crate::{
+    net::{peer::Dial, streams::MAX_OPEN_STREAMS},
+    proto::TopicId,
+};
 
 /// What has to hold of a node after every poll.
 pub(super) fn bounds(n: usize, running: &mut Running, nodes: usize) {
@@ -94,32 +97,56 @@ pub(super) fn bounds(n: usize, running: &mut Running, nodes: usize) {
 
 /// What has to hold when nothing is wrong any more and nothing has happened for a while.
 pub(super) fn quiet(world: &World) {
+    let one_sided = one_sided(world);
+    assert!(
+        one_sided.is_empty(),
+        "neighbors that do not know it: {one_sided:?}"
+    );
+    let unwritten = unwritten(world);
+    assert!(unwritten.is_empty(), "not all is written: {unwritten:?}");
+    settled(world);
+}
+
+/// Who takes whom for a neighbor in which topic, without being taken for one.
+pub(super) fn one_sided(world: &World) -> BTreeSet<(usize, usize, TopicId)> {
+    let takes = |n: usize, other: usize, name: &TopicId| {
+        let running = world.nodes.get(&n);
+        running.is_some_and(|running| {
+            let mut neighbors = running.node.state.neighbors(name);
+            neighbors.any(|peer| number(peer) == other)
+        })
+    };
+    let mut found = BTreeSet::new();
     for (&n, running) in &world.nodes {
         for name in running.node.state.topics() {
-            for peer in running.node.state.neighbors(name) {
-                let other = number(peer);
-                let back = world.nodes.get(&other).is_some_and(|there| {
-                    there
-                        .node
-                        .state
-                        .neighbors(name)
-                        .any(|back| number(back) == n)
-                });
-                assert!(
-                    back,
-                    "node {n} takes {other} for its neighbor in {}, which is not mutual",
-                    name.fmt_short()
-                );
+            let neighbors = running.node.state.neighbors(name).map(number);
+            let unaware = neighbors.filter(|other| !takes(*other, n, name));
+            found.extend(unaware.map(|other| (n, other, *name)));
+        }
+    }
+    found
+}
+
+/// Who has something for whom that is not written, in spite of a connection.
+pub(super) fn unwritten(world: &World) -> BTreeSet<(usize, usize)> {
+    let mut found = BTreeSet::new();
+    for (&n, running) in &world.nodes {
+        for (peer, entry) in &running.node.peers {
+            if !entry.queue.is_empty() && !entry.connections.is_empty() {
+                found.insert((n, number(peer)));
             }
         }
+    }
+    found
+}
+
+/// No connection is without use, and subscribers know who the neighbors are.
+pub(super) fn settled(world: &World) {
+    for (&n, running) in &world.nodes {
         // And a while for the other side to hear of it.
         let spare_for = running.node.limits.idle_timeout + secs(1);
         for (peer, entry) in &running.node.peers {
             let other = number(peer);
-            assert!(
-                entry.queue.is_empty() || entry.connections.is_empty(),
-                "node {n}: all is written to {other}"
-            );
             // Both may have dialed, and each may send on the one that the other did not choose.
             for key in &entry.connections {
                 let link = &running.node.links[key];

@@ -142,7 +142,7 @@ fn who_stays_connected_under_churn_gets_everything() {
 }
 
 #[test]
-#[ignore = "takes minutes: cargo test --profile seeds --lib under_churn -- --ignored --nocapture"]
+#[ignore = "takes minutes, and fails at present: cargo test --profile seeds --lib under_churn -- --ignored --nocapture"]
 fn two_hundred_nodes_under_churn_for_an_hour_lose_nothing() {
     let (messages, deliveries) = churn(6, 200, 60);
     println!("{messages} messages, {deliveries} deliveries");

@@ -41,8 +41,8 @@ const HASTENED_WAIT: Duration = Duration::from_secs(1);
 const LATE: u32 = 10;
 
 /// How likely a node with a full active view is to swap a neighbor for a random peer at its n-th
-/// Shuffle: 1 in `MIX.0 + n² / MIX.1`. That is two swaps in three nodes' youth and hardly any after,
-/// since a mixed overlay gains nothing and every swap may cost the broadcast trees a link.
+/// Shuffle: 1 in `MIX.0 + n² / MIX.1`. Of three nodes two swap once while they are young, and hardly
+/// any later, since a mixed overlay gains nothing and every swap may cost the broadcast trees a link.
 const MIX: (u32, u32) = (16, 4);
 
 /// The share of all requests under way that one introducer can cause, as a divisor.

@@ -17,8 +17,8 @@ use super::{
 use crate::proto::{Counters, MessageId, hash::Keyed};
 
 /// What a cached payload takes beyond its content, in bytes: its place in the queue, what the
-/// allocator and the shared ownership of the content need, and the head of the frame it came in. Counted, so that many tiny messages do
-/// not outgrow a limit that is meant for memory.
+/// allocator and the shared ownership of the content need, and the head of the frame it came in.
+/// Counted, so that many tiny messages do not outgrow a limit that is meant for memory.
 pub(super) const PAYLOAD_OVERHEAD: usize = 136;
 
 /// How many ids are forgotten at once where there are too many, so that the waits for memory overlap.

@@ -300,7 +300,7 @@ fn ten_thousand_joins_and_leaves_leave_nothing_behind() {
 }
 
 #[test]
-#[ignore = "measures, and takes a minute"]
+#[ignore = "measures, and takes a minute: cargo test --lib overlay_of_a_burst_join -- --ignored --nocapture"]
 fn overlay_of_a_burst_join() {
     let mut net = Network::new(1);
     let count = 600;
