@@ -171,10 +171,17 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         }
     }
 
-    /// Handles frames of the streams that have some, each peer in its turn.
-    pub(crate) fn handle_frames(&mut self) -> usize {
+    /// Handles frames of the streams that have some, each peer in its turn. While `reads` wait to
+    /// be looked at, every peer has one turn at the most: among them may be the first of a peer
+    /// that is not in line yet, behind a thousand of another.
+    pub(crate) fn handle_frames(&mut self, reads: bool) -> usize {
         let mut handled = 0;
-        for _ in 0..STREAMS_PER_PASS.min(self.ready.len()) {
+        let turns = if reads {
+            self.ready.peers()
+        } else {
+            self.ready.len()
+        };
+        for _ in 0..turns.min(STREAMS_PER_PASS) {
             let Some((peer, (key, topic, mut reader))) = self.ready.pop() else {
                 break;
             };
