@@ -1,5 +1,7 @@
 //! From connections to the protocol: results of tasks, and the frames of peers.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use iroh::EndpointId;
 use smol_gossip_runtime::Runtime;
@@ -145,9 +147,9 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 self.dirty.insert(link.peer);
                 match link.readers.get_mut(&topic) {
                     // The peer finished the stream before this one, or is about to.
-                    Some(waiting) => waiting.push(reader),
+                    Some(waiting) => waiting.push_back(reader),
                     None => {
-                        link.readers.insert(topic, Vec::new());
+                        link.readers.insert(topic, VecDeque::new());
                         self.ready.push(link.peer, (key, topic, reader));
                     }
                 }
@@ -282,12 +284,10 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         let Some(link) = self.links.get_mut(&key) else {
             return;
         };
-        match link.readers.get_mut(&topic) {
-            Some(waiting) if !waiting.is_empty() => {
-                let next = waiting.remove(0);
-                self.ready.push(link.peer, (key, topic, next));
-            }
-            _ => {
+        let next = link.readers.get_mut(&topic).and_then(VecDeque::pop_front);
+        match next {
+            Some(next) => self.ready.push(link.peer, (key, topic, next)),
+            None => {
                 link.readers.swap_remove(&topic);
                 link.used = self.now;
                 self.dirty.insert(link.peer);
