@@ -152,6 +152,7 @@ fn of_peer_data() {
 fn of_made_up_members() {
     leaves_nothing(|world| {
         let mut foes: Vec<Raw> = FOES.map(|n| Raw::joined(world, n, 0, topic(0))).collect();
+        assert_eq!(world.neighbors(0, 0).len(), 5);
         let leave = hyparview::Message::Disconnect(Disconnect::new(true));
         let join = hyparview::Message::Join(None);
         let flaps = [leave, join].map(|message| frame(Message::Swarm(message)));
