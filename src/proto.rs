@@ -43,4 +43,4 @@ pub use limits::Limits;
 pub use message::Message;
 pub use peer::{PeerData, PeerIdentity, PeerInfo};
 pub use plumtree::{Config as PlumtreeConfig, DeliveryScope, Round, Scope};
-pub use state::{ConfigError, State};
+pub use state::{ConfigError, Parameters, State};

@@ -18,7 +18,7 @@ use rand::Rng;
 
 pub use super::{Command, Config, Event};
 use super::{
-    Counters, GossipEvent, Limits, LinkId, Message, MessageId, PeerData, PeerIdentity, Scope,
+    Counters, GossipEvent, LinkId, Message, MessageId, Parameters, PeerData, PeerIdentity, Scope,
     hash::Keyed, hyparview, plumtree,
 };
 
@@ -70,24 +70,16 @@ pub struct State<PI> {
 }
 
 impl<PI: PeerIdentity> State<PI> {
-    pub(crate) fn new(
-        me: PI,
-        me_data: PeerData,
-        config: &Config,
-        limits: &Limits,
-        keyed: Keyed,
-    ) -> Self {
-        let max = config.max_message_size;
+    pub(crate) fn new(me: PI, me_data: PeerData, parameters: &Parameters, keyed: Keyed) -> Self {
         Self {
             membership: hyparview::State::new(
                 me,
                 me_data,
-                config.membership.clone(),
-                limits,
-                max,
-                keyed,
+                parameters.membership().clone(),
+                parameters.limits(),
+                parameters.config().max_message_size,
             ),
-            broadcast: plumtree::State::new(me, config.broadcast.clone(), limits, max, keyed),
+            broadcast: plumtree::State::new(me, parameters.broadcast().clone(), keyed),
         }
     }
 

@@ -13,7 +13,11 @@
 //! A link that comes up costs no more than one such question and one answer in each direction; while links
 //! stay, nothing is said.
 
-use super::{Message, Sink, State, announce, clock::At, neighbors::Serial};
+use super::{
+    Message, Sink, State, announce,
+    clock::{At, MaybeAt},
+    neighbors::Serial,
+};
 use crate::proto::PeerIdentity;
 
 /// What came within this time is told of.
@@ -31,32 +35,11 @@ const AT_MOST: usize = 64;
 /// Only a new neighbor is answered: later on, an empty announcement is a sign of life and no more.
 const WITHIN: u64 = 5_000_000_000;
 
-/// What there was to tell a neighbor when it came up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct CatchUp {
-    up: At,
-    told: bool,
-}
-
-impl CatchUp {
-    /// The neighbor has just come up.
-    pub(super) fn new(now: At) -> Self {
-        Self {
-            up: now,
-            told: false,
-        }
-    }
-
-    /// When the neighbor came up.
-    pub(super) fn up(self) -> At {
-        self.up
-    }
-}
-
 impl<PI: PeerIdentity> State<PI> {
     /// Asks a new neighbor for what we may have missed.
     pub(super) fn ask_for_latest(&mut self, to: Serial, now: At, sink: &mut impl Sink<PI>) {
-        let since = *self.member_since.get_or_insert(now);
+        let since = self.member_since.get().unwrap_or(now);
+        self.member_since = MaybeAt::some(since);
         if since.after(WINDOW) <= now
             && let Some(neighbor) = self.neighbors.by_serial(to)
         {
@@ -69,11 +52,10 @@ impl<PI: PeerIdentity> State<PI> {
         let Some(neighbor) = self.neighbors.find(&from) else {
             return;
         };
-        let catch_up = &mut neighbor.catch_up;
-        if catch_up.told || now >= catch_up.up.after(WITHIN) {
+        if neighbor.told || now >= neighbor.up_at.after(WITHIN) {
             return;
         }
-        catch_up.told = true;
+        neighbor.told = true;
         let since = At(now.0.saturating_sub(WINDOW));
         let count = self.history.payloads_since(since, AT_MOST);
         let latest = self

@@ -91,7 +91,7 @@ pub(super) struct Delays {
 }
 
 impl Delays {
-    pub(super) fn new(graft_timeout_1: u64, graft_timeout_2: u64) -> Self {
+    pub(super) fn new([graft_timeout_1, graft_timeout_2]: [u64; 2]) -> Self {
         Self {
             lag: Delay::new(graft_timeout_1, LAG_PRIOR),
             answer: Delay::new(graft_timeout_2, (0, 0)),

@@ -3,8 +3,12 @@
 use bytes::Bytes;
 
 use super::{
-    DeliveryScope, Gossip, Graft, IHave, Message, Round, Scope, Sink, State, announce, clock::At,
-    history::Known, make_eager, make_lazy, missing::Claim, neighbors::NeighborSet,
+    DeliveryScope, Gossip, Graft, IHave, Message, Round, Scope, Sink, State, announce,
+    clock::{At, MaybeAt},
+    history::Known,
+    make_eager, make_lazy,
+    missing::Claim,
+    neighbors::NeighborSet,
 };
 use crate::proto::{Counters, GossipEvent, MessageId, PeerIdentity};
 
@@ -96,6 +100,7 @@ impl<PI: PeerIdentity> State<PI> {
             neighbor.merit.brought_news(now);
             let pruned_lately = neighbor
                 .pruned_at
+                .get()
                 .is_some_and(|pruned| now < pruned.after(PRUNE_AGAIN));
             if !pruned_lately {
                 make_eager(neighbor, &self.lazy_push, &self.settings, sink);
@@ -147,11 +152,12 @@ impl<PI: PeerIdentity> State<PI> {
         } else {
             neighbor
                 .pruned_at
+                .get()
                 .is_none_or(|pruned| pruned.after(PRUNE_AGAIN) <= now)
         };
         if prune {
             make_lazy(neighbor, &self.lazy_push);
-            neighbor.pruned_at = Some(now);
+            neighbor.pruned_at = MaybeAt::some(now);
             sink.send(from, Message::Prune);
         }
     }
@@ -211,7 +217,7 @@ impl<PI: PeerIdentity> State<PI> {
             && sender.eager
         {
             make_lazy(sender, &self.lazy_push);
-            sender.pruned_at = Some(now);
+            sender.pruned_at = MaybeAt::some(now);
             sink.send(sender.peer, Message::Prune);
         }
     }

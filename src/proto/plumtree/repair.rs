@@ -170,7 +170,7 @@ impl<PI: PeerIdentity> State<PI> {
     /// there to announce it.
     pub(super) fn announce_again(&mut self, peer: &PI, sink: &mut impl Sink<PI>) {
         if let Some(neighbor) = self.neighbors.find(peer) {
-            let (since, most) = (neighbor.catch_up.up(), self.settings.announced_again);
+            let (since, most) = (neighbor.up_at, self.settings.announced_again);
             let count = self.history.payloads_since(since, most);
             let end = self.history.next_number();
             let ihaves = self.history.announcements(end, count);
