@@ -182,6 +182,23 @@ impl<PI: PeerIdentity> State<PI> {
         self.active.contains(id)
     }
 
+    /// Checks that everything is within its bounds.
+    #[cfg(test)]
+    pub(crate) fn check_bounds(&self) {
+        self.requests.check();
+        self.joins.check();
+        self.alarm.check(self.config.passive_view_capacity);
+        for id in self.data.ids() {
+            let len = self.data.get(id).map_or(0, |data| data.as_bytes().len());
+            assert!(len <= self.data_limit, "peer data");
+            let known = self.active.contains(id)
+                || self.passive.contains(id)
+                || self.requests.contains(id)
+                || self.joins.contains(id);
+            assert!(known, "peer data of someone who is not known");
+        }
+    }
+
     /// When [`Self::handle_timeout`] is to be called next, if nothing else happens before.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.deadline

@@ -229,6 +229,25 @@ impl<PI: PeerIdentity> State<PI> {
         self.missing.len()
     }
 
+    /// Checks that everything is within its bounds.
+    #[cfg(test)]
+    pub(crate) fn check_bounds(&self) {
+        self.lazy_push.check();
+        self.missing.check();
+        assert!(
+            self.introductions.len() <= self.neighbors.len(),
+            "one introduction for each neighbor"
+        );
+        let first = self
+            .neighbors
+            .iter()
+            .map(|one| one.announced_first as usize);
+        assert!(
+            first.sum::<usize>() <= self.missing.len(),
+            "the shares of missing messages"
+        );
+    }
+
     /// Says that payloads with these ids are about to come. Changes nothing but the time they take.
     pub(crate) fn anticipate(&self, ids: impl Iterator<Item = MessageId>) {
         self.history.anticipate(ids);

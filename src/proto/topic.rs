@@ -123,6 +123,13 @@ impl<PI: PeerIdentity> State<PI> {
         self.broadcast.missing_ids()
     }
 
+    /// Checks that everything in both layers is within its bounds.
+    #[cfg(test)]
+    pub(crate) fn check_bounds(&self) {
+        self.membership.check_bounds();
+        self.broadcast.check_bounds();
+    }
+
     /// Says that payloads with these ids are about to come.
     pub(crate) fn anticipate(&self, ids: impl Iterator<Item = MessageId>) {
         self.broadcast.anticipate(ids);

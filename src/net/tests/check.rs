@@ -37,6 +37,7 @@ pub(super) fn bounds(n: usize, running: &mut Running, nodes: usize) {
         assert!(state.cache_bytes() <= protocol.cache_bytes);
         assert!(state.seen_ids() <= protocol.seen_ids);
         assert!(state.missing_ids() <= protocol.missing_ids);
+        state.check_bounds();
     }
 
     let limits = &node.limits;

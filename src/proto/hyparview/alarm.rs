@@ -52,6 +52,14 @@ impl<PI: Copy + Eq> Alarm<PI> {
         }
     }
 
+    /// Checks the bounds.
+    #[cfg(test)]
+    pub(super) fn check(&self, passive_view_capacity: usize) {
+        let survey = self.survey.iter();
+        let peers: usize = survey.map(|one| one.left.len() + one.asked.len()).sum();
+        assert!(peers <= passive_view_capacity, "peers of a survey");
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.survey.as_ref()?.next
     }

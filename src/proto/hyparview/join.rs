@@ -74,6 +74,16 @@ impl<PI: Copy + Eq> Joins<PI> {
         }
     }
 
+    /// Checks the bounds.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        assert!(self.contacts.len() <= CONTACTS_TRIED, "contacts");
+        assert!(
+            self.under_way().count() <= JOINS_UNDER_WAY,
+            "Joins under way"
+        );
+    }
+
     fn contact(&mut self, id: &PI) -> Option<&mut Contact<PI>> {
         self.contacts.iter_mut().find(|contact| contact.id == *id)
     }

@@ -101,6 +101,19 @@ impl<PI: Copy + Eq> Requests<PI> {
         request.is_some_and(|request| request.introducer.is_some())
     }
 
+    /// Checks the bounds.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        assert!(self.requests.len() <= self.limit, "requests under way");
+        let share = (self.limit / INTRODUCER_SHARE).max(1);
+        for introducer in self.requests.iter().filter_map(|one| one.introducer) {
+            assert!(
+                self.introduced_by(&introducer) <= share,
+                "requests by one introducer"
+            );
+        }
+    }
+
     fn in_time(&self) -> usize {
         self.requests.iter().filter(|r| !r.late).count()
     }

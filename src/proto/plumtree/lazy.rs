@@ -63,6 +63,13 @@ impl LazyPush {
         }
     }
 
+    /// Checks the bounds.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        assert!(self.queue.len() <= self.limit, "announcements that wait");
+        assert_eq!(self.queue.is_empty(), self.due.is_none(), "they are sent");
+    }
+
     /// When the queue is to be dispatched, unless it is empty.
     pub(super) fn due(&self) -> Option<At> {
         self.due

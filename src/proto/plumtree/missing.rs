@@ -136,6 +136,18 @@ impl Missing {
         self.wanted.len()
     }
 
+    /// Checks the bounds.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        assert!(self.wanted.len() <= self.limit, "missing messages");
+        let queued = self.queue.len();
+        assert!(queued <= 2 * self.wanted.len() + 64 + 1, "entries due");
+        assert!(queued >= self.wanted.len(), "all are due one day");
+        for wanted in self.wanted.values() {
+            assert!(wanted.claims.len() <= self.claims_limit, "claims of one");
+        }
+    }
+
     /// Whether one of `neighbors` that was the first to announce `used` missing messages may be
     /// the first to announce another one.
     ///
