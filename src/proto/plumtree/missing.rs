@@ -143,9 +143,11 @@ impl Missing {
         let queued = self.queue.len();
         assert!(queued <= 2 * self.wanted.len() + 64 + 1, "entries due");
         assert!(queued >= self.wanted.len(), "all are due one day");
-        for wanted in self.wanted.values() {
-            assert!(wanted.claims.len() <= self.claims_limit, "claims of one");
-        }
+        let mut wanted = self.wanted.values();
+        assert!(
+            wanted.all(|one| one.claims.len() <= self.claims_limit),
+            "claims of one"
+        );
     }
 
     /// Whether one of `neighbors` that was the first to announce `used` missing messages may be
