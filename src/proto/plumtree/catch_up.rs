@@ -16,7 +16,7 @@
 use super::{
     Message, Sink, State, announce,
     clock::{At, MaybeAt},
-    neighbors::Serial,
+    neighbors::{Neighbor, Serial},
 };
 use crate::proto::PeerIdentity;
 
@@ -63,4 +63,10 @@ impl<PI: PeerIdentity> State<PI> {
             .announcements(self.history.next_number(), count);
         announce(from, &latest, &self.settings, sink);
     }
+}
+
+/// Since when a neighbor was sent what came to us, earlier messages that it was told of included.
+pub(super) fn told_since<PI>(neighbor: &Neighbor<PI>) -> At {
+    let earlier = if neighbor.told { WINDOW } else { 0 };
+    At(neighbor.up_at.0.saturating_sub(earlier))
 }

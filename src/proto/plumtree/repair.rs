@@ -1,7 +1,7 @@
 //! What lazy links are for: messages that are announced, missed, asked for and answered.
 
 use super::{
-    DeliveryScope, Gossip, Graft, IHave, Message, Sink, State, announce,
+    DeliveryScope, Gossip, Graft, IHave, Message, Sink, State, announce, catch_up,
     clock::At,
     make_eager,
     missing::{Claim, Outcome, Wanted},
@@ -165,13 +165,16 @@ impl<PI: PeerIdentity> State<PI> {
         (Some(wanted), known_to)
     }
 
-    /// Announces what came since a neighbor came up to it, since it may not have got all of that.
+    /// Announces to a neighbor what came since it came up, and what it was told of then: it may not
+    /// have got all of that.
     /// Without this a message that went into a dead connection would be lost, as nobody else may be
     /// there to announce it.
     pub(super) fn announce_again(&mut self, peer: &PI, sink: &mut impl Sink<PI>) {
         if let Some(neighbor) = self.neighbors.find(peer) {
-            let (since, most) = (neighbor.up_at, self.settings.announced_again);
+            let since = catch_up::told_since(neighbor);
+            let most = self.settings.announced_again;
             let count = self.history.payloads_since(since, most);
+            let count = count.max(self.settings.late_join_history);
             let end = self.history.next_number();
             let ihaves = self.history.announcements(end, count);
             announce(*peer, &ihaves, &self.settings, sink);

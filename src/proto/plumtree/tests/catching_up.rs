@@ -82,3 +82,24 @@ fn a_lost_stream_is_made_up_for_since_the_neighbor_came() {
         "it may have joined just then"
     );
 }
+
+#[test]
+fn what_was_told_into_a_lost_stream_is_told_again() {
+    let limits = Limits {
+        late_join_history: 1,
+        ..Limits::default()
+    };
+    for history in [false, true] {
+        let limits = if history { &limits } else { &Limits::default() };
+        let mut node = Node::with(Config::default(), limits);
+        node.up(1);
+        node.recv(1, payload(b"before", 0));
+        node.wait(ms(1_000));
+        node.up(2);
+        if !history {
+            assert_eq!(told(&node.recv(2, nothing()), 2), [id(b"before")]);
+        }
+        let again = node.handle(Input::StreamLost(2));
+        assert_eq!(told(&again, 2), [id(b"before")], "history: {history}");
+    }
+}
