@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use iroh::EndpointId;
 use smol_gossip_runtime::Runtime;
-use tracing::{debug, debug_span, trace};
+use tracing::{Span, debug, debug_span, level_filters::LevelFilter, span::EnteredSpan, trace};
 
 use super::{
     blocks::Blocks,
@@ -172,7 +172,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             };
             link.used = self.now;
             let peer = link.peer;
-            let _span = debug_span!("peer", id = %peer.fmt_short()).entered();
+            let _span = peer_span(&peer);
             if let Some(peer) = self.peers.get_mut(&peer) {
                 peer.heard = self.now;
             }
@@ -276,6 +276,15 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             }
         }
     }
+}
+
+/// What is traced from here on is about frames of this peer.
+fn peer_span(peer: &EndpointId) -> EnteredSpan {
+    // The macro alone would write the id out for nobody: see where that of a topic is made.
+    if LevelFilter::current() < LevelFilter::DEBUG {
+        return Span::none().entered();
+    }
+    debug_span!("peer", id = %peer.fmt_short()).entered()
 }
 
 /// Takes some frames of a stream, up to `most`. Says whether there may be more without reading.

@@ -16,7 +16,7 @@ use std::time::Instant;
 use indexmap::IndexMap;
 use rand::Rng;
 use slab::Slab;
-use tracing::{debug_span, span::EnteredSpan};
+use tracing::{Span, debug_span, level_filters::LevelFilter, span::EnteredSpan};
 
 use self::peers::Peers;
 
@@ -24,7 +24,7 @@ pub use self::sensible::ConfigError;
 pub use super::TopicId;
 use super::{
     Command, Config, Counters, Event, InEvent, Limits, Message, MessageId, OutEvent, Outbox,
-    PeerData, PeerIdentity, TimerId,
+    Payload, PeerData, PeerIdentity, Scope, TimerId,
     hash::{Keyed, Local},
     hyparview, plumtree, topic,
 };
@@ -294,14 +294,30 @@ impl<PI: PeerIdentity> State<PI> {
                 let slot = known.unwrap_or_else(|| self.insert_topic(topic));
                 self.handle_topic(slot, topic::Input::Join(peers), now, rng, out);
             }
-            (Command::Broadcast(content, scope), Some(slot)) => {
-                let input = topic::Input::Broadcast(content, scope);
-                self.handle_topic(slot, input, now, rng, out);
+            (Command::Broadcast(content, scope), _) => {
+                self.broadcast(topic, content.into(), scope, now, rng, out);
             }
-            (Command::Broadcast(..), None) => self.counters.unknown_topic += 1,
             (Command::Quit, Some(slot)) => self.quit_topic(slot, now, rng, out),
             (Command::Quit, None) => {}
         }
+    }
+
+    /// What [`Command::Broadcast`] asks for.
+    pub(crate) fn broadcast(
+        &mut self,
+        topic: TopicId,
+        payload: Payload,
+        scope: Scope,
+        now: Instant,
+        rng: &mut impl Rng,
+        out: &mut Outbox<PI>,
+    ) {
+        let Some(slot) = self.slots.get(&topic).copied() else {
+            self.counters.unknown_topic += 1;
+            return;
+        };
+        let input = topic::Input::Broadcast(payload, scope);
+        self.handle_topic(slot, input, now, rng, out);
     }
 
     fn handle_timer(
@@ -433,6 +449,11 @@ impl<PI: PeerIdentity> Topic<PI> {
 
 /// What is traced from here on is about this topic. Costs next to nothing unless someone looks.
 fn topic_span(id: &TopicId) -> EnteredSpan {
+    // The macro alone would write the id out for nobody where `tracing` hands on to `log`, which
+    // `iroh` asks it to.
+    if LevelFilter::current() < LevelFilter::DEBUG {
+        return Span::none().entered();
+    }
     debug_span!("topic", id = %id.fmt_short()).entered()
 }
 

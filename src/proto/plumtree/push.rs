@@ -1,12 +1,10 @@
 //! Payloads on their way: broadcast, received, sent on, and what they do to the tree.
 
-use bytes::Bytes;
-
 use super::{
     DeliveryScope, Gossip, Graft, IHave, Message, Round, Scope, Sink, State, announce, clock::At,
     history::Known, make_eager, make_lazy, missing::Claim, neighbors::NeighborSet,
 };
-use crate::proto::{Counters, GossipEvent, MessageId, PeerIdentity};
+use crate::proto::{Counters, GossipEvent, MessageId, Payload, PeerIdentity};
 
 /// An announcer changes places with the sender when it would have saved this many times the
 /// configured hops, over messages in a row that it had on a shorter way.
@@ -23,17 +21,17 @@ impl<PI: PeerIdentity> State<PI> {
     /// Sends a message of the application.
     pub(super) fn broadcast(
         &mut self,
-        content: Bytes,
+        payload: Payload,
         scope: Scope,
         now: At,
         counters: &mut Counters,
         sink: &mut impl Sink<PI>,
     ) {
-        if content.len() > self.settings.max_content_size {
+        if payload.len() > self.settings.max_content_size {
             counters.broadcast_too_large += 1;
             return;
         }
-        let id = MessageId::from_content(&content);
+        let (content, id) = payload.into_parts();
         match scope {
             Scope::Neighbors => {
                 for neighbor in self.neighbors.iter() {
