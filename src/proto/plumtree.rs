@@ -304,6 +304,7 @@ impl<PI: PeerIdentity> State<PI> {
         if self.idle_sweep.is_some_and(|due| due <= now) {
             self.sweep(now);
             self.missing.shrink();
+            self.delays.rest();
             self.idle_sweep = self.history.last_expiry();
         }
     }

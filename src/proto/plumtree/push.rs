@@ -75,6 +75,7 @@ impl<PI: PeerIdentity> State<PI> {
         // Before anything is hashed: a duplicate of any size costs no more than a look.
         if let Some(known) = self.history.find(&gossip.id) {
             counters.duplicates += 1;
+            self.delays.brought_again(&gossip.id, now);
             self.handle_duplicate(from, known, now, sink);
             return;
         }
@@ -100,7 +101,7 @@ impl<PI: PeerIdentity> State<PI> {
             }
             match wanted {
                 Some(wanted) => {
-                    self.measure(bit, &wanted, now);
+                    self.measure(gossip.id, bit, &wanted, now);
                     self.optimize(from, round, &wanted.claims, now, sink);
                 }
                 None => {

@@ -132,15 +132,14 @@ impl<PI: PeerIdentity> State<PI> {
     }
 
     /// Learns from a payload that is new how long payloads take.
-    pub(super) fn measure(&mut self, from: NeighborSet, wanted: &Wanted, now: At) {
-        let since = |then: At| now.0.saturating_sub(then.0);
+    pub(super) fn measure(&mut self, id: MessageId, from: NeighborSet, wanted: &Wanted, now: At) {
         match wanted.asked_last {
-            Some((asked, at)) if asked & from != 0 => self.delays.answer.sample(since(at)),
-            _ => {}
+            Some((asked, at)) if asked & from != 0 => {
+                self.delays.answer.sample(now.since(at));
+                self.delays.recovered(id, wanted.announced);
+            }
+            _ => self.delays.brought(wanted.announced, now),
         }
-        // Also where it was asked for: either the tree is broken, or we were too impatient, and it
-        // is only in the first case that nothing was lost by waiting.
-        self.delays.lag.sample(since(wanted.announced));
     }
 
     /// Strikes a message off the missing ones. Returns what was known of it, and who announced it.

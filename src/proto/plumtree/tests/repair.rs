@@ -197,7 +197,7 @@ fn a_graft_does_not_wait_when_a_link_of_the_tree_was_lost() {
     node.recv(2, Message::Prune);
     node.recv(1, payload(b"one", 0));
     node.recv(2, ihave(b"two", 0));
-    assert!(node.wait(ms(500)).grafts().is_empty());
+    assert!(node.wait(ms(200)).grafts().is_empty());
     node.recv(1, payload(b"two", 0));
     node.down(1);
     node.recv(2, ihave(b"three", 0));
