@@ -80,6 +80,8 @@ metrics! {
         connections_surplus,
         /// Connections dropped because a write to the peer was stuck for too long.
         peers_stuck,
+        /// Peers dropped because a control message found their queue full.
+        peers_backlogged,
         /// Messages dropped because a peer had too many bytes to read already.
         send_queue_dropped,
         /// Payloads replaced by an announcement because a peer had many bytes to read already.
@@ -92,6 +94,8 @@ metrics! {
         oversize_not_sent,
         /// Dials that failed at once because too many others waited.
         dials_refused,
+        /// Peers whose addresses were forgotten because those of too many were remembered.
+        addresses_evicted,
         /// Peer data in which there were no addresses.
         peer_data_invalid,
         /// Subscriptions that ended at once because too many topics were joined.

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `node` | everything that a node owns |
 //! | `driver` | the poll loop |
+//! | `ready` | whose frames are handled next |
 //! | `receive` | results of tasks, frames of peers → protocol |
 //! | `orders` | what handles ask for → protocol |
 //! | `send`, `encoder` | protocol → queues of peers, subscribers, timers |
@@ -57,6 +58,7 @@ mod node;
 mod orders;
 mod peer;
 mod queue;
+mod ready;
 mod receive;
 mod send;
 mod streams;

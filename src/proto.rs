@@ -45,4 +45,4 @@ pub use message::Message;
 pub(crate) use payload::Payload;
 pub use peer::{PeerData, PeerIdentity, PeerInfo};
 pub use plumtree::{Config as PlumtreeConfig, DeliveryScope, Round, Scope};
-pub use state::{ConfigError, State};
+pub use state::{ConfigError, Parameters, State};

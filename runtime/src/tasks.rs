@@ -20,7 +20,8 @@ use crate::ready::{ReadyQueue, Signal, Token};
 ///   the order they became so. A task that wakes itself starves nobody.
 /// - A task that panics is removed, the panic goes to the caller, and the slab stays usable.
 ///
-/// Memory of finished tasks is kept for the next ones.
+/// Memory of finished tasks is kept for the next ones. Where there were many more tasks than there
+/// are, it is given back.
 ///
 /// Absent on purpose: there is no handle that awaits one task, and no way to insert without
 /// `&mut`. The slab has one owner, which learns of every result.
@@ -41,9 +42,16 @@ pub struct TaskSlab<F> {
     ready: VecDeque<Token>,
     slots: Vec<Slot<F>>,
     vacant: Vec<u32>,
+    /// Tasks removed since memory was last given back.
+    removed: usize,
+    /// What a new slot begins with: later than any generation of a slot that was given back.
+    first_generation: u32,
     /// Whether the last poll answered pending, so that an insert must wake the owner.
     resting: bool,
 }
+
+/// Vacant slots that are always kept.
+const SLOTS_KEPT: usize = 1024;
 
 /// Names one task of a [`TaskSlab`].
 ///
@@ -70,6 +78,8 @@ impl<F: Future + Unpin> TaskSlab<F> {
             ready: VecDeque::new(),
             slots: Vec::new(),
             vacant: Vec::new(),
+            removed: 0,
+            first_generation: 0,
             resting: false,
         }
     }
@@ -98,7 +108,7 @@ impl<F: Future + Unpin> TaskSlab<F> {
                     .expect("a task slab holds no more than 2^32 tasks");
                 let token = Token {
                     index,
-                    generation: 0,
+                    generation: self.first_generation,
                 };
                 self.slots.push(Slot::new(&self.queue, token, future));
                 token
@@ -225,7 +235,28 @@ impl<F> TaskSlab<F> {
         }
         let future = slot.future.take()?;
         self.vacant.push(id.index);
+        self.removed += 1;
+        let vacant = self.vacant.len();
+        if vacant > SLOTS_KEPT && vacant > self.slots.len() / 4 * 3 && self.removed > vacant / 8 {
+            self.give_back();
+        }
         Some(future)
+    }
+
+    /// Gives back the slots after the last task. From here on the first vacant slots are filled
+    /// first, so that the last ones become vacant.
+    fn give_back(&mut self) {
+        self.removed = 0;
+        while let Some(slot) = self.slots.pop_if(|slot| slot.future.is_none()) {
+            let next = slot.generation.wrapping_add(1);
+            self.first_generation = self.first_generation.max(next);
+        }
+        let slots = self.slots.len();
+        self.vacant.retain(|index| (*index as usize) < slots);
+        self.vacant.sort_unstable_by(|a, b| b.cmp(a));
+        self.slots.shrink_to(2 * slots);
+        self.vacant.shrink_to(2 * slots);
+        self.ready.shrink_to(2 * self.ready.len());
     }
 }
 

@@ -58,24 +58,26 @@ impl GossipAddressLookup {
         }
     }
 
-    /// Notes how to reach a peer, in place of what was known. Says whether it was of use.
-    pub(crate) fn learn(&self, peer: EndpointId, info: AddrInfo, now: Instant) -> bool {
+    /// Notes how to reach a peer, in place of what was known. Returns how many others were
+    /// forgotten for it, or `None` where there are no addresses.
+    pub(crate) fn learn(&self, peer: EndpointId, info: AddrInfo, now: Instant) -> Option<usize> {
         if info == AddrInfo::default() {
-            return false;
+            return None;
         }
         let mut known = self.write();
         if let Some(entry) = known.peers.get_mut(&peer)
             && now < entry.heard + REFRESH
         {
             entry.info = info;
-            return true;
+            return Some(0);
         }
         known.peers.insert(peer, Entry { info, heard: now });
         known.heard.push_back((now, peer));
+        let evicted = known.peers.len().saturating_sub(self.capacity);
         while known.peers.len() > self.capacity {
             known.forget_first();
         }
-        true
+        Some(evicted)
     }
 
     /// Forgets peers unheard of for too long; returns when the next one is due.
@@ -162,9 +164,10 @@ mod tests {
     #[test]
     fn the_latest_addresses_count() {
         let (lookup, now) = (GossipAddressLookup::new(8), origin());
-        assert!(lookup.learn(id(1), info(1), now));
-        assert!(lookup.learn(id(1), info(2), now + Duration::from_secs(1)));
-        assert!(!lookup.learn(id(1), AddrInfo::default(), now));
+        assert_eq!(lookup.learn(id(1), info(1), now), Some(0));
+        let later = now + Duration::from_secs(1);
+        assert_eq!(lookup.learn(id(1), info(2), later), Some(0));
+        assert_eq!(lookup.learn(id(1), AddrInfo::default(), now), None);
         assert_eq!(knows(&lookup, 1), Some(info(2)));
         assert_eq!(knows(&lookup, 2), None);
     }
@@ -187,9 +190,11 @@ mod tests {
     #[test]
     fn the_longest_unheard_of_makes_room() {
         let (lookup, now) = (GossipAddressLookup::new(2), origin());
-        for n in 1..=3 {
-            lookup.learn(id(n), info(n.into()), now + Duration::from_secs(n.into()));
-        }
+        let evicted = (1..=3).map(|n| {
+            let at = now + Duration::from_secs(n.into());
+            lookup.learn(id(n), info(n.into()), at)
+        });
+        assert!(evicted.eq([Some(0), Some(0), Some(1)]));
         assert!(knows(&lookup, 1).is_none());
         assert!(knows(&lookup, 2).is_some() && knows(&lookup, 3).is_some());
         for second in 0..1000 {

@@ -115,8 +115,9 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         self.metrics.actor_tick_main.inc();
         let state = loop {
             self.now = self.events.now();
-            let progress = self.poll_tasks_and_timers(cx)
-                + self.handle_frames()
+            let tasks = self.poll_tasks_and_timers(cx);
+            let progress = tasks
+                + self.handle_frames(tasks == SHARE)
                 + self.handle_expired()
                 + self.poll_inbox(cx)
                 + self.poll_connections(cx)

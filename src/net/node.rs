@@ -4,7 +4,7 @@
 //! protocol, `send` works off what the protocol says, and `links`, `streams` and `dial` look after
 //! the connections.
 
-use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Instant};
+use std::{pin::Pin, sync::Arc, time::Instant};
 
 use async_channel::Receiver;
 use bytes::Bytes;
@@ -21,6 +21,7 @@ use super::{
     inspect::{DownReason, Request, Watchers},
     limits::Limits,
     peer::{Dials, Link, Peer},
+    ready::Ready,
     topics::Topics,
     transport::{BoxFuture, BoxStream, Connection, Transport},
 };
@@ -85,7 +86,7 @@ pub(crate) struct Node<T: Transport, R: Runtime> {
     /// Peers to flush at the end of the pass.
     pub(crate) dirty: IndexSet<EndpointId>,
     /// Streams with frames to handle.
-    pub(crate) ready: VecDeque<ReadyStream<T>>,
+    pub(crate) ready: Ready<ReadyStream<T>>,
     pub(crate) dials: Dials,
     pub(crate) handshakes: usize,
     pub(crate) accept: Accept,
@@ -199,7 +200,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             peers: IndexMap::with_hasher(keyed),
             links: IndexMap::new(),
             dirty: IndexSet::new(),
-            ready: VecDeque::new(),
+            ready: Ready::new(),
             dials: Dials::default(),
             handshakes: 0,
             accept: if accept { Accept::Waiting } else { Accept::Off },

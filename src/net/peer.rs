@@ -59,7 +59,7 @@ pub(crate) struct Link<T: Transport> {
     pub(crate) connection: T::Connection,
     /// The streams of the peer, by topic. One of each topic is being read; those that the peer
     /// opened after it wait here until it ends, so that they are read in order.
-    pub(crate) readers: IndexMap<TopicId, Vec<Reader<<T::Connection as Connection>::Recv>>>,
+    pub(crate) readers: IndexMap<TopicId, VecDeque<Reader<<T::Connection as Connection>::Recv>>>,
     /// The stream that has not named its topic yet.
     pub(crate) header: Option<(TaskId, TimerKey)>,
     /// Whether further streams of the peer are waited for.

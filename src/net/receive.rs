@@ -1,9 +1,11 @@
 //! From connections to the protocol: results of tasks, and the frames of peers.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use iroh::EndpointId;
 use smol_gossip_runtime::Runtime;
-use tracing::{Span, debug, debug_span, level_filters::LevelFilter, span::EnteredSpan, trace};
+use tracing::{debug, debug_span, level_filters::LevelFilter, span::EnteredSpan, trace};
 
 use super::{
     blocks::Blocks,
@@ -68,7 +70,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             Done::Stream(key, result) => self.stream_accepted(key, result),
             Done::Header(key, result) => self.header_read(key, result),
             Done::Read(key, topic, result) => match result {
-                Ok(reader) => self.ready.push_back((key, topic, reader)),
+                Ok(reader) => self.stream_ready(key, topic, reader),
                 Err(reason) => {
                     self.link_failed(key, &reason);
                     self.stream_ended(key, topic);
@@ -145,10 +147,10 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 self.dirty.insert(link.peer);
                 match link.readers.get_mut(&topic) {
                     // The peer finished the stream before this one, or is about to.
-                    Some(waiting) => waiting.push(reader),
+                    Some(waiting) => waiting.push_back(reader),
                     None => {
-                        link.readers.insert(topic, Vec::new());
-                        self.ready.push_back((key, topic, reader));
+                        link.readers.insert(topic, VecDeque::new());
+                        self.ready.push(link.peer, (key, topic, reader));
                     }
                 }
             }
@@ -158,11 +160,31 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         }
     }
 
-    /// Handles frames of the streams that have some, each in its turn.
-    pub(crate) fn handle_frames(&mut self) -> usize {
+    /// Puts a stream in line that something was read from.
+    fn stream_ready(
+        &mut self,
+        key: ConnectionKey,
+        topic: TopicId,
+        mut reader: Reader<Receiver<T>>,
+    ) {
+        match self.links.get(&key) {
+            Some(link) => self.ready.push(link.peer, (key, topic, reader)),
+            None => reader.stop(),
+        }
+    }
+
+    /// Handles frames of the streams that have some, each peer in its turn. While `reads` wait to
+    /// be looked at, every peer has one turn at the most: among them may be the first of a peer
+    /// that is not in line yet, behind a thousand of another.
+    pub(crate) fn handle_frames(&mut self, reads: bool) -> usize {
         let mut handled = 0;
-        for _ in 0..STREAMS_PER_PASS.min(self.ready.len()) {
-            let Some((key, topic, mut reader)) = self.ready.pop_front() else {
+        let turns = if reads {
+            self.ready.peers()
+        } else {
+            self.ready.len()
+        };
+        for _ in 0..turns.min(STREAMS_PER_PASS) {
+            let Some((peer, (key, topic, mut reader))) = self.ready.pop() else {
                 break;
             };
             handled += 1;
@@ -171,7 +193,6 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 continue;
             };
             link.used = self.now;
-            let peer = link.peer;
             let _span = peer_span(&peer);
             if let Some(peer) = self.peers.get_mut(&peer) {
                 peer.heard = self.now;
@@ -190,7 +211,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 }
             };
             match more {
-                Ok(true) => self.ready.push_back((key, topic, reader)),
+                Ok(true) => self.ready.push(peer, (key, topic, reader)),
                 Ok(false) if reader.is_ended() => self.stream_ended(key, topic),
                 Ok(false) => {
                     if self.links.contains_key(&key) {
@@ -263,12 +284,10 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         let Some(link) = self.links.get_mut(&key) else {
             return;
         };
-        match link.readers.get_mut(&topic) {
-            Some(waiting) if !waiting.is_empty() => {
-                let next = waiting.remove(0);
-                self.ready.push_back((key, topic, next));
-            }
-            _ => {
+        let next = link.readers.get_mut(&topic).and_then(VecDeque::pop_front);
+        match next {
+            Some(next) => self.ready.push(link.peer, (key, topic, next)),
+            None => {
                 link.readers.swap_remove(&topic);
                 link.used = self.now;
                 self.dirty.insert(link.peer);
@@ -278,13 +297,11 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     }
 }
 
-/// What is traced from here on is about frames of this peer.
-fn peer_span(peer: &EndpointId) -> EnteredSpan {
-    // The macro alone would write the id out for nobody: see where that of a topic is made.
-    if LevelFilter::current() < LevelFilter::DEBUG {
-        return Span::none().entered();
-    }
-    debug_span!("peer", id = %peer.fmt_short()).entered()
+/// What is traced from here on is about frames of this peer. Costs next to nothing unless someone
+/// looks.
+fn peer_span(peer: &EndpointId) -> Option<EnteredSpan> {
+    let looks = LevelFilter::current() >= LevelFilter::DEBUG;
+    looks.then(|| debug_span!("peer", id = %peer.fmt_short()).entered())
 }
 
 /// Takes some frames of a stream, up to `most`. Says whether there may be more without reading.

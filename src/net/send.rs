@@ -116,6 +116,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             self.metrics.send_queue_dropped.inc();
             if lane == Lane::Control {
                 debug!(peer = %to.fmt_short(), "queue full: dropped");
+                self.metrics.peers_backlogged.inc();
                 self.watchers.tell(|| Diagnostic::StuckPeer { peer: to });
                 self.close_peer(to, "too slow");
             }
@@ -141,10 +142,14 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     }
 
     fn learn_addresses(&mut self, id: EndpointId, data: &PeerData) {
-        if self.transport.learn(id, data, self.now) {
-            self.forget_addresses();
-        } else {
-            self.metrics.peer_data_invalid.inc();
+        match self.transport.learn(id, data, self.now) {
+            Some(evicted) => {
+                self.metrics.addresses_evicted.inc_by(evicted as u64);
+                self.forget_addresses();
+            }
+            None => {
+                self.metrics.peer_data_invalid.inc();
+            }
         }
     }
 

@@ -24,6 +24,7 @@ mod bounds;
 mod broadcasting;
 mod check;
 mod churn;
+mod floods;
 mod joining;
 mod raw;
 mod recovery;

@@ -64,8 +64,9 @@ pub(crate) trait Transport: Send + 'static {
     /// means that there will not be any more.
     fn accept(&self) -> BoxFuture<Option<Handshake<Self::Connection>>>;
 
-    /// Remembers how to reach a peer, for later dials. Says whether it was of use.
-    fn learn(&mut self, peer: EndpointId, data: &PeerData, now: Instant) -> bool;
+    /// Remembers how to reach a peer, for later dials. Returns how many others were forgotten for
+    /// it, or `None` where it was of no use.
+    fn learn(&mut self, peer: EndpointId, data: &PeerData, now: Instant) -> Option<usize>;
 
     /// Forgets what was learnt too long ago; returns when to call again, if at all.
     fn forget_stale(&mut self, now: Instant) -> Option<Instant>;

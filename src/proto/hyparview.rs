@@ -38,9 +38,8 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
-use indexmap::IndexMap;
 use rand::Rng;
 
 pub use config::{Config, Ttl};
@@ -48,6 +47,7 @@ pub use message::{Disconnect, ForwardJoin, Message, Neighbor, Priority, Shuffle,
 
 use self::{
     alarm::Alarm,
+    data::Introductions,
     join::Joins,
     refill::Requests,
     shuffle::Shuffles,
@@ -55,7 +55,6 @@ use self::{
 };
 use super::{
     counters::Counters,
-    hash::Keyed,
     ids::LinkId,
     limits::Limits,
     peer::{PeerData, PeerIdentity, PeerInfo},
@@ -121,7 +120,7 @@ pub(crate) struct State<PI> {
     me: PI,
     /// Our own peer data; empty when there is none.
     me_data: PeerData,
-    config: Config,
+    config: Arc<Config>,
     max_message_size: usize,
     /// The largest peer data that is taken.
     data_limit: usize,
@@ -133,7 +132,7 @@ pub(crate) struct State<PI> {
     /// The last peer that was refused a place, and when.
     seeker: Option<Box<(PeerInfo<PI>, Instant)>>,
     /// What introduces the peers that are known.
-    data: IndexMap<PI, PeerData, Keyed>,
+    data: Introductions<PI>,
     deadline: Option<Instant>,
     alarm: Alarm<PI>,
 }
@@ -143,10 +142,9 @@ impl<PI: PeerIdentity> State<PI> {
     pub(crate) fn new(
         me: PI,
         me_data: PeerData,
-        config: Config,
+        config: Arc<Config>,
         limits: &Limits,
         max_message_size: usize,
-        keyed: Keyed,
     ) -> Self {
         let in_frame = data::largest_in_frame(max_message_size);
         let mut state = Self {
@@ -160,7 +158,7 @@ impl<PI: PeerIdentity> State<PI> {
             joins: Joins::new(),
             shuffles: Shuffles::new(),
             seeker: None,
-            data: IndexMap::with_hasher(keyed),
+            data: Introductions::new(),
             deadline: None,
             alarm: Alarm::new(),
             config,

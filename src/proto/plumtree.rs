@@ -30,10 +30,10 @@
 //!
 //! [paper]: https://asc.di.fct.unl.pt/~jleitao/pdf/srds07-leitao.pdf
 
-use std::{collections::VecDeque, time::Instant};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use self::{
-    clock::{At, Clock, nanos},
+    clock::{At, Clock, MaybeAt, nanos},
     delay::Delays,
     history::{History, Retention},
     lazy::LazyPush,
@@ -106,8 +106,9 @@ pub(crate) enum Input<PI> {
 }
 
 /// The parameters and bounds that are looked at along the way.
-#[derive(Clone, Copy, Debug)]
-struct Settings {
+#[derive(Debug)]
+pub(crate) struct Settings {
+    graft_timeouts: [u64; 2],
     dispatch_timeout: u64,
     cache_evict_interval: u64,
     optimization_threshold: Round,
@@ -116,6 +117,38 @@ struct Settings {
     grafts_per_second: u32,
     late_join_history: usize,
     announced_again: usize,
+    retention: Retention,
+    missing_ids: usize,
+    claims_per_id: usize,
+}
+
+impl Settings {
+    pub(crate) fn new(config: &Config, limits: &Limits, max_message_size: usize) -> Self {
+        let payloads_for = nanos(config.message_cache_retention);
+        let mut ids_for = nanos(config.message_id_retention);
+        if limits.late_join_history > 0 {
+            ids_for = ids_for.max(payloads_for.saturating_mul(OUTLIVES));
+        }
+        Self {
+            graft_timeouts: [config.graft_timeout_1, config.graft_timeout_2].map(nanos),
+            dispatch_timeout: nanos(config.dispatch_timeout),
+            cache_evict_interval: nanos(config.cache_evict_interval),
+            optimization_threshold: config.optimization_threshold,
+            max_content_size: max_content_size(max_message_size),
+            ihaves_per_frame: ihaves_per_frame(max_message_size),
+            grafts_per_second: limits.graft_replies_per_second,
+            late_join_history: limits.late_join_history,
+            announced_again: limits.lazy_queue,
+            retention: Retention {
+                cache_bytes: limits.cache_bytes,
+                seen_ids: limits.seen_ids,
+                payloads_for,
+                ids_for,
+            },
+            missing_ids: limits.missing_ids,
+            claims_per_id: limits.claims_per_id,
+        }
+    }
 }
 
 /// The broadcast layer of one topic.
@@ -124,7 +157,7 @@ struct Settings {
 #[derive(Clone, Debug)]
 pub(crate) struct State<PI> {
     me: PI,
-    settings: Settings,
+    settings: Arc<Settings>,
     clock: Clock,
     neighbors: Neighbors<PI>,
     history: History,
@@ -152,50 +185,24 @@ struct Introduction {
 
 impl<PI: PeerIdentity> State<PI> {
     /// The layer without neighbors and without memories. It allocates nothing.
-    pub(crate) fn new(
-        me: PI,
-        config: Config,
-        limits: &Limits,
-        max_message_size: usize,
-        keyed: Keyed,
-    ) -> Self {
-        let payloads_for = nanos(config.message_cache_retention);
-        let mut ids_for = nanos(config.message_id_retention);
-        if limits.late_join_history > 0 {
-            ids_for = ids_for.max(payloads_for.saturating_mul(OUTLIVES));
-        }
-        let retention = Retention {
-            cache_bytes: limits.cache_bytes,
-            seen_ids: limits.seen_ids,
-            payloads_for,
-            ids_for,
-        };
+    pub(crate) fn new(me: PI, settings: Arc<Settings>, keyed: Keyed) -> Self {
         Self {
             me,
-            settings: Settings {
-                dispatch_timeout: nanos(config.dispatch_timeout),
-                cache_evict_interval: nanos(config.cache_evict_interval),
-                optimization_threshold: config.optimization_threshold,
-                max_content_size: max_content_size(max_message_size),
-                ihaves_per_frame: ihaves_per_frame(max_message_size),
-                grafts_per_second: limits.graft_replies_per_second,
-                late_join_history: limits.late_join_history,
-                announced_again: limits.lazy_queue,
-            },
             clock: Clock::default(),
             neighbors: Neighbors::new(),
-            history: History::new(retention, &keyed),
-            missing: Missing::new(limits.missing_ids, limits.claims_per_id, keyed),
-            delays: Delays::new(nanos(config.graft_timeout_1), nanos(config.graft_timeout_2)),
+            history: History::new(settings.retention, &keyed),
+            missing: Missing::new(settings.missing_ids, settings.claims_per_id, keyed),
+            delays: Delays::new(settings.graft_timeouts),
             lazy_push: LazyPush::new(
-                limits.lazy_queue,
-                ihaves_per_frame(max_message_size),
-                nanos(config.dispatch_timeout),
+                settings.announced_again,
+                settings.ihaves_per_frame,
+                settings.dispatch_timeout,
             ),
             introductions: VecDeque::new(),
             last_sweep: At::default(),
             lost_at: None,
             idle_sweep: None,
+            settings,
         }
     }
 
@@ -380,7 +387,7 @@ fn make_eager<PI: PeerIdentity>(
         let waiting = lazy_push.waiting_for(neighbor);
         announce(neighbor.peer, &waiting, settings, sink);
         neighbor.eager = true;
-        neighbor.pruned_at = None;
+        neighbor.pruned_at = MaybeAt::NONE;
     }
 }
 

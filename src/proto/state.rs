@@ -4,6 +4,7 @@
 //! long as one topic needs it. Here the topics are told apart, their timers are named, and the
 //! needs are counted.
 
+mod parameters;
 mod peers;
 mod sensible;
 #[cfg(test)]
@@ -16,11 +17,11 @@ use std::time::Instant;
 use indexmap::IndexMap;
 use rand::Rng;
 use slab::Slab;
-use tracing::{Span, debug_span, level_filters::LevelFilter, span::EnteredSpan};
+use tracing::{debug_span, level_filters::LevelFilter, span::EnteredSpan};
 
 use self::peers::Peers;
 
-pub use self::sensible::ConfigError;
+pub use self::{parameters::Parameters, sensible::ConfigError};
 pub use super::TopicId;
 use super::{
     Command, Config, Counters, Event, InEvent, Limits, Message, MessageId, OutEvent, Outbox,
@@ -28,6 +29,9 @@ use super::{
     hash::{Keyed, Local},
     hyparview, plumtree, topic,
 };
+
+/// So many topics take no more room than they need.
+const EXACT_TOPICS: usize = 8;
 
 /// The protocol state of a node: all the topics that it takes part in.
 ///
@@ -59,8 +63,7 @@ use super::{
 pub struct State<PI> {
     me: PI,
     me_data: PeerData,
-    config: Config,
-    limits: Limits,
+    parameters: Parameters,
     keyed: Keyed,
     topics: Slab<Topic<PI>>,
     /// Where each topic is, in the order in which they were joined.
@@ -82,15 +85,8 @@ struct Topic<PI> {
 }
 
 impl<PI: PeerIdentity> State<PI> {
-    /// A node without topics.
-    ///
-    /// What makes no sense in `config` and `limits` is put right where there is only one way to:
-    /// see [`Self::config`] and [`Self::limits`] for what holds.
-    ///
-    /// - Capacities and bounds below one that would leave a node deaf are one.
-    /// - Message ids are kept no shorter than payloads.
-    /// - Times that the protocol repeats something after are a millisecond at least, and no time
-    ///   is longer than a century.
+    /// A node without topics. What makes no sense in `config` and `limits` is put right, or
+    /// refused: see [`Parameters::new`].
     pub fn new(
         me: PI,
         me_data: PeerData,
@@ -98,20 +94,29 @@ impl<PI: PeerIdentity> State<PI> {
         limits: Limits,
         rng: &mut impl Rng,
     ) -> Result<Self, ConfigError> {
-        let config = sensible::config(config)?;
+        let parameters = Parameters::new(config, limits)?;
+        Ok(Self::with_parameters(me, me_data, parameters, rng))
+    }
+
+    /// A node without topics, which shares its parameters with others.
+    pub fn with_parameters(
+        me: PI,
+        me_data: PeerData,
+        parameters: Parameters,
+        rng: &mut impl Rng,
+    ) -> Self {
         let keyed = Keyed::new(rng);
-        Ok(Self {
+        Self {
             me,
             me_data,
-            config,
-            limits: sensible::limits(limits),
+            parameters,
             keyed,
             topics: Slab::new(),
             slots: IndexMap::default(),
             generation: 0,
-            peers: Peers::new(keyed),
+            peers: Peers::new(),
             counters: Counters::default(),
-        })
+        }
     }
 
     /// Our own identity.
@@ -121,22 +126,22 @@ impl<PI: PeerIdentity> State<PI> {
 
     /// The parameters that hold.
     pub fn config(&self) -> &Config {
-        &self.config
+        self.parameters.config()
     }
 
     /// The bounds that hold.
     pub fn limits(&self) -> &Limits {
-        &self.limits
+        self.parameters.limits()
     }
 
     /// The largest frame that is accepted. Those that are written stay below it.
     pub fn max_message_size(&self) -> usize {
-        self.config.max_message_size
+        self.config().max_message_size
     }
 
     /// The largest content that can be broadcast.
     pub fn max_content_size(&self) -> usize {
-        plumtree::max_content_size(self.config.max_message_size)
+        plumtree::max_content_size(self.config().max_message_size)
     }
 
     /// What was refused, dropped or noticed so far, in all topics.
@@ -388,13 +393,12 @@ impl<PI: PeerIdentity> State<PI> {
 
     fn insert_topic(&mut self, id: TopicId) -> usize {
         self.generation = self.generation.wrapping_add(1);
-        let state = topic::State::new(
-            self.me,
-            self.me_data.clone(),
-            &self.config,
-            &self.limits,
-            self.keyed,
-        );
+        let state = topic::State::new(self.me, self.me_data.clone(), &self.parameters, self.keyed);
+        // Most nodes are in few topics, and a topic takes more than a kilobyte.
+        if self.topics.len() < EXACT_TOPICS {
+            self.topics.reserve_exact(1);
+            self.slots.reserve_exact(1);
+        }
         let slot = self.topics.insert(Topic {
             id,
             generation: self.generation,
@@ -448,13 +452,10 @@ impl<PI: PeerIdentity> Topic<PI> {
 }
 
 /// What is traced from here on is about this topic. Costs next to nothing unless someone looks.
-fn topic_span(id: &TopicId) -> EnteredSpan {
-    // The macro alone would write the id out for nobody where `tracing` hands on to `log`, which
-    // `iroh` asks it to.
-    if LevelFilter::current() < LevelFilter::DEBUG {
-        return Span::none().entered();
-    }
-    debug_span!("topic", id = %id.fmt_short()).entered()
+#[inline]
+fn topic_span(id: &TopicId) -> Option<EnteredSpan> {
+    let looks = LevelFilter::current() >= LevelFilter::DEBUG;
+    looks.then(|| debug_span!("topic", id = %id.fmt_short()).entered())
 }
 
 /// Takes the output of one topic.

@@ -17,7 +17,7 @@ use rand::Rng;
 
 pub use super::{Command, Config, Event};
 use super::{
-    Counters, GossipEvent, Limits, LinkId, Message, MessageId, Payload, PeerData, PeerIdentity,
+    Counters, GossipEvent, LinkId, Message, MessageId, Parameters, Payload, PeerData, PeerIdentity,
     Scope, hash::Keyed, hyparview, plumtree,
 };
 
@@ -69,24 +69,16 @@ pub struct State<PI> {
 }
 
 impl<PI: PeerIdentity> State<PI> {
-    pub(crate) fn new(
-        me: PI,
-        me_data: PeerData,
-        config: &Config,
-        limits: &Limits,
-        keyed: Keyed,
-    ) -> Self {
-        let max = config.max_message_size;
+    pub(crate) fn new(me: PI, me_data: PeerData, parameters: &Parameters, keyed: Keyed) -> Self {
         Self {
             membership: hyparview::State::new(
                 me,
                 me_data,
-                config.membership.clone(),
-                limits,
-                max,
-                keyed,
+                parameters.membership().clone(),
+                parameters.limits(),
+                parameters.config().max_message_size,
             ),
-            broadcast: plumtree::State::new(me, config.broadcast.clone(), limits, max, keyed),
+            broadcast: plumtree::State::new(me, parameters.broadcast().clone(), keyed),
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Latency;
-use crate::proto;
+use crate::proto::{self, Limits, Parameters};
 
 /// What a simulated network is like, and what its nodes are set to.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -41,7 +41,7 @@ impl Default for NetworkConfig {
 }
 
 impl NetworkConfig {
-    /// What is wrong with the parameters.
+    /// What is wrong with the parameters: the field, a colon, and why.
     pub fn check(&self) -> Result<(), String> {
         self.latency
             .check()
@@ -54,7 +54,10 @@ impl NetworkConfig {
                 return Err(format!("loss: `{name}` must be a share from 0 to 1"));
             }
         }
-        Ok(())
+        let parameters = Parameters::new(self.proto.clone(), Limits::default());
+        parameters
+            .map(drop)
+            .map_err(|wrong| format!("proto: {wrong}"))
     }
 }
 

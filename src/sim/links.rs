@@ -21,14 +21,21 @@ pub(super) struct Link {
 pub(super) struct Links(Vec<Link>);
 
 impl Links {
-    pub(super) fn add(&mut self, link: Link) {
+    /// Adds one, and returns its place.
+    pub(super) fn add(&mut self, link: Link) -> usize {
         self.0.reserve_exact(1);
         self.0.push(link);
+        self.0.len() - 1
     }
 
-    /// The connection to send over: the newest one.
-    pub(super) fn to(&mut self, peer: NodeId) -> Option<&mut Link> {
-        self.0.iter_mut().rev().find(|link| link.peer == peer)
+    /// The place of the connection to send over: the newest one.
+    pub(super) fn place_to(&self, peer: NodeId) -> Option<usize> {
+        self.0.iter().rposition(|link| link.peer == peer)
+    }
+
+    /// The connection at a place, until one is removed.
+    pub(super) fn at(&mut self, place: usize) -> &mut Link {
+        &mut self.0[place]
     }
 
     pub(super) fn contains(&self, peer: NodeId) -> bool {
@@ -44,13 +51,22 @@ impl Links {
     pub(super) fn remove(&mut self, peer: NodeId, number: u32) -> bool {
         let same = |link: &Link| link.number == number && link.peer == peer;
         let place = self.0.iter().position(same);
-        place.map(|place| self.0.remove(place)).is_some()
+        place.map(|place| self.take_out(place)).is_some()
     }
 
     /// Removes the oldest connection to a peer.
     pub(super) fn pop(&mut self, peer: NodeId) -> Option<Link> {
         let place = self.0.iter().position(|link| link.peer == peer)?;
-        Some(self.0.remove(place))
+        Some(self.take_out(place))
+    }
+
+    /// There are more for a moment now and then, and nearly always as many as there are neighbors.
+    fn take_out(&mut self, place: usize) -> Link {
+        let link = self.0.remove(place);
+        if self.0.capacity() > self.0.len() + 2 {
+            self.0.shrink_to(self.0.len() + 1);
+        }
+        link
     }
 
     pub(super) fn take(&mut self) -> Vec<Link> {

@@ -17,8 +17,8 @@ use super::{
     queue::Queue,
 };
 use crate::proto::{
-    Command, Event, InEvent, Limits, Message, OutEvent, Outbox, PeerData, Scope, State, TimerId,
-    TopicId, plumtree::DeliveryScope,
+    Command, Event, InEvent, Limits, Message, OutEvent, Outbox, Parameters, PeerData, Scope, State,
+    TimerId, TopicId, plumtree::DeliveryScope,
 };
 
 /// The one topic that all nodes are in.
@@ -30,7 +30,9 @@ pub(super) const TOPIC: TopicId = TopicId::from_bytes([0; 32]);
 #[derive(Clone, Debug)]
 pub struct Network {
     config: NetworkConfig,
-    limits: Limits,
+    /// The longest jitter.
+    jitter: Time,
+    parameters: Parameters,
     seed: u64,
     /// The instant that the nodes take the beginning for.
     epoch: Instant,
@@ -57,11 +59,39 @@ struct Node {
     links: Links,
     /// The timer and when it is due.
     timer: Option<(TimerId, Time)>,
-    /// When the queue has events for the timer, the earliest last. A timer that is moved to a later
-    /// time is not taken out of the queue, it just finds nothing to do.
-    wakeups: Vec<Time>,
+    wakeups: Wakeups,
     /// The side of a split network that it is on.
     side: u8,
+}
+
+/// When the queue has events for the timer of a node, the latest first and `Time::MAX` where there
+/// is none. A timer that is moved to a later time is not taken out of the queue, it just finds nothing
+/// to do. Of more events than there is room for, the latest are not remembered.
+#[derive(Clone, Copy, Debug)]
+struct Wakeups([Time; 3]);
+
+impl Wakeups {
+    const NONE: Self = Self([Time::MAX; 3]);
+
+    /// Notes an event before all others, and says whether it was not there.
+    fn add(&mut self, at: Time) -> bool {
+        let [_, second, earliest] = self.0;
+        let adds = at < earliest;
+        if adds {
+            self.0 = [second, earliest, at];
+        }
+        adds
+    }
+
+    /// An event has happened. Returns whether it was remembered.
+    fn take(&mut self, at: Time) -> bool {
+        let [latest, second, earliest] = self.0;
+        let known = at == earliest;
+        if known {
+            self.0 = [Time::MAX, latest, second];
+        }
+        known
+    }
 }
 
 /// What is going to happen.
@@ -102,18 +132,12 @@ impl Network {
     /// The nodes count time from `epoch`; which instant that is makes no difference.
     pub fn new(config: NetworkConfig, seed: u64, epoch: Instant) -> Result<Self, String> {
         config.check()?;
-        let mut rng = Chance::new(seed);
-        State::new(
-            NodeId(0),
-            PeerData::default(),
-            config.proto.clone(),
-            Limits::default(),
-            &mut rng,
-        )
-        .map_err(|error| format!("proto: {error}"))?;
+        let parameters = Parameters::new(config.proto.clone(), Limits::default())
+            .map_err(|error| format!("proto: {error}"))?;
         Ok(Self {
+            jitter: micros(config.jitter),
             config,
-            limits: Limits::default(),
+            parameters,
             seed,
             epoch,
             now: 0,
@@ -123,7 +147,7 @@ impl Network {
             parcels: Slab::new(),
             gossip_under_way: 0,
             next_link: 0,
-            rng,
+            rng: Chance::new(seed),
             outbox: Outbox::new(),
             traffic: Traffic::default(),
             messages: Vec::new(),
@@ -143,7 +167,8 @@ impl Network {
 
     /// Sets the bounds of nodes that are added or restarted from now on.
     pub fn set_limits(&mut self, limits: Limits) {
-        self.limits = limits;
+        self.parameters = Parameters::new(self.config.proto.clone(), limits)
+            .expect("the configuration was checked, and bounds are put right");
     }
 
     /// From now on, keeps of each message who got it from whom.
@@ -154,13 +179,14 @@ impl Network {
     /// Adds nodes, which do nothing yet. The numbers of nodes are consecutive.
     pub fn add(&mut self, count: u32) -> Vec<NodeId> {
         let first = self.nodes.len() as u32;
+        self.nodes.reserve_exact(count as usize);
         for number in first..first + count {
             let state = self.new_state(NodeId(number));
             self.nodes.push(Node {
                 state: Some(state),
                 links: Links::default(),
                 timer: None,
-                wakeups: Vec::new(),
+                wakeups: Wakeups::NONE,
                 side: 0,
             });
         }
@@ -169,10 +195,14 @@ impl Network {
     }
 
     fn new_state(&mut self, node: NodeId) -> Box<State<NodeId>> {
-        let config = self.config.proto.clone();
-        let limits = self.limits.clone();
-        let state = State::new(node, PeerData::default(), config, limits, &mut self.rng);
-        Box::new(state.expect("the configuration was checked"))
+        let parameters = self.parameters.clone();
+        let data = PeerData::default();
+        Box::new(State::with_parameters(
+            node,
+            data,
+            parameters,
+            &mut self.rng,
+        ))
     }
 
     /// Lets a node take part, through some contacts.
@@ -336,8 +366,8 @@ impl Network {
     /// A timer may be due.
     fn wake(&mut self, at: NodeId) {
         let node = &mut self.nodes[at.index()];
-        node.wakeups.pop();
-        let Some((timer, due)) = node.timer else {
+        let known = node.wakeups.take(self.now);
+        let Some((timer, due)) = node.timer.filter(|_| known) else {
             return;
         };
         if due <= self.now {
@@ -350,9 +380,7 @@ impl Network {
 
     /// Sees to it that there is an event for the timer at `due` or before.
     fn schedule_wakeup(&mut self, at: NodeId, due: Time) {
-        let wakeups = &mut self.nodes[at.index()].wakeups;
-        if wakeups.last().is_none_or(|earliest| *earliest > due) {
-            wakeups.push(due);
+        if self.nodes[at.index()].wakeups.add(due) {
             self.queue.push(due, Occurrence::Wakeup(at));
         }
     }
@@ -363,9 +391,8 @@ impl Network {
             return;
         };
         let now = self.epoch + Duration::from_micros(self.now);
-        let mut outbox = std::mem::take(&mut self.outbox);
-        state.handle(event, now, &mut self.rng, &mut outbox);
-        for event in outbox.drain(..) {
+        state.handle(event, now, &mut self.rng, &mut self.outbox);
+        while let Some(event) = self.outbox.pop_front() {
             match event {
                 OutEvent::SendMessage { to, message, .. } => self.send(at, to, message),
                 OutEvent::EmitEvent(_, event) => self.notice(at, event),
@@ -379,7 +406,6 @@ impl Network {
                 OutEvent::PeerData(..) => {}
             }
         }
-        self.outbox = outbox;
     }
 
     /// Rounded up, since a timer must not be early.

@@ -1,6 +1,6 @@
 //! What is going to happen, in order of time.
 
-use std::mem;
+use std::{cmp::Reverse, mem};
 
 use super::Time;
 
@@ -11,34 +11,48 @@ const SLOTS: usize = 1 << LEVEL_BITS;
 const LEVELS: usize = 11;
 
 /// A slot that held more than this gives its memory back once it is empty.
-const KEPT_CAPACITY: usize = 1 << 10;
+const KEPT_CAPACITY: usize = 1 << 6;
+
+/// As many events are put in order by sorting them. Where there are more, they are first told apart
+/// by one digit more.
+const SORTED: usize = 1 << 6;
 
 /// A queue of events by time; events of one time come out in the order in which they went in.
 ///
 /// It is a radix heap: an event lies on the level of the highest digit in which its time differs
-/// from the present, in the slot of that digit. Nothing is ever put in the past, so an event only
-/// moves down, at most once per level, and most never see more than three levels. The runtime's
-/// timer wheel works alike, but has a tick of a millisecond, and links and generations in every
-/// entry for the sake of cancelling; this one holds an event of 16 bytes in 24.
+/// from the base, in the slot of that digit. Nothing is ever put in the past, so an event only
+/// moves down, at most once per level. The next slot becomes the *present* as soon as it holds so
+/// few events that they are best sorted: with many nodes most events move once or twice, with few
+/// hardly ever. The runtime's timer wheel works alike, but has a tick of a millisecond, and links
+/// and generations in every entry for the sake of cancelling; this one holds an event of 16 bytes
+/// in 24.
 #[derive(Clone, Debug)]
 pub(super) struct Queue<T> {
+    /// The time of the last event.
     now: Time,
+    /// What the slots are told apart by.
+    ///
+    /// Invariant: no event in a slot is earlier.
+    base: Time,
     len: usize,
     /// Which slots of each level hold anything.
     occupied: [u64; LEVELS],
     slots: Vec<Vec<(Time, T)>>,
-    /// The events of the present, the next one last.
-    present: Vec<T>,
+    /// The events before `horizon`, the next one last.
+    present: Vec<(Time, T)>,
+    horizon: Time,
 }
 
 impl<T> Queue<T> {
     pub(super) fn new() -> Self {
         Self {
             now: 0,
+            base: 0,
             len: 0,
             occupied: [0; LEVELS],
             slots: (0..LEVELS * SLOTS).map(|_| Vec::new()).collect(),
             present: Vec::new(),
+            horizon: 0,
         }
     }
 
@@ -49,16 +63,36 @@ impl<T> Queue<T> {
     /// Adds an event; one of the past happens at once, behind what else does.
     pub(super) fn push(&mut self, at: Time, event: T) {
         self.len += 1;
-        self.place(at.max(self.now), event);
+        let at = at.max(self.now);
+        if at >= self.horizon {
+            self.place(at, event);
+            return;
+        }
+        let place = self.present.partition_point(|(later, _)| *later > at);
+        self.present.insert(place, (at, event));
+        if self.present.len() > 4 * SORTED {
+            // Too many to be moved aside for each.
+            self.base = self.now;
+            self.horizon = self.now;
+            let present = mem::take(&mut self.present);
+            for (at, event) in present.into_iter().rev() {
+                self.place(at, event);
+            }
+        }
     }
 
     /// The next event that happens up to `end`, and its time. Where there is none, time has come
     /// to `end`, and what is put in from then on happens no earlier.
     pub(super) fn pop_until(&mut self, end: Time) -> Option<(Time, T)> {
         loop {
-            if let Some(event) = self.present.pop() {
+            if let Some((at, _)) = self.present.last() {
+                if *at > end {
+                    return None;
+                }
+                let (at, event) = self.present.pop()?;
                 self.len -= 1;
-                return Some((self.now, event));
+                self.now = at;
+                return Some((at, event));
             }
             let level = self.occupied.iter().position(|slots| *slots != 0)?;
             let digit = self.occupied[level].trailing_zeros() as usize;
@@ -66,20 +100,34 @@ impl<T> Queue<T> {
             if start > end {
                 return None;
             }
-            self.now = start;
-            self.occupied[level] &= !(1 << digit);
-            let mut slot = mem::take(&mut self.slots[level * SLOTS + digit]);
-            if level == 0 {
-                self.present
-                    .extend(slot.drain(..).rev().map(|(_, event)| event));
-            } else {
-                for (at, event) in slot.drain(..) {
-                    self.place(at, event);
-                }
+            self.open(level, digit, start);
+        }
+    }
+
+    /// Makes a slot the present, or spreads it over the levels below.
+    fn open(&mut self, level: usize, digit: usize, start: Time) {
+        self.base = start;
+        self.horizon = start;
+        self.occupied[level] &= !(1 << digit);
+        let mut slot = mem::take(&mut self.slots[level * SLOTS + digit]);
+        if level == 0 || slot.len() <= SORTED {
+            // From the back, so that events of one time stay in order.
+            self.present.extend(slot.drain(..).rev());
+            self.present.sort_by_key(|(at, _)| Reverse(*at));
+            let len = 1u64.checked_shl(LEVEL_BITS * level as u32);
+            // What comes at the time of many events at once does not have to be put among them.
+            self.horizon = match len {
+                _ if level == 0 => start,
+                Some(len) => start.saturating_add(len),
+                None => Time::MAX,
+            };
+        } else {
+            for (at, event) in slot.drain(..) {
+                self.place(at, event);
             }
-            if slot.capacity() <= KEPT_CAPACITY {
-                self.slots[level * SLOTS + digit] = slot;
-            }
+        }
+        if slot.capacity() <= KEPT_CAPACITY {
+            self.slots[level * SLOTS + digit] = slot;
         }
     }
 
@@ -87,14 +135,14 @@ impl<T> Queue<T> {
     fn start_of(&self, level: usize, digit: usize) -> Time {
         let shift = LEVEL_BITS * level as u32;
         let above = match shift + LEVEL_BITS {
-            bits @ ..Time::BITS => self.now >> bits << bits,
+            bits @ ..Time::BITS => self.base >> bits << bits,
             _ => 0,
         };
         above | (digit as Time) << shift
     }
 
     fn place(&mut self, at: Time, event: T) {
-        let differing = (self.now ^ at) | 1;
+        let differing = (self.base ^ at) | 1;
         let level = (differing.ilog2() / LEVEL_BITS) as usize;
         let digit = (at >> (LEVEL_BITS * level as u32)) as usize % SLOTS;
         self.occupied[level] |= 1 << digit;

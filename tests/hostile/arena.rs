@@ -47,6 +47,7 @@ impl Arena {
         limits.header_timeout = Duration::from_millis(300);
         limits.idle_timeout = Duration::from_secs(1);
         limits.send_queue_bytes = 128 * 1024;
+        limits.known_addresses = 64;
         let mut nodes = Vec::new();
         let mut topics = Vec::new();
         let all: Vec<EndpointId> = (1..=4).map(id).collect();
@@ -162,7 +163,9 @@ impl Arena {
         assert!(stats.dials <= self.limits.dials + self.limits.waiting_dials);
         // Each connection is waited for, and each stream is being read or written.
         let streams = stats.streams_in + stats.streams_out;
-        let tasks = 4 * stats.connections + streams + stats.dials + 16;
+        // Those of connections that were closed just now end one after the other.
+        let ending = 2 * self.limits.streams_per_connection as usize;
+        let tasks = 4 * stats.connections + streams + ending + stats.dials + 16;
         assert!(stats.tasks <= tasks, "{stats:?}");
         assert!(
             stats.timers <= 4 * stats.peers + stats.connections + 16,

@@ -13,9 +13,8 @@ mod common;
 use arena::Arena;
 
 macro_rules! withstands {
-    ($($(#[$attribute:meta])* $attack:ident,)+) => {
-        $($(#[$attribute])*
-        #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    ($($attack:ident,)+) => {
+        $(#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
         async fn $attack() {
             Arena::new().await.withstand(attacks::named(stringify!($attack))).await;
         })+
@@ -33,15 +32,14 @@ withstands! {
     garbage_frames,
     length_of_four_gigabytes,
     half_a_header,
-    #[ignore = "fails, the node is not at rest after 30 s: cargo test --all-features --test hostile -- --ignored"]
     headers_and_never_a_frame,
     half_frames_and_silence,
     a_thousand_streams,
     streams_of_one_topic,
     streams_reset_midway,
     streams_stopped,
-    #[ignore = "takes minutes: cargo test --all-features --test hostile -- --ignored"]
     reads_nothing,
+    reads_nothing_and_asks,
     connections_in_a_loop,
     connections_kept,
     joins_and_leaves,

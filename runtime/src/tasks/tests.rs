@@ -38,3 +38,40 @@ fn nothing_piles_up() {
     assert_eq!(tasks.vacant.len(), 1);
     assert!(tasks.ready.is_empty());
 }
+
+#[test]
+fn memory_of_many_tasks_is_given_back() {
+    let mut tasks = TaskSlab::new();
+    let first = tasks.insert(pending::<()>());
+    let many: Vec<_> = (0..100_000).map(|_| tasks.insert(pending())).collect();
+    let last = tasks.insert(pending());
+    for id in &many {
+        assert!(tasks.cancel(*id));
+    }
+    assert_eq!(tasks.len(), 2);
+    // It has the last slot, so all of them stay.
+    assert_eq!(tasks.slots.len(), 100_002);
+    assert!(tasks.cancel(last));
+    let mut gone = many;
+    gone.push(last);
+    // Tasks that come and go now take the first slots.
+    for _ in 0..20_000 {
+        let id = tasks.insert(pending());
+        assert!(tasks.cancel(id));
+        gone.push(id);
+    }
+    assert!(
+        tasks.slots.capacity() <= 4 * SLOTS_KEPT,
+        "{}",
+        tasks.slots.capacity()
+    );
+    assert!(tasks.vacant.capacity() <= 4 * SLOTS_KEPT);
+    // Ids of tasks that are gone name none of those that came into their slots.
+    let again: Vec<_> = (0..3_000).map(|_| tasks.insert(pending())).collect();
+    assert!(
+        gone.iter()
+            .all(|id| !tasks.contains(*id) && !tasks.cancel(*id))
+    );
+    assert!(again.iter().all(|id| tasks.contains(*id)));
+    assert!(tasks.contains(first));
+}

@@ -33,7 +33,7 @@ pub(crate) fn read(path: &Path) -> Result<Scenarios, String> {
             "{}: {}{}",
             place(path, &text, &span),
             field.unwrap_or_default(),
-            error.message()
+            explained(error.message())
         )
     })?;
     let wrong = |span: Range<usize>, field: &str, why: String| {
@@ -45,7 +45,15 @@ pub(crate) fn read(path: &Path) -> Result<Scenarios, String> {
     }
     if let Some(config) = &file.config {
         let check = config.get_ref().check();
-        check.map_err(|why| wrong(config.span(), "config", why))?;
+        check.map_err(|why| {
+            let (field, why) = why.split_once(": ").unwrap_or(("", &why));
+            let line = config.span().start
+                + field_offset(text.get(config.span().start..).unwrap_or(""), field);
+            format!(
+                "{}: `config.{field}`: {why}",
+                place(path, &text, &(line..line))
+            )
+        })?;
     }
     let base = file.config.map(Spanned::into_inner);
     let mut scenarios = Vec::new();
@@ -73,6 +81,12 @@ pub(crate) fn read(path: &Path) -> Result<Scenarios, String> {
         seeds: file.seeds,
         scenarios,
     })
+}
+
+/// The durations among the protocol's own parameters are written as its crate has them.
+fn explained(message: &str) -> String {
+    let hint = "a table as in `{ secs = 60, nanos = 0 }`";
+    message.replace("struct Duration", hint)
 }
 
 fn place(path: &Path, text: &str, span: &Range<usize>) -> String {
@@ -155,6 +169,18 @@ mod tests {
             ("sim = \"GossipSingle\"", "sim = \"Gossip\"", 5, "sim"),
             ("min = \"10ms\"", "min = \"10 parsecs\"", 2, "min"),
             ("min = \"10ms\"", "min = \"60ms\"", 2, "config"),
+            (
+                "\n\n",
+                "\nconfig.proto.max_message_size = 100\n\n",
+                3,
+                "config.proto",
+            ),
+            (
+                "\n\n",
+                "\nconfig.proto.membership.shuffle_interval = \"60s\"\n\n",
+                3,
+                "secs = 60",
+            ),
             ("seeds = [1]", "seeds = []", 1, "seeds"),
             ("seeds = [1]", "seeds = 1", 1, "seeds"),
             ("sim = \"GossipSingle\"\n", "", 4, "sim"),

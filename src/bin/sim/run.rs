@@ -49,7 +49,15 @@ impl Args {
             let label = scenario.label();
             self.filter.is_empty() || self.filter.iter().any(|part| label.contains(part.as_str()))
         };
-        let scenarios: Vec<Scenario> = scenarios.into_iter().filter(wanted).collect();
+        let (scenarios, others): (Vec<Scenario>, Vec<Scenario>) =
+            scenarios.into_iter().partition(wanted);
+        if scenarios.is_empty() {
+            let names: Vec<String> = others.iter().map(Scenario::label).collect();
+            let (file, names) = (self.file.display(), names.join(", "));
+            return Err(format!(
+                "{file}: no scenario is called so; there are {names}"
+            ));
+        }
         if let Some(out) = &self.out {
             fs::create_dir_all(out).map_err(|error| format!("{}: {error}", out.display()))?;
         }

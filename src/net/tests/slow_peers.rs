@@ -3,14 +3,20 @@
 use std::{cell::RefCell, rc::Rc};
 
 use bytes::Bytes;
+use futures_lite::StreamExt;
+use iroh::EndpointId;
 
 use super::{
     check, raw,
     world::{World, id, message, ms, secs, topic},
 };
 use crate::{
+    api::Event,
     net::transport::{Connection, RecvStream, SendStream},
-    proto::wire::StreamHeader,
+    proto::{
+        Message, hyparview, plumtree,
+        wire::{self, StreamHeader},
+    },
 };
 
 /// Nodes 0, 1 and 2, all neighbors.
@@ -107,6 +113,140 @@ fn item_4_a_peer_that_stops_a_stream_costs_only_itself() {
         changes.iter().all(|(_, peer, _)| *peer == 10),
         "the neighbors stay: {changes:?}"
     );
+}
+
+fn frame(message: Message<EndpointId>) -> Bytes {
+    wire::encode(&message, 4096).expect("it fits")
+}
+
+#[test]
+fn a_peer_that_asks_and_never_reads_is_dropped_once_its_queue_is_full() {
+    let mut world = three(4);
+    world.running(0).node.limits.send_queue_bytes = 64 * 1024;
+    // Or else this comes first.
+    world.running(0).node.limits.stuck_timeout = secs(3600);
+    let connection = raw::dial(&mut world, 10, 0);
+    world.network.stop_reads(id(10), world.now() + secs(3600));
+    let asking = connection.clone();
+    world.spawn(async move {
+        let mut stream = asking.open_stream().await.unwrap();
+        let header = StreamHeader { topic_id: topic(0) }.encode();
+        let join = frame(Message::Swarm(hyparview::Message::Join(None)));
+        let urgent = frame(Message::Swarm(hyparview::Message::Neighbor(
+            hyparview::Neighbor {
+                priority: hyparview::Priority::High,
+                data: None,
+            },
+        )));
+        let asked = Bytes::from(urgent.repeat(20_000));
+        let mut all = [header, join, asked];
+        // Until the node hangs up.
+        let _ = stream.write_all(&mut all).await;
+    });
+    let mut number = 1000;
+    let dropped = |world: &World| world.nodes[&0].metrics.peers_backlogged.get();
+    while dropped(&world) == 0 && number < 3000 {
+        serves(&mut world, 0, 1, number);
+        number += 50;
+    }
+    assert_eq!(dropped(&world), 1);
+    assert_eq!(world.nodes[&0].metrics.peers_stuck.get(), 0);
+    world.run_for(secs(1));
+    assert_eq!(world.nodes[&0].node.links.len(), 2, "it is gone");
+}
+
+#[test]
+fn a_thousand_silent_streams_leave_nothing_behind() {
+    // A peer that stays until it is shown the door, and one that is gone without a word.
+    for silent in [false, true] {
+        let mut world = three(4);
+        world.run_for(secs(20));
+        let before = world.running(0).node.node_stats();
+        let connection = raw::dial(&mut world, 10, 0);
+        world.spawn(async move {
+            let mut streams = Vec::new();
+            for n in 0..1000 {
+                let mut stream = connection.open_stream().await.unwrap();
+                let topic_id = topic(100 + n);
+                let header = StreamHeader { topic_id }.encode();
+                stream.write_all(&mut [header]).await.unwrap();
+                streams.push(stream);
+            }
+            connection.closed().await;
+        });
+        let filled = |world: &mut World| world.running(0).node.node_stats().streams_in > 1000;
+        world.run_until("the streams are there", secs(60), filled);
+        if silent {
+            world.network.crash(id(10));
+        }
+        world.run_for(secs(30));
+        let mut after = world.running(0).node.node_stats();
+        // The protocol may look after something else now.
+        assert!(after.timers <= before.timers + 1, "{after:?}");
+        after.timers = before.timers;
+        assert_eq!(after, before);
+        check::quiet(&world);
+    }
+}
+
+#[test]
+fn a_thousand_full_streams_do_not_hold_up_an_honest_frame() {
+    const STREAMS: usize = 1000;
+    const FRAMES: usize = 16;
+    let mut world = three(4);
+    world.running(0).node.limits.idle_timeout = secs(3600);
+    let connection = raw::dial(&mut world, 10, 0);
+    let (flood, told) = async_channel::bounded::<()>(1);
+    world.spawn(async move {
+        let mut streams = Vec::new();
+        for n in 0..STREAMS {
+            let mut stream = connection.open_stream().await.unwrap();
+            let topic_id = topic(100 + n);
+            let header = StreamHeader { topic_id }.encode();
+            stream.write_all(&mut [header]).await.unwrap();
+            streams.push(stream);
+        }
+        told.recv().await.unwrap();
+        let prune = frame(Message::Gossip(plumtree::Message::Prune));
+        let frames = Bytes::from(prune.repeat(FRAMES));
+        for stream in &mut streams {
+            stream.write_all(&mut [frames.clone()]).await.unwrap();
+        }
+        connection.closed().await;
+    });
+    let filled = |world: &mut World| world.running(0).node.node_stats().streams_in > STREAMS;
+    world.run_until("the streams are there", secs(60), filled);
+
+    let running = world.running(0);
+    let metrics = running.metrics.clone();
+    let api = running.api.clone();
+    let handled = Rc::new(RefCell::new(None));
+    let at_delivery = handled.clone();
+    let before = metrics.clone();
+    world.spawn(async move {
+        let mut events = api.subscribe(topic(0), Vec::new()).await.unwrap();
+        while let Some(Ok(event)) = events.next().await {
+            if matches!(event, Event::Received(_)) {
+                *at_delivery.borrow_mut() = Some(metrics.actor_tick_in_event_rx.get());
+            }
+        }
+    });
+    world.run_for(secs(1));
+    let before = before.actor_tick_in_event_rx.get();
+
+    // All of it has arrived when the node is polled next, the honest frame among the last.
+    flood.try_send(()).unwrap();
+    world.jump(ms(1));
+    world.network.set_latency(ms(39)..ms(40));
+    world.broadcast(1, 0, message(1, 100));
+    world.jump(ms(100));
+    world.run_for(ms(1));
+    let all = world.nodes[&0].metrics.actor_tick_in_event_rx.get() - before;
+    assert!(all as usize > STREAMS * FRAMES, "{all} frames");
+    let handled = handled.borrow().expect("it was delivered") - before;
+    // A turn of each peer for every 64 reads, and what is left of the poll.
+    let most = STREAMS / 64 * FRAMES + 1024;
+    assert!(handled as usize <= most, "after {handled} of {all} frames");
 }
 
 #[test]

@@ -105,6 +105,13 @@ pub(super) struct Running {
     pub(super) polls: u64,
 }
 
+impl Running {
+    /// Whether the node has more to do, without any time passing.
+    pub(super) fn is_woken(&self) -> bool {
+        self.flag.set.load(Ordering::Relaxed)
+    }
+}
+
 /// Whom to poll, in the order in which they were woken.
 #[derive(Default)]
 struct Woken(Mutex<VecDeque<u64>>);

@@ -125,11 +125,9 @@ impl Transport for IrohTransport {
         })
     }
 
-    fn learn(&mut self, peer: EndpointId, data: &PeerData, now: Instant) -> bool {
-        match AddrInfo::decode(data) {
-            Ok(info) => self.lookup.learn(peer, info, now),
-            Err(_) => false,
-        }
+    fn learn(&mut self, peer: EndpointId, data: &PeerData, now: Instant) -> Option<usize> {
+        let info = AddrInfo::decode(data).ok()?;
+        self.lookup.learn(peer, info, now)
     }
 
     fn forget_stale(&mut self, now: Instant) -> Option<Instant> {

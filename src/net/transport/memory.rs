@@ -382,12 +382,12 @@ impl Transport for MemoryTransport {
         })
     }
 
-    fn learn(&mut self, peer: EndpointId, data: &PeerData, _now: Instant) -> bool {
+    fn learn(&mut self, peer: EndpointId, data: &PeerData, _now: Instant) -> Option<usize> {
         let valid = data.as_bytes().starts_with(peer.as_bytes());
         if valid {
             self.network.with(|net| net.know(self.id, peer));
         }
-        valid
+        valid.then_some(0)
     }
 
     fn forget_stale(&mut self, _now: Instant) -> Option<Instant> {

@@ -13,6 +13,47 @@ pub(super) fn largest_in_frame(max_message_size: usize) -> usize {
     max_message_size / SHARE_OF_FRAME
 }
 
+/// What introduces the peers that are known. They are few, and in order.
+#[derive(Clone, Debug)]
+pub(super) struct Introductions<PI>(Vec<(PI, PeerData)>);
+
+impl<PI: Copy + Ord> Introductions<PI> {
+    pub(super) fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    pub(super) fn get(&self, id: &PI) -> Option<&PeerData> {
+        let place = self.place(id).ok()?;
+        self.0.get(place).map(|(_, data)| data)
+    }
+
+    fn insert(&mut self, id: PI, data: PeerData) {
+        match self.place(&id) {
+            Ok(place) => self.0[place].1 = data,
+            Err(place) => self.0.insert(place, (id, data)),
+        }
+    }
+
+    fn remove(&mut self, id: &PI) {
+        if let Ok(place) = self.place(id) {
+            self.0.remove(place);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn place(&self, id: &PI) -> Result<usize, usize> {
+        self.0.binary_search_by(|(known, _)| known.cmp(id))
+    }
+
+    #[cfg(test)]
+    pub(super) fn ids(&self) -> impl ExactSizeIterator<Item = &PI> {
+        self.0.iter().map(|(id, _)| id)
+    }
+}
+
 impl<PI: PeerIdentity> State<PI> {
     /// Sets our own data; too much of it is left out.
     pub(super) fn set_own_data(&mut self, data: PeerData) {
@@ -68,7 +109,7 @@ impl<PI: PeerIdentity> State<PI> {
             || self.requests.contains(id)
             || self.joins.contains(id);
         if !known {
-            self.data.swap_remove(id);
+            self.data.remove(id);
         }
     }
 

@@ -127,6 +127,8 @@ impl<PI: PeerIdentity> State<PI> {
     /// The application names contacts.
     pub(super) fn join<R: Rng, S: Sink<PI>>(&mut self, peers: Vec<PI>, turn: &mut Turn<'_, R, S>) {
         self.begin(turn);
+        let room = peers.len().min(CONTACTS_TRIED);
+        self.joins.contacts.reserve_exact(room);
         for id in peers {
             if id == self.me {
                 continue;

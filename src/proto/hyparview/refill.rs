@@ -136,7 +136,12 @@ impl<PI: Copy + Eq> Requests<PI> {
 
     fn remove(&mut self, id: &PI) -> Option<Request<PI>> {
         let index = self.requests.iter().position(|r| r.id == *id)?;
-        Some(self.requests.remove(index))
+        let removed = self.requests.remove(index);
+        if self.requests.is_empty() {
+            // A node with a full view never has any.
+            self.requests = Vec::new();
+        }
+        Some(removed)
     }
 }
 

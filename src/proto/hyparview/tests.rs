@@ -119,11 +119,10 @@ impl Node {
     }
 
     fn with(id: u32, seed: u64, config: Config, limits: Limits, max_message_size: usize) -> Self {
-        let mut rng = StdRng::seed_from_u64(seed ^ (u64::from(id) << 32));
-        let keyed = Keyed::new(&mut rng);
+        let rng = StdRng::seed_from_u64(seed ^ (u64::from(id) << 32));
         let data = PeerData::new(id.to_be_bytes().to_vec());
         Self {
-            state: State::new(id, data, config, &limits, max_message_size, keyed),
+            state: State::new(id, data, config.into(), &limits, max_message_size),
             rng,
             counters: Counters::default(),
             record: Record {
@@ -220,7 +219,7 @@ impl Node {
             .collect();
         assert_eq!(self.record.held, held, "held is what is needed");
         assert!(state.requests.len() <= 16.max(active.len()));
-        for id in state.data.keys() {
+        for id in state.data.ids() {
             assert!(
                 all.contains(id) || held.contains(id) || state.joins.contains(id),
                 "data of {id}, who is not known"

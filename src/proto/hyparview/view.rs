@@ -4,7 +4,7 @@
 //! Both are plain vectors. They hold a handful of entries, are walked in a defined order, and take
 //! memory only for what is in them.
 
-use std::time::Instant;
+use std::{num::NonZeroU16, time::Instant};
 
 use rand::{Rng, RngExt};
 
@@ -113,9 +113,16 @@ impl<PI: Copy + Eq> ActiveView<PI> {
 }
 
 /// A peer in the passive view.
-#[derive(Clone, Debug)]
-pub(super) struct Reserve<PI> {
-    pub(super) id: PI,
+#[derive(Clone, Copy, Debug)]
+struct Reserve<PI> {
+    id: PI,
+    /// Where its record is: most have none.
+    record: Option<NonZeroU16>,
+}
+
+/// What is remembered of a peer that was asked, or is said to look for a neighbor.
+#[derive(Clone, Debug, Default)]
+struct Record {
     /// The last attempt to reach it failed. Suspects are asked last, and not told to others.
     suspect: bool,
     /// It was a suspect, and has not been asked urgently since: see
@@ -129,9 +136,45 @@ pub(super) struct Reserve<PI> {
     retry_at: Option<Instant>,
 }
 
-impl<PI> Reserve<PI> {
-    fn ready(&self, now: Instant) -> bool {
-        self.retry_at.is_none_or(|at| at <= now)
+/// The records of the few peers that have one.
+///
+/// Invariant: as many are taken as there are peers with one.
+#[derive(Clone, Debug, Default)]
+struct Records(Vec<Option<Record>>);
+
+impl Records {
+    fn find(&self, place: Option<NonZeroU16>) -> Option<&Record> {
+        self.0.get(usize::from(place?.get()) - 1)?.as_ref()
+    }
+
+    fn find_mut(&mut self, place: Option<NonZeroU16>) -> Option<&mut Record> {
+        self.0.get_mut(usize::from(place?.get()) - 1)?.as_mut()
+    }
+
+    /// Adds one, unless there are too many.
+    fn add(&mut self) -> Option<NonZeroU16> {
+        let free = self.0.iter().position(Option::is_none);
+        let index = free.unwrap_or(self.0.len());
+        let place = NonZeroU16::new(u16::try_from(index + 1).ok()?);
+        if index == self.0.len() {
+            self.0.push(None);
+        }
+        self.0[index] = Some(Record::default());
+        place
+    }
+
+    fn remove(&mut self, place: Option<NonZeroU16>) {
+        let index = place.map(|place| usize::from(place.get()) - 1);
+        if let Some(record) = index.and_then(|index| self.0.get_mut(index)) {
+            *record = None;
+        }
+        if self.0.iter().all(Option::is_none) {
+            self.0 = Vec::new();
+        }
+    }
+
+    fn all(&mut self) -> impl Iterator<Item = &mut Record> {
+        self.0.iter_mut().flatten()
     }
 }
 
@@ -141,6 +184,7 @@ impl<PI> Reserve<PI> {
 #[derive(Clone, Debug)]
 pub(super) struct PassiveView<PI> {
     reserves: Vec<Reserve<PI>>,
+    records: Records,
     capacity: usize,
 }
 
@@ -148,6 +192,7 @@ impl<PI: Copy + Eq> PassiveView<PI> {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             reserves: Vec::new(),
+            records: Records::default(),
             capacity,
         }
     }
@@ -164,8 +209,33 @@ impl<PI: Copy + Eq> PassiveView<PI> {
         self.reserves.iter().any(|reserve| reserve.id == *id)
     }
 
-    fn reserve(&mut self, id: &PI) -> Option<&mut Reserve<PI>> {
-        self.reserves.iter_mut().find(|reserve| reserve.id == *id)
+    fn place(&self, id: &PI) -> Option<usize> {
+        self.reserves.iter().position(|reserve| reserve.id == *id)
+    }
+
+    /// What is remembered of a peer, if anything is.
+    fn record(&self, id: &PI) -> Option<&Record> {
+        self.records.find(self.reserves[self.place(id)?].record)
+    }
+
+    fn record_mut(&mut self, id: &PI) -> Option<&mut Record> {
+        let place = self.place(id)?;
+        self.records.find_mut(self.reserves[place].record)
+    }
+
+    /// What is remembered of a peer from now on. `None` when it is not in the view.
+    fn make_record(&mut self, id: &PI) -> Option<&mut Record> {
+        let place = self.place(id)?;
+        let reserve = &mut self.reserves[place];
+        if reserve.record.is_none() {
+            reserve.record = self.records.add();
+        }
+        self.records.find_mut(reserve.record)
+    }
+
+    fn is_fine(&self, reserve: &Reserve<PI>) -> bool {
+        let record = self.records.find(reserve.record);
+        record.is_none_or(|record| !record.suspect)
     }
 
     /// Adds a peer, and says which one had to go for it.
@@ -184,44 +254,50 @@ impl<PI: Copy + Eq> PassiveView<PI> {
         if let Some(dropped) = dropped {
             self.remove(&dropped);
         }
-        self.reserves.push(Reserve {
-            id,
-            suspect: false,
-            lost: false,
-            looking: false,
-            failures: 0,
-            retry_at: None,
-        });
+        self.reserves.push(Reserve { id, record: None });
         dropped
     }
 
     fn pick_to_drop(&self, sent: &[PI], rng: &mut impl Rng) -> Option<PI> {
-        let suspects = self.reserves.iter().filter(|reserve| reserve.suspect);
+        let suspects = self.recorded().filter(|(_, record)| record.suspect);
         if suspects.clone().count() > self.capacity / SUSPECTS_KEPT {
-            let worst = suspects.max_by_key(|reserve| reserve.failures);
-            return worst.map(|reserve| reserve.id);
+            return Some(suspects.max_by_key(|(_, record)| record.failures)?.0);
         }
-        let others = self.reserves.iter().filter(|reserve| !reserve.suspect);
-        let others = others.map(|reserve| reserve.id);
-        let known_to_them = |id: &PI| sent.contains(id);
-        let first = match sent {
-            [] => None,
-            _ => pick(others.clone().filter(known_to_them), rng),
-        };
-        first
-            .or_else(|| pick(others, rng))
-            .or_else(|| pick(self.ids().copied(), rng))
+        // By the order of the view, as everyone else is picked.
+        let mut known_to_them: Vec<usize> = sent.iter().filter_map(|id| self.place(id)).collect();
+        known_to_them.retain(|place| self.is_fine(&self.reserves[*place]));
+        known_to_them.sort_unstable();
+        let others = self.reserves.iter().filter(|one| self.is_fine(one));
+        pick(
+            known_to_them.iter().map(|place| self.reserves[*place].id),
+            rng,
+        )
+        .or_else(|| pick(others.map(|one| one.id), rng))
+        .or_else(|| pick(self.ids().copied(), rng))
     }
 
-    pub(super) fn remove(&mut self, id: &PI) -> Option<Reserve<PI>> {
-        let index = self.reserves.iter().position(|r| r.id == *id)?;
-        Some(self.reserves.remove(index))
+    /// Those of whom anything is remembered.
+    fn recorded(&self) -> impl Iterator<Item = (PI, &Record)> + Clone {
+        let recorded = |one: &Reserve<PI>| Some((one.id, self.records.find(one.record)?));
+        self.reserves.iter().filter_map(recorded)
+    }
+
+    pub(super) fn remove(&mut self, id: &PI) {
+        if let Some(place) = self.place(id) {
+            let removed = self.reserves.remove(place);
+            if removed.record.is_some() {
+                self.records.remove(removed.record);
+            }
+        }
     }
 
     /// Something was heard of the peer itself.
     pub(super) fn heard(&mut self, id: &PI) {
-        if let Some(reserve) = self.reserve(id) {
-            reserve.suspect = false;
+        if self.records.0.is_empty() {
+            return;
+        }
+        if let Some(record) = self.record_mut(id) {
+            record.suspect = false;
         }
     }
 
@@ -233,17 +309,17 @@ impl<PI: Copy + Eq> PassiveView<PI> {
         isolated: bool,
         wait: impl FnOnce(u8) -> Instant,
     ) -> bool {
-        let Some(reserve) = self.reserve(id) else {
+        let Some(record) = self.make_record(id) else {
             return false;
         };
-        reserve.suspect = true;
-        reserve.lost = true;
-        reserve.looking = false;
-        reserve.retry_at = Some(wait(reserve.failures));
-        if !isolated || reserve.failures < DOUBLINGS {
-            reserve.failures = reserve.failures.saturating_add(1);
+        record.suspect = true;
+        record.lost = true;
+        record.looking = false;
+        record.retry_at = Some(wait(record.failures));
+        if !isolated || record.failures < DOUBLINGS {
+            record.failures = record.failures.saturating_add(1);
         }
-        let forget = !isolated && reserve.failures >= ATTEMPTS_UNTIL_FORGOTTEN;
+        let forget = !isolated && record.failures >= ATTEMPTS_UNTIL_FORGOTTEN;
         if forget {
             self.remove(id);
         }
@@ -252,60 +328,56 @@ impl<PI: Copy + Eq> PassiveView<PI> {
 
     /// The peer is there, but has no room for us.
     pub(super) fn refused(&mut self, id: &PI, wait: impl FnOnce(u8) -> Instant) {
-        if let Some(reserve) = self.reserve(id) {
-            reserve.suspect = false;
-            reserve.looking = false;
-            reserve.retry_at = Some(wait(reserve.failures));
-            reserve.failures = reserve.failures.saturating_add(1).min(DOUBLINGS);
+        if let Some(record) = self.make_record(id) {
+            record.suspect = false;
+            record.looking = false;
+            record.retry_at = Some(wait(record.failures));
+            record.failures = record.failures.saturating_add(1).min(DOUBLINGS);
         }
     }
 
     /// The peer is said to look for a neighbor: worth asking next, and at once.
     pub(super) fn looking(&mut self, id: &PI) {
-        if let Some(reserve) = self.reserve(id) {
-            reserve.looking = true;
-            reserve.retry_at = None;
+        if let Some(record) = self.make_record(id) {
+            record.looking = true;
+            record.retry_at = None;
         }
     }
 
     /// There is no neighbor left: everyone may be asked again at the time that `at` gives.
     pub(super) fn hasten(&mut self, mut at: impl FnMut() -> Instant) {
-        for reserve in &mut self.reserves {
-            let hastened = at();
-            if let Some(retry_at) = &mut reserve.retry_at {
-                *retry_at = hastened.min(*retry_at);
+        for record in self.records.all() {
+            if let Some(retry_at) = &mut record.retry_at {
+                *retry_at = at().min(*retry_at);
             }
         }
     }
 
     /// Takes back that anyone was lost.
     pub(super) fn nobody_lost(&mut self) {
-        for reserve in &mut self.reserves {
-            reserve.lost = false;
-        }
+        self.records.all().for_each(|record| record.lost = false);
     }
 
     pub(super) fn not_lost(&mut self, id: &PI) {
-        if let Some(reserve) = self.reserve(id) {
-            reserve.lost = false;
+        if let Some(record) = self.record_mut(id) {
+            record.lost = false;
         }
     }
 
     pub(super) fn is_suspect(&self, id: &PI) -> bool {
-        self.reserves.iter().any(|r| r.id == *id && r.suspect)
+        self.record(id).is_some_and(|record| record.suspect)
     }
 
     pub(super) fn was_lost(&self, id: &PI) -> bool {
-        self.reserves.iter().any(|r| r.id == *id && r.lost)
+        self.record(id).is_some_and(|record| record.lost)
     }
 
     /// The lost peer that was not tried for the longest time.
     pub(super) fn longest_lost(&self, requests: &Requests<PI>) -> Option<PI> {
         let lost = self
-            .reserves
-            .iter()
-            .filter(|r| r.lost && !requests.contains(&r.id));
-        Some(lost.min_by_key(|reserve| reserve.retry_at)?.id)
+            .recorded()
+            .filter(|(id, record)| record.lost && !requests.contains(id));
+        Some(lost.min_by_key(|(_, record)| record.retry_at)?.0)
     }
 
     /// Whom to ask for a place now: a random peer that is looking for one itself, else one that
@@ -316,30 +388,34 @@ impl<PI: Copy + Eq> PassiveView<PI> {
         requests: &Requests<PI>,
         rng: &mut impl Rng,
     ) -> Option<PI> {
-        let ready = self
-            .reserves
-            .iter()
-            .filter(|r| r.ready(now) && !requests.contains(&r.id));
-        let looking = ready.clone().filter(|r| r.looking).map(|r| r.id);
-        let fine = ready.clone().filter(|r| !r.suspect).map(|r| r.id);
-        pick(looking, rng)
-            .or_else(|| pick(fine, rng))
-            .or_else(|| pick(ready.map(|r| r.id), rng))
+        let retry_at = |one: &Reserve<PI>| self.records.find(one.record)?.retry_at;
+        let is_ready = |one: &&Reserve<PI>| {
+            retry_at(one).is_none_or(|at| at <= now) && !requests.contains(&one.id)
+        };
+        let ready = self.reserves.iter().filter(is_ready);
+        let looking = self
+            .recorded()
+            .filter(|(id, record)| record.looking && !requests.contains(id))
+            .filter(|(_, record)| record.retry_at.is_none_or(|at| at <= now));
+        let fine = ready.clone().filter(|one| self.is_fine(one));
+        pick(looking.map(|(id, _)| id), rng)
+            .or_else(|| pick(fine.map(|one| one.id), rng))
+            .or_else(|| pick(ready.map(|one| one.id), rng))
     }
 
     /// When the next peer that has to wait may be asked.
     pub(super) fn next_retry(&self, now: Instant, requests: &Requests<PI>) -> Option<Instant> {
-        let waiting = self.reserves.iter().filter(|r| !requests.contains(&r.id));
+        let waiting = self.recorded().filter(|(id, _)| !requests.contains(id));
         waiting
-            .filter_map(|r| r.retry_at)
+            .filter_map(|(_, record)| record.retry_at)
             .filter(|at| *at > now)
             .min()
     }
 
     /// Up to `count` random peers to tell others about.
     pub(super) fn sample_except(&self, count: usize, except: &[PI], rng: &mut impl Rng) -> Vec<PI> {
-        let fine = self.reserves.iter().filter(|reserve| !reserve.suspect);
-        let ids = fine.map(|r| r.id).filter(|id| !except.contains(id));
+        let fine = self.reserves.iter().filter(|one| self.is_fine(one));
+        let ids = fine.map(|one| one.id).filter(|id| !except.contains(id));
         sample(ids.collect(), count, rng)
     }
 }

@@ -19,6 +19,28 @@ impl At {
     }
 }
 
+/// An [`At`] or none, in the same eight bytes: the end of time is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct MaybeAt(At);
+
+impl MaybeAt {
+    pub(super) const NONE: Self = Self(At(u64::MAX));
+
+    pub(super) fn some(at: At) -> Self {
+        Self(at)
+    }
+
+    pub(super) fn get(self) -> Option<At> {
+        (self != Self::NONE).then_some(self.0)
+    }
+}
+
+impl Default for MaybeAt {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
 /// A duration in nanoseconds, or the longest there is.
 pub(super) fn nanos(duration: Duration) -> u64 {
     // Not through `as_nanos`, whose 128 bits cost more than everything else here.

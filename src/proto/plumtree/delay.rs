@@ -104,7 +104,7 @@ pub(super) struct Delays {
 }
 
 impl Delays {
-    pub(super) fn new(graft_timeout_1: u64, graft_timeout_2: u64) -> Self {
+    pub(super) fn new([graft_timeout_1, graft_timeout_2]: [u64; 2]) -> Self {
         Self {
             lag: Delay::new(graft_timeout_1, LAG_PRIOR),
             answer: Delay::new(graft_timeout_2, (0, 0)),
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn what_was_asked_for_counts_when_the_tree_brings_it_too() {
-        let mut delays = Delays::new(80 * MS, 40 * MS);
+        let mut delays = Delays::new([80 * MS, 40 * MS]);
         delays.broken = false;
         let before = delays.until_graft();
         let at = |millis: u64| At(millis * MS);

@@ -142,10 +142,10 @@ impl Missing {
     /// Half of the room is for whoever comes first; of the other half every neighbor has an equal
     /// share. So however many ids one makes up, there is room for those of the others, and a lone
     /// neighbor with much to tell still gets more than half of all.
-    fn has_room(&self, used: usize, neighbors: usize) -> bool {
+    fn has_room(&self, used: u32, neighbors: usize) -> bool {
         let shared = self.limit / 2;
         let own = ((self.limit - shared) / neighbors.max(1)).max(1);
-        self.len() < self.limit && (self.len() < shared || used < own)
+        self.len() < self.limit && (self.len() < shared || (used as usize) < own)
     }
 
     /// Makes room for this many messages more, as far as there may be any: growing step by step
@@ -164,7 +164,7 @@ impl Missing {
         claim: Claim,
         now: At,
         due: At,
-        announced_first: usize,
+        announced_first: u32,
         neighbors: usize,
     ) -> Outcome {
         let has_room = self.has_room(announced_first, neighbors);

@@ -1,6 +1,6 @@
 //! The neighbors: who gets payloads at once, and who gets announcements.
 
-use super::clock::{Allowance, At};
+use super::clock::{Allowance, At, MaybeAt};
 
 /// A link that has brought something new within this time is part of a busy tree. Of messages that
 /// are under way together each finds another link of a circle to be the one too many: were all of
@@ -31,7 +31,7 @@ pub(super) struct Allowances {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Merit {
     /// When it last brought a payload that was new.
-    useful_at: Option<At>,
+    useful_at: MaybeAt,
     /// How many more of its payloads were duplicates than were new, lately.
     surplus: i8,
     /// How many hops it would have saved, over the latest messages in a row.
@@ -51,14 +51,14 @@ impl Merit {
 
     /// It has brought a payload that was new.
     pub(super) fn brought_news(&mut self, now: At) {
-        self.useful_at = Some(now);
+        self.useful_at = MaybeAt::some(now);
         self.surplus = (self.surplus - 1).max(-SURPLUS);
     }
 
     /// It has brought a duplicate. Returns whether that is reason enough to prune it: always, unless
     /// it has just brought something new, in which case it has to happen a few times.
     pub(super) fn brought_duplicate(&mut self, now: At) -> bool {
-        let busy = self.useful_at.is_some_and(|at| now < at.after(BUSY));
+        let busy = self.useful_at.get().is_some_and(|at| now < at.after(BUSY));
         self.surplus = self.surplus.saturating_add(1);
         let prune = !busy || self.surplus > SURPLUS;
         if prune {
@@ -79,12 +79,12 @@ pub(super) struct Neighbor<PI> {
     /// While lazy: the place in the queue of announcements from which on they are for it.
     pub(super) lazy_since: u64,
     /// When we last sent it a Prune, if it was lazy ever since.
-    pub(super) pruned_at: Option<At>,
+    pub(super) pruned_at: MaybeAt,
     pub(super) allowances: Allowances,
     /// What speaks for and against its place in the tree.
     pub(super) merit: Merit,
     /// Missing messages that it was the first to announce.
-    pub(super) announced_first: usize,
+    pub(super) announced_first: u32,
 }
 
 impl<PI> Neighbor<PI> {
@@ -146,13 +146,14 @@ impl<PI: Copy + Ord> Neighbors<PI> {
         let serial = Serial(self.next_serial);
         self.next_serial = self.next_serial.wrapping_add(1);
         let taken = self.list.iter().fold(0, |set, one| set | one.bit());
+        self.list.reserve_exact(1);
         self.list.push(Neighbor {
             peer,
             serial,
             slot: u64::trailing_ones(taken) as u8,
             eager: true,
             lazy_since: 0,
-            pruned_at: None,
+            pruned_at: MaybeAt::NONE,
             allowances,
             merit: Merit::default(),
             announced_first: 0,

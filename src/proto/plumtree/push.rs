@@ -1,8 +1,12 @@
 //! Payloads on their way: broadcast, received, sent on, and what they do to the tree.
 
 use super::{
-    DeliveryScope, Gossip, Graft, IHave, Message, Round, Scope, Sink, State, announce, clock::At,
-    history::Known, make_eager, make_lazy, missing::Claim, neighbors::NeighborSet,
+    DeliveryScope, Gossip, Graft, IHave, Message, Round, Scope, Sink, State, announce,
+    clock::{At, MaybeAt},
+    history::Known,
+    make_eager, make_lazy,
+    missing::Claim,
+    neighbors::NeighborSet,
 };
 use crate::proto::{Counters, GossipEvent, MessageId, Payload, PeerIdentity};
 
@@ -95,6 +99,7 @@ impl<PI: PeerIdentity> State<PI> {
             neighbor.merit.brought_news(now);
             let pruned_lately = neighbor
                 .pruned_at
+                .get()
                 .is_some_and(|pruned| now < pruned.after(PRUNE_AGAIN));
             if !pruned_lately {
                 make_eager(neighbor, &self.lazy_push, &self.settings, sink);
@@ -146,11 +151,12 @@ impl<PI: PeerIdentity> State<PI> {
         } else {
             neighbor
                 .pruned_at
+                .get()
                 .is_none_or(|pruned| pruned.after(PRUNE_AGAIN) <= now)
         };
         if prune {
             make_lazy(neighbor, &self.lazy_push);
-            neighbor.pruned_at = Some(now);
+            neighbor.pruned_at = MaybeAt::some(now);
             sink.send(from, Message::Prune);
         }
     }
@@ -210,7 +216,7 @@ impl<PI: PeerIdentity> State<PI> {
             && sender.eager
         {
             make_lazy(sender, &self.lazy_push);
-            sender.pruned_at = Some(now);
+            sender.pruned_at = MaybeAt::some(now);
             sink.send(sender.peer, Message::Prune);
         }
     }

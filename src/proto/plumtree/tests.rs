@@ -98,6 +98,10 @@ struct Node {
     now: Instant,
 }
 
+fn settings(config: &Config, limits: &Limits, max_message_size: usize) -> Arc<Settings> {
+    Arc::new(Settings::new(config, limits, max_message_size))
+}
+
 impl Node {
     fn new() -> Self {
         Self::with(Config::default(), &Limits::default())
@@ -105,7 +109,11 @@ impl Node {
 
     fn with(config: Config, limits: &Limits) -> Self {
         Self {
-            state: State::new(0, config, limits, DEFAULT_MAX_MESSAGE_SIZE, keyed()),
+            state: State::new(
+                0,
+                settings(&config, limits, DEFAULT_MAX_MESSAGE_SIZE),
+                keyed(),
+            ),
             counters: Counters::default(),
             now: start(),
         }

@@ -1,14 +1,14 @@
 //! Which peers any topic still needs.
 
-use std::collections::HashMap;
-
-use crate::proto::{OutEvent, Outbox, PeerIdentity, hash::Keyed};
+use crate::proto::{OutEvent, Outbox, PeerIdentity};
 
 /// Counts the topics that need a peer, and finds out at the end of every call whom to disconnect.
 #[derive(Clone, Debug)]
 pub(super) struct Peers<PI> {
-    /// Invariant: no count is zero.
-    holds: HashMap<PI, u32, Keyed>,
+    /// How many topics need each peer. They are as many as there are connections, and change seldom.
+    ///
+    /// Invariant: in order of the peers, and no count is zero.
+    holds: Vec<(PI, u32)>,
     /// Peers that nobody needed at some moment of this call, after a message was sent to them or
     /// a need of them ended. Empty between calls.
     candidates: Vec<PI>,
@@ -17,16 +17,21 @@ pub(super) struct Peers<PI> {
 }
 
 impl<PI: PeerIdentity> Peers<PI> {
-    pub(super) fn new(keyed: Keyed) -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            holds: HashMap::with_hasher(keyed),
+            holds: Vec::new(),
             candidates: Vec::new(),
             gone: None,
         }
     }
 
+    /// Where the peer is, or would be.
+    fn place(&self, peer: &PI) -> Result<usize, usize> {
+        self.holds.binary_search_by(|(held, _)| held.cmp(peer))
+    }
+
     pub(super) fn is_held(&self, peer: &PI) -> bool {
-        self.holds.contains_key(peer)
+        self.place(peer).is_ok()
     }
 
     /// Says for the rest of this call that the last connection to the peer is gone.
@@ -35,17 +40,21 @@ impl<PI: PeerIdentity> Peers<PI> {
     }
 
     pub(super) fn hold(&mut self, peer: PI) {
-        *self.holds.entry(peer).or_default() += 1;
+        match self.place(&peer) {
+            Ok(place) => self.holds[place].1 += 1,
+            Err(place) => self.holds.insert(place, (peer, 1)),
+        }
     }
 
     pub(super) fn release(&mut self, peer: PI) {
-        let Some(count) = self.holds.get_mut(&peer) else {
+        let Ok(place) = self.place(&peer) else {
             debug_assert!(false, "release of {peer:?}, which is not held");
             return;
         };
+        let count = &mut self.holds[place].1;
         *count -= 1;
         if *count == 0 {
-            self.holds.remove(&peer);
+            self.holds.remove(place);
             if self.gone != Some(peer) {
                 self.candidates.push(peer);
             }
@@ -60,15 +69,23 @@ impl<PI: PeerIdentity> Peers<PI> {
     }
 
     /// Ends the call: disconnects every peer once that was let go or written to and is not needed.
+    #[inline]
     pub(super) fn disconnect_unneeded(&mut self, out: &mut Outbox<PI>) {
-        self.gone = None;
-        if self.candidates.is_empty() {
-            return;
+        if self.gone.is_some() {
+            self.gone = None;
         }
-        self.candidates.sort_unstable();
-        self.candidates.dedup();
-        for peer in self.candidates.drain(..) {
-            if !self.holds.contains_key(&peer) {
+        if !self.candidates.is_empty() {
+            self.disconnect_candidates(out);
+        }
+    }
+
+    fn disconnect_candidates(&mut self, out: &mut Outbox<PI>) {
+        // Few calls have any, so the room for them is not kept.
+        let mut candidates = std::mem::take(&mut self.candidates);
+        candidates.sort_unstable();
+        candidates.dedup();
+        for peer in candidates {
+            if !self.is_held(&peer) {
                 out.push_back(OutEvent::DisconnectPeer(peer));
             }
         }

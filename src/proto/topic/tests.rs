@@ -7,7 +7,7 @@ use hyparview::Sink as _;
 use rand::{SeedableRng, rngs::StdRng};
 
 use super::*;
-use crate::proto::{MessageId, state::swarm::start, wire};
+use crate::proto::{Limits, MessageId, state::swarm::start, wire};
 
 type Peer = u32;
 
@@ -63,9 +63,9 @@ impl Topic {
         let mut config = Config::default();
         config.membership.active_view_capacity = capacity;
         let keyed = Keyed::new(&mut rng);
-        let limits = Limits::default();
+        let parameters = Parameters::new(config, Limits::default()).unwrap();
         Self {
-            state: State::new(1, PeerData::default(), &config, &limits, keyed),
+            state: State::new(1, PeerData::default(), &parameters, keyed),
             rng,
             counters: Counters::default(),
             now: start(),

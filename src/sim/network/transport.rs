@@ -24,18 +24,15 @@ impl Network {
     /// Sends a message, dialing first where there is no connection.
     pub(super) fn send(&mut self, from: NodeId, to: NodeId, message: Message<NodeId>) {
         self.traffic.count(&message);
-        if self.nodes[from.index()].links.to(to).is_none() {
-            self.dial(from, to);
-        }
         let breaks = self.happens(self.config.loss.connection);
         let vanishes = self.happens(self.config.loss.message);
-        let jitter = match micros(self.config.jitter) {
+        let jitter = match self.jitter {
             0 => 0,
             jitter => self.rng.random_range(0..=jitter),
         };
-        let Some(link) = self.nodes[from.index()].links.to(to) else {
-            return;
-        };
+        let place = self.nodes[from.index()].links.place_to(to);
+        let place = place.unwrap_or_else(|| self.dial(from, to));
+        let link = self.nodes[from.index()].links.at(place);
         if link.broken || breaks || vanishes {
             let number = link.number;
             let newly_broken = breaks && !link.broken;
@@ -65,13 +62,14 @@ impl Network {
         share > 0.0 && self.rng.random_bool(share)
     }
 
-    fn dial(&mut self, from: NodeId, to: NodeId) {
+    /// Dials, and returns the place of the connection.
+    fn dial(&mut self, from: NodeId, to: NodeId) -> usize {
         self.traffic.dials += 1;
         self.next_link = self.next_link.wrapping_add(1);
         let number = self.next_link;
         let latency = self.config.latency.between(from, to, self.seed);
         let arrives = self.now + latency;
-        self.nodes[from.index()].links.add(Link {
+        let place = self.nodes[from.index()].links.add(Link {
             peer: to,
             number,
             latency: u32::try_from(latency).unwrap_or(u32::MAX),
@@ -81,6 +79,7 @@ impl Network {
         let link = number;
         self.queue
             .push(arrives, Occurrence::Dial { from, to, link });
+        place
     }
 
     /// A dial arrives.

@@ -86,7 +86,8 @@ attacks! {
     streams_of_one_topic in streams, noticed by |metrics, _| metrics.stranger_control.get();
     streams_reset_midway in streams, noticed by |_, expelled| expelled;
     streams_stopped in streams, noticed by |_, expelled| expelled;
-    reads_nothing in streams, noticed by |metrics, _| metrics.peers_stuck.get();
+    reads_nothing in streams, noticed by |metrics, _| 3 * metrics.peers_stuck.get();
+    reads_nothing_and_asks in streams, noticed by |metrics, _| metrics.peers_backlogged.get();
 
     connections_in_a_loop in connections, noticed by |metrics, _| metrics.actor_tick_endpoint.get();
     connections_kept in connections, noticed by |metrics, _| metrics.connections_surplus.get();
@@ -106,7 +107,7 @@ attacks! {
         metrics.shuffle_excess.get()
     };
     shuffles_to_black_holes in membership, noticed by |metrics, _| {
-        metrics.shuffle_not_relayed.get()
+        metrics.shuffle_not_relayed.get().min(metrics.addresses_evicted.get())
     };
     peer_data_of_all_sizes in membership, noticed by |metrics, _| metrics.peer_data_too_large.get();
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use iroh::endpoint::VarInt;
+use iroh::endpoint::{QuicTransportConfig, VarInt};
 use smol_gossip::proto::{Message, hyparview, plumtree};
 
 use super::{
@@ -151,23 +151,37 @@ pub(super) async fn streams_stopped(target: Target) {
 
 /// A neighbor that reads nothing, and gives no leave to send it any.
 pub(super) async fn reads_nothing(target: Target) {
-    let config = transport()
-        .stream_receive_window(0u32.into())
-        .receive_window(0u32.into())
-        .build();
-    let foe = Foe::with(0, &target, config).await;
+    let foe = Foe::with(0, &target, deaf()).await;
     foe.again_and_again(async |connection| {
         let mut stream = open(connection, target.topic).await?;
         stream.write_all(&many(&join(), 1)).await?;
-        let urgent = hyparview::Neighbor {
-            priority: hyparview::Priority::High,
-            data: None,
-        };
-        let urgent = Message::Swarm(hyparview::Message::Neighbor(urgent));
+        connection.closed().await;
+        Err(Expelled)
+    })
+    .await;
+}
+
+/// The same, but it goes on to ask for what has to be answered.
+pub(super) async fn reads_nothing_and_asks(target: Target) {
+    let foe = Foe::with(0, &target, deaf()).await;
+    let urgent = Message::Swarm(hyparview::Message::Neighbor(hyparview::Neighbor {
+        priority: hyparview::Priority::High,
+        data: None,
+    }));
+    foe.again_and_again(async |connection| {
+        let mut stream = open(connection, target.topic).await?;
+        stream.write_all(&many(&join(), 1)).await?;
         loop {
             stream.write_all(&many(&urgent, 1)).await?;
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     })
     .await;
+}
+
+fn deaf() -> QuicTransportConfig {
+    transport()
+        .stream_receive_window(0u32.into())
+        .receive_window(0u32.into())
+        .build()
 }

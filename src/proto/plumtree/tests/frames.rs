@@ -71,7 +71,7 @@ fn announcements_are_cut_to_frames() {
     for max in [MIN_MAX_MESSAGE_SIZE, DEFAULT_MAX_MESSAGE_SIZE, 65_536] {
         let limits = Limits::default();
         let mut node = Node::new();
-        node.state = State::new(0, Config::default(), &limits, max, keyed());
+        node.state = State::new(0, settings(&Config::default(), &limits, max), keyed());
         node.up(1);
         node.up(2);
         node.recv(1, Message::Prune);

@@ -178,7 +178,8 @@ fn a_timeout_that_comes_too_early_does_nothing() {
     }
     assert!(output.sent.is_empty());
     assert_eq!(node.state.next_deadline(), deadline);
-    State::<u32>::new(0, Config::default(), &Limits::default(), 4096, keyed()).handle_timeout(
+    let settings = settings(&Config::default(), &Limits::default(), 4096);
+    State::<u32>::new(0, settings, keyed()).handle_timeout(
         node.now,
         &mut node.counters,
         &mut output,

@@ -42,7 +42,11 @@ impl Swarm {
             nodes: (0..size)
                 .map(|me| {
                     let keyed = Keyed::new(&mut rng);
-                    State::new(me, Config::default(), &Limits::default(), 4096, keyed)
+                    State::new(
+                        me,
+                        settings(&Config::default(), &Limits::default(), 4096),
+                        keyed,
+                    )
                 })
                 .collect(),
             counters: Counters::default(),
