@@ -114,7 +114,7 @@ impl<PI: PeerIdentity> State<PI> {
                     self.delays.lag.sample(0);
                 }
             }
-            self.delays.broken = false;
+            self.delays.heard();
         }
         let fits = sent_on.content.len() <= self.settings.max_content_size;
         let cached = fits.then(|| sent_on.content.clone());

@@ -27,6 +27,7 @@ impl<PI: PeerIdentity> State<PI> {
         let history = &self.history;
         let news = ihaves.iter().filter(|one| history.find(&one.id).is_none());
         self.missing.reserve(news.count());
+        let mut silent = false;
         for ihave in ihaves {
             if let Some(known) = self.history.find(&ihave.id) {
                 self.history.mark_shared(known);
@@ -42,11 +43,17 @@ impl<PI: PeerIdentity> State<PI> {
                 self.missing
                     .claim(ihave.id, claim, now, due, announced_first, neighbor_count);
             match outcome {
-                Outcome::First => neighbor.announced_first += 1,
+                Outcome::First => {
+                    neighbor.announced_first += 1;
+                    silent |= self.delays.announced(now);
+                }
                 Outcome::Noted => {}
                 Outcome::Full => counters.missing_full += 1,
                 Outcome::EnoughClaims => counters.claims_full += 1,
             }
+        }
+        if silent {
+            self.missing.hasten(now);
         }
     }
 
