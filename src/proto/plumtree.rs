@@ -24,8 +24,8 @@
 //!   seen to have it.
 //! - Announcements of messages that follow each other are held and sent together (`lazy`).
 //! - The two timeouts follow what is measured; those of the paper are only their least (`delay`).
-//! - A neighbor that comes up just after a link of the tree was lost is told of the latest messages:
-//!   they may not have got past the one that was lost.
+//! - A neighbor that has been in the swarm for a while is told of the latest messages as it comes up:
+//!   they may have gone by on links that are no more (`catch_up`).
 //! - What a Graft asks for comes at a limited rate, and so do our own Grafts.
 //!
 //! [paper]: https://asc.di.fct.unl.pt/~jleitao/pdf/srds07-leitao.pdf
@@ -46,6 +46,7 @@ use self::{
 };
 use super::{Counters, GossipEvent, Limits, MessageId, PeerIdentity, hash::Keyed};
 
+mod catch_up;
 mod clock;
 mod config;
 mod delay;
@@ -67,17 +68,6 @@ pub use size::max_content_size;
 /// How many cache retentions long ids are remembered where new neighbors are told of earlier
 /// messages. Each that was late keeps a message for one more retention, and may tell the next one.
 const OUTLIVES: u64 = 10;
-
-/// A neighbor that comes up within this time after a link of the tree was lost is taken to be the
-/// one in its place.
-const REPLACED_WITHIN: u64 = 5_000_000_000;
-
-/// It is told of the messages that came up to this time before the loss, since they may have been
-/// sent into the void.
-const LOST_BEFORE: u64 = 2_000_000_000;
-
-/// It is told of no more than these.
-const LOST_AT_MOST: usize = 64;
 
 /// Where the broadcast layer puts what follows from its input.
 pub(crate) trait Sink<PI> {
@@ -169,8 +159,8 @@ pub(crate) struct State<PI> {
     /// New neighbors that are to hear of earlier messages, and when.
     introductions: VecDeque<Introduction>,
     last_sweep: At,
-    /// When a link of the tree was last lost.
-    lost_at: Option<At>,
+    /// When the first neighbor came up.
+    member_since: MaybeAt,
     /// Set while anything is kept that will expire: when to look next. Not moved by every message,
     /// so a busy topic does not reset its timer all the time; a quiet one wakes once or twice.
     idle_sweep: Option<At>,
@@ -202,7 +192,7 @@ impl<PI: PeerIdentity> State<PI> {
             ),
             introductions: VecDeque::new(),
             last_sweep: At::default(),
-            lost_at: None,
+            member_since: MaybeAt::NONE,
             idle_sweep: None,
             settings,
         }
@@ -282,17 +272,14 @@ impl<PI: PeerIdentity> State<PI> {
                 },
                 Message::Prune => self.handle_prune(from, counters),
                 Message::Graft(graft) => self.handle_graft(from, &graft, now, counters, sink),
-                Message::IHave(ihaves) => self.handle_ihave(from, &ihaves, now, counters),
+                Message::IHave(ihaves) => self.handle_ihave(from, &ihaves, now, counters, sink),
             },
             Input::Broadcast(content, scope) => {
                 self.broadcast(content, scope, now, counters, sink);
             }
             Input::NeighborUp(peer) => self.handle_neighbor_up(peer, now, sink),
             Input::NeighborDown(peer) => {
-                let removed = self.remove_neighbor(&peer);
-                if removed.is_some_and(|one| one.eager) {
-                    self.lost_at = Some(now);
-                }
+                self.remove_neighbor(&peer);
                 self.lazy_push.hurry(now);
             }
             Input::StreamLost(peer) => self.announce_again(&peer, sink),
@@ -330,27 +317,16 @@ impl<PI: PeerIdentity> State<PI> {
             announce(peer, &waiting, &self.settings, sink);
         }
         let allowances = earlier.map(|one| one.allowances).unwrap_or_default();
-        let serial = self.neighbors.add(peer, allowances);
+        let serial = self.neighbors.add(peer, allowances, now);
+        self.ask_for_latest(serial, now, sink);
         let has_news = self.history.has_unshared()
-            || (self.settings.late_join_history > 0 && self.history.has_payloads())
-            || self.lost_lately(now) > 0;
+            || (self.settings.late_join_history > 0 && self.history.has_payloads());
         if has_news {
             self.introductions.push_back(Introduction {
                 due: now.after(self.settings.dispatch_timeout),
                 to: serial,
                 before: self.history.next_number(),
             });
-        }
-    }
-
-    /// How many messages may not have got past a link of the tree that was lost lately.
-    fn lost_lately(&self, now: At) -> usize {
-        match self.lost_at {
-            Some(lost) if now < lost.after(REPLACED_WITHIN) => {
-                let since = At(lost.0.saturating_sub(LOST_BEFORE));
-                self.history.payloads_since(since, LOST_AT_MOST)
-            }
-            _ => 0,
         }
     }
 

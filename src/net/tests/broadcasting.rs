@@ -240,6 +240,21 @@ fn item_15_what_is_published_alone_reaches_the_first_neighbor() {
 }
 
 #[test]
+fn item_15_who_comes_in_place_of_another_hears_of_nothing_earlier() {
+    let mut world = joined(15, 3);
+    world.run_for(secs(60));
+    world.broadcast(0, 0, message(1, 100));
+    world.run_for(secs(1));
+    world.leave(2, 0);
+    world.run_for(ms(100));
+    world.start(3);
+    world.join(3, 0, &[0]);
+    world.run_for(secs(10));
+    assert_eq!(world.neighbors(3, 0).len(), 2);
+    assert_eq!(world.subscription_to(3, 0).unwrap().received.len(), 0);
+}
+
+#[test]
 fn item_16_a_stranger_delivers_but_changes_no_set() {
     let mut world = joined(16, 3);
     let before = tree(&world, 0);

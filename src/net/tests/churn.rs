@@ -9,6 +9,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IteratorRandom};
 
 use super::{
     recovery::swarm,
+    schedules::number_from_env,
     world::{World, message, secs},
 };
 
@@ -68,6 +69,7 @@ fn churn(seed: u64, nodes: usize, minutes: u64) -> (usize, usize) {
     let mut restarts: VecDeque<(u64, usize)> = VecDeque::new();
     let mut sent: VecDeque<Sent> = VecDeque::new();
     let (mut messages, mut deliveries) = (0, 0);
+    let mut missed = Vec::new();
     for second in 0..minutes * 60 {
         if second % 60 == 0 {
             let running = world.nodes.keys().copied();
@@ -118,19 +120,20 @@ fn churn(seed: u64, nodes: usize, minutes: u64) -> (usize, usize) {
                     continue;
                 }
                 deliveries += 1;
-                assert!(
-                    world.received(*n, 0, one.number).is_some(),
-                    "seed {seed}: node {n}, connected for {:?}, did not get message {} of node {} \
-                     after {:?}",
-                    now - *since,
-                    one.number,
-                    one.from,
-                    now - one.at,
-                );
+                if world.received(*n, 0, one.number).is_none() {
+                    let (number, from) = (one.number, one.from);
+                    let connected = one.at - *since;
+                    let miss = format!(
+                        "node {n}, connected for {connected:?}: message {number} of {from}"
+                    );
+                    println!("seed {seed}: {miss}");
+                    missed.push(miss);
+                }
             }
         }
         world.run_for(secs(1));
     }
+    assert_eq!(missed, [""; 0], "seed {seed}: of {deliveries} deliveries");
     (messages, deliveries)
 }
 
@@ -142,9 +145,10 @@ fn who_stays_connected_under_churn_gets_everything() {
 }
 
 #[test]
-#[ignore = "takes minutes, and fails at present: cargo test --profile seeds --lib under_churn -- --ignored --nocapture"]
+#[ignore = "takes minutes: cargo test --profile seeds --lib under_churn -- --ignored --nocapture"]
 fn two_hundred_nodes_under_churn_for_an_hour_lose_nothing() {
-    let (messages, deliveries) = churn(6, 200, 60);
+    let seed = number_from_env("SMOL_GOSSIP_SEED").unwrap_or(6);
+    let (messages, deliveries) = churn(seed, 200, 60);
     println!("{messages} messages, {deliveries} deliveries");
     assert!(messages > 60 * 30);
 }

@@ -191,6 +191,33 @@ fn swarms_recover_from_blackouts_and_splits() {
 }
 
 #[test]
+fn who_was_cut_off_for_a_moment_hears_of_what_it_missed() {
+    let mut world = swarm(12, 4, secs(10));
+    world
+        .network
+        .set_islands((0..4).map(|n| (id(n), n as u32 / 2)));
+    for (a, b) in [(0, 2), (0, 3), (1, 2), (1, 3)] {
+        let (a, b) = ((id(a), true), (id(b), true));
+        world.network.lose_connections(a, b);
+    }
+    world.run_for(secs(6));
+    assert!(!check::is_connected(&world, 0));
+    world.broadcast(0, 0, message(1, 500));
+    world.broadcast(2, 0, message(2, 500));
+    world.run_for(secs(1));
+    world.network.set_islands([]);
+    let whole = |world: &mut World| check::is_connected(world, 0);
+    world.run_until("whole", secs(5), whole);
+    world.run_for(secs(2));
+    for (n, number) in [(1, 1), (2, 1), (3, 1), (0, 2), (1, 2), (3, 2)] {
+        assert!(
+            world.received(n, 0, number).is_some(),
+            "node {n} did not get message {number}"
+        );
+    }
+}
+
+#[test]
 fn item_11_after_a_loss_every_candidate_is_tried() {
     let mut world = swarm(11, 12, secs(10));
     let me = 11;

@@ -180,7 +180,7 @@ fn part(plan: &Plan, world: &mut World) {
     world.run_until("all end", timeout, |world| world.nodes.is_empty());
 }
 
-fn number_from_env(name: &str) -> Option<u64> {
+pub(super) fn number_from_env(name: &str) -> Option<u64> {
     let text = env::var(name).ok()?;
     Some(text.parse().expect("it is a number"))
 }

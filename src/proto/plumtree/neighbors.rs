@@ -85,6 +85,10 @@ pub(super) struct Neighbor<PI> {
     pub(super) merit: Merit,
     /// Missing messages that it was the first to announce.
     pub(super) announced_first: u32,
+    /// When it came up.
+    pub(super) up_at: At,
+    /// Whether it was told of the latest messages.
+    pub(super) told: bool,
 }
 
 impl<PI> Neighbor<PI> {
@@ -142,7 +146,7 @@ impl<PI: Copy + Ord> Neighbors<PI> {
     }
 
     /// Adds an eager neighbor.
-    pub(super) fn add(&mut self, peer: PI, allowances: Allowances) -> Serial {
+    pub(super) fn add(&mut self, peer: PI, allowances: Allowances, now: At) -> Serial {
         let serial = Serial(self.next_serial);
         self.next_serial = self.next_serial.wrapping_add(1);
         let taken = self.list.iter().fold(0, |set, one| set | one.bit());
@@ -157,6 +161,8 @@ impl<PI: Copy + Ord> Neighbors<PI> {
             allowances,
             merit: Merit::default(),
             announced_first: 0,
+            up_at: now,
+            told: false,
         });
         serial
     }
@@ -176,13 +182,13 @@ mod tests {
     fn bits_are_distinct_and_reused() {
         let mut neighbors = Neighbors::new();
         for peer in 0..70u32 {
-            neighbors.add(peer, Allowances::default());
+            neighbors.add(peer, Allowances::default(), At(0));
         }
         let bits: Vec<_> = neighbors.iter().map(Neighbor::bit).collect();
         assert_eq!(bits.iter().fold(0, |set, bit| set | bit), u64::MAX);
         assert!(bits[64..].iter().all(|bit| *bit == 0));
         let before = neighbors.remove(&7).map(|one| (one.bit(), one.serial));
-        let serial = neighbors.add(7, Allowances::default());
+        let serial = neighbors.add(7, Allowances::default(), At(0));
         let again = neighbors.find(&7).map(|one| one.bit());
         assert_eq!(before.map(|(bit, _)| bit), again);
         assert_ne!(before.map(|(_, serial)| serial), Some(serial));

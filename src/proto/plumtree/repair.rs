@@ -18,12 +18,17 @@ impl<PI: PeerIdentity> State<PI> {
         ihaves: &[IHave],
         now: At,
         counters: &mut Counters,
+        sink: &mut impl Sink<PI>,
     ) {
         let neighbor_count = self.neighbors.len();
         let Some(neighbor) = self.neighbors.find(&from) else {
             counters.stranger_control += 1;
             return;
         };
+        if ihaves.is_empty() {
+            self.tell_latest(from, now, sink);
+            return;
+        }
         let history = &self.history;
         let news = ihaves.iter().filter(|one| history.find(&one.id).is_none());
         self.missing.reserve(news.count());
@@ -160,12 +165,14 @@ impl<PI: PeerIdentity> State<PI> {
         (Some(wanted), known_to)
     }
 
-    /// Announces what is in the cache to a neighbor that may not have got it. Without this a
-    /// message that went into a dead connection would be lost, as nobody else may be there to
-    /// announce it.
+    /// Announces what came since a neighbor came up to it, since it may not have got all of that.
+    /// Without this a message that went into a dead connection would be lost, as nobody else may be
+    /// there to announce it.
     pub(super) fn announce_again(&mut self, peer: &PI, sink: &mut impl Sink<PI>) {
-        if self.neighbors.find(peer).is_some() {
-            let (end, count) = (self.history.next_number(), self.settings.announced_again);
+        if let Some(neighbor) = self.neighbors.find(peer) {
+            let (since, most) = (neighbor.up_at, self.settings.announced_again);
+            let count = self.history.payloads_since(since, most);
+            let end = self.history.next_number();
             let ihaves = self.history.announcements(end, count);
             announce(*peer, &ihaves, &self.settings, sink);
         }
@@ -176,7 +183,7 @@ impl<PI: PeerIdentity> State<PI> {
         while let Some(introduction) = self.introductions.front()
             && introduction.due <= now
         {
-            let recent = self.settings.late_join_history.max(self.lost_lately(now));
+            let recent = self.settings.late_join_history;
             if let Some(neighbor) = self.neighbors.by_serial(introduction.to) {
                 let ihaves = self.history.announcements(introduction.before, recent);
                 announce(neighbor.peer, &ihaves, &self.settings, sink);

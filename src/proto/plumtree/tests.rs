@@ -12,6 +12,7 @@ use crate::proto::{DEFAULT_MAX_MESSAGE_SIZE, MessageId};
 
 mod announcing;
 mod bounds;
+mod catching_up;
 mod frames;
 mod memory;
 mod model;

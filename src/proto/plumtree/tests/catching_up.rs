@@ -1,0 +1,84 @@
+//! Members tell each other what they may have missed, and joiners are told nothing.
+
+use super::*;
+
+fn nothing() -> Message {
+    Message::IHave(Vec::new())
+}
+
+fn told(output: &Output, peer: u32) -> Vec<MessageId> {
+    output.announced(peer).iter().map(|one| one.id).collect()
+}
+
+#[test]
+fn a_member_asks_new_neighbors_and_a_joiner_does_not() {
+    let mut node = Node::new();
+    assert!(node.up(1).sent.is_empty());
+    node.wait(ms(9_999));
+    assert!(node.up(2).sent.is_empty());
+    node.wait(ms(1));
+    assert_eq!(node.up(3).sent, [(3, nothing())]);
+    node.wait(ms(60_000));
+    assert_eq!(node.up(1).sent, [(1, nothing())], "one that starts anew");
+}
+
+#[test]
+fn who_asks_is_told_of_the_last_ten_seconds_once() {
+    let mut node = Node::among([1]);
+    node.recv(1, payload(b"old", 3));
+    node.wait(ms(5_000));
+    node.recv(1, payload(b"new", 7));
+    node.broadcast(b"own", Scope::Swarm);
+    node.wait(ms(6_000));
+    node.up(2);
+    let output = node.recv(2, nothing());
+    assert_eq!(told(&output, 2), [id(b"new"), id(b"own")]);
+    assert_eq!(node.recv(2, graft(b"new")).sent, [(2, payload(b"new", 8))]);
+    assert!(node.recv(2, nothing()).sent.is_empty(), "once is enough");
+    assert!(node.recv(9, nothing()).sent.is_empty(), "a stranger");
+    assert_eq!(node.counters.stranger_control, 1);
+}
+
+#[test]
+fn a_new_neighbor_that_does_not_ask_is_told_nothing() {
+    let mut node = Node::among([1, 2]);
+    node.recv(1, payload(b"hello", 0));
+    // Not even where it comes in place of one that was lost.
+    node.down(2);
+    let up = node.up(3);
+    let later = node.wait(ms(9_000));
+    assert!(up.sent.is_empty() && later.sent.is_empty());
+}
+
+#[test]
+fn a_sign_of_life_is_no_question() {
+    let mut node = Node::among([1]);
+    node.wait(ms(5_000));
+    node.broadcast(b"hello", Scope::Swarm);
+    assert!(node.recv(1, nothing()).sent.is_empty());
+}
+
+#[test]
+fn no_more_than_64_are_told_of() {
+    let mut node = Node::among([1]);
+    for number in 0..100u8 {
+        node.recv(1, payload(&[number], 0));
+    }
+    node.up(2);
+    let latest: Vec<_> = (36..100u8).map(|number| id(&[number])).collect();
+    assert_eq!(told(&node.recv(2, nothing()), 2), latest);
+}
+
+#[test]
+fn a_lost_stream_is_made_up_for_since_the_neighbor_came() {
+    let mut node = Node::among([1]);
+    node.recv(1, payload(b"before", 0));
+    node.wait(ms(1_000));
+    node.up(2);
+    node.recv(1, payload(b"after", 0));
+    assert_eq!(
+        told(&node.handle(Input::StreamLost(2)), 2),
+        [id(b"after")],
+        "it may have joined just then"
+    );
+}
