@@ -156,7 +156,8 @@ struct Tally {
     nodes: usize,
     /// By message: when it was published, and how many nodes have it.
     messages: RefCell<Vec<(Instant, usize)>>,
-    deliveries: RefCell<Vec<f64>>,
+    /// Which message was delivered, after how many milliseconds.
+    deliveries: RefCell<Vec<(u64, f64)>>,
     changed: Notify,
 }
 
@@ -178,12 +179,13 @@ impl Tally {
 
     fn received(&self, content: &[u8]) {
         let mut messages = self.messages.borrow_mut();
-        let Some((published, count)) = messages.get_mut(number(content) as usize) else {
+        let number = number(content);
+        let Some((published, count)) = messages.get_mut(number as usize) else {
             return;
         };
         *count += 1;
         let delay = published.elapsed().as_secs_f64() * 1e3;
-        self.deliveries.borrow_mut().push(delay);
+        self.deliveries.borrow_mut().push((number, delay));
         if *count == self.nodes - 1 {
             self.changed.notify_one();
         }
@@ -312,7 +314,13 @@ async fn phase(tally: &Tally, load: impl Future<Output = ()>) -> Phase {
     let cpu = (kernel::cpu() - cpu).as_secs_f64();
     let sends = kernel::datagrams_sent() - sends;
     let messages = tally.messages.borrow().len() as u64 - first;
-    let mut delays = tally.deliveries.borrow().clone();
+    // Without those of earlier messages, which reach some only now: they joined after these were sent.
+    let mut delays: Vec<f64> = tally
+        .deliveries
+        .borrow()
+        .iter()
+        .filter_map(|(number, delay)| (*number >= first).then_some(*delay))
+        .collect();
     let deliveries = delays.len() as f64;
     Phase {
         deliveries_per_second: deliveries / elapsed,

@@ -46,7 +46,7 @@ use iroh_base::EndpointId;
 use n0_error::e;
 use n0_future::Stream;
 
-use crate::proto::TopicId;
+use crate::proto::{Payload, TopicId};
 
 mod error;
 pub(crate) mod events;
@@ -90,7 +90,7 @@ impl Node {
             Self::Local(mailbox) => Ok(mailbox.subscribe(topic_id, opts).await?),
             #[cfg(feature = "rpc")]
             Self::Remote(node) => {
-                let (mailbox, inbox) = mailbox::channel(node.max_content());
+                let (mailbox, inbox) = mailbox::remote_channel(node.max_content());
                 let handles = mailbox.subscribe(topic_id, opts).await?;
                 node.open(inbox).await?;
                 Ok(handles)
@@ -324,12 +324,12 @@ impl GossipSender {
         self.send(Order::JoinPeers(peers)).await
     }
 
-    fn fitting(&self, message: Bytes) -> Result<Bytes, ApiError> {
+    fn fitting(&self, message: Bytes) -> Result<Payload, ApiError> {
         let (len, max) = (message.len(), self.lease.max_content());
         if len > max {
             return Err(e!(ApiError::TooLarge { len, max }));
         }
-        Ok(message)
+        Ok(self.lease.payload(message))
     }
 
     async fn send(&self, order: Order) -> Result<(), ApiError> {

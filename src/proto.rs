@@ -33,6 +33,7 @@ pub mod topic;
 pub mod wire;
 
 pub(crate) mod hash;
+pub(crate) mod payload;
 
 pub use config::{Config, DEFAULT_MAX_MESSAGE_SIZE, MIN_MAX_MESSAGE_SIZE};
 pub use counters::Counters;
@@ -41,6 +42,7 @@ pub use hyparview::Config as HyparviewConfig;
 pub use ids::{LinkId, MessageId, TopicId};
 pub use limits::Limits;
 pub use message::Message;
+pub(crate) use payload::Payload;
 pub use peer::{PeerData, PeerIdentity, PeerInfo};
 pub use plumtree::{Config as PlumtreeConfig, DeliveryScope, Round, Scope};
 pub use state::{ConfigError, Parameters, State};

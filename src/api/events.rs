@@ -26,6 +26,9 @@ use super::{
 /// Buffers with room for more events than this are not kept when they are empty.
 const KEPT_CAPACITY: usize = 8;
 
+/// What is allocated at once for events to come, at the most.
+const ALLOCATED_AT_ONCE: usize = 64;
+
 /// From this share of the capacity on, and this many events, a neighbor that comes and goes again
 /// before the receiver has seen it leaves nothing in the queue: else a peer that does so without
 /// end would drive out the messages of others.
@@ -69,6 +72,8 @@ struct State {
     /// Who became a neighbor (`true`) or ceased to be one in the events that were dropped.
     changed: BTreeMap<EndpointId, bool>,
     waiting: Events,
+    /// How many the receiver took the last time: about as many will wait the next time.
+    usual: usize,
     /// No more will be pushed.
     ended: bool,
     /// Nobody will take any more.
@@ -125,7 +130,7 @@ impl EventSender {
         } else {
             None
         };
-        state.waiting.push_back(event);
+        state.push_back(event);
         drop(state);
         match dropped {
             // Freeing it may run code of whoever made its bytes, so not under the lock.
@@ -180,6 +185,15 @@ impl Closer {
 }
 
 impl State {
+    fn push_back(&mut self, event: Event) {
+        if self.waiting.queue.capacity() == 0 {
+            self.waiting
+                .queue
+                .reserve(self.usual.min(ALLOCATED_AT_ONCE));
+        }
+        self.waiting.push_back(event);
+    }
+
     fn drop_oldest(&mut self) -> Option<Event> {
         let oldest = self.waiting.pop_front()?;
         match oldest {
@@ -209,6 +223,7 @@ impl State {
             *taken = Events::default();
         }
         mem::swap(&mut self.waiting, taken);
+        self.usual = taken.len();
         let changed = mem::take(&mut self.changed);
         // To the front, last first: what is lost, who came, who went, and what was waiting. Who
         // came is before who went so that a swarm which changed is not mistaken for an empty one.

@@ -29,7 +29,7 @@ use super::{
     events::{self, Closer, EventReceiver, EventSender},
     sync::{Line, Ticket, lock, wake_all},
 };
-use crate::proto::TopicId;
+use crate::proto::{MessageId, Payload, TopicId};
 
 /// Orders that wait in one subscription's queue; further senders wait for room.
 pub(super) const COMMAND_QUEUE: usize = 64;
@@ -37,10 +37,22 @@ pub(super) const COMMAND_QUEUE: usize = 64;
 /// Subscriptions that wait for the driver to hear of them; further ones wait for room.
 pub(super) const SUBSCRIBE_QUEUE: usize = 1024;
 
-/// A mailbox for messages of up to `max_content` bytes.
+/// A mailbox for messages of up to `max_content` bytes. Their ids are worked out by those who send,
+/// so that the driver, of which there is only one, need not.
 pub(crate) fn channel(max_content: usize) -> (Mailbox, Inbox) {
+    with_ids(max_content, true)
+}
+
+/// A mailbox of a node that is in another process, to which ids mean nothing.
+#[cfg(feature = "rpc")]
+pub(super) fn remote_channel(max_content: usize) -> (Mailbox, Inbox) {
+    with_ids(max_content, false)
+}
+
+fn with_ids(max_content: usize, identifies: bool) -> (Mailbox, Inbox) {
     let shared = Arc::new(Shared {
         max_content,
+        identifies,
         agenda: Mutex::default(),
     });
     let mailbox = Mailbox {
@@ -77,19 +89,28 @@ pub(crate) enum Work {
 }
 
 /// What a sender wants.
-#[derive(derive_more::Debug)]
+#[derive(Debug)]
 pub(crate) enum Order {
     /// Send to everyone in the topic.
-    Broadcast(#[debug("{} bytes", _0.len())] Bytes),
+    Broadcast(Payload),
     /// Send to the direct neighbors.
-    BroadcastNeighbors(#[debug("{} bytes", _0.len())] Bytes),
+    BroadcastNeighbors(Payload),
     /// Join through these peers.
     JoinPeers(Vec<EndpointId>),
     /// Send to everyone in the topic, and say what became of it.
-    Publish(
-        #[debug("{} bytes", _0.len())] Bytes,
-        async_channel::Sender<Published>,
-    ),
+    Publish(Payload, async_channel::Sender<Published>),
+}
+
+impl Order {
+    /// The id of the message, where that is known already.
+    fn message_id(&self) -> Option<MessageId> {
+        match self {
+            Self::Broadcast(payload)
+            | Self::BroadcastNeighbors(payload)
+            | Self::Publish(payload, _) => payload.known_id(),
+            Self::JoinPeers(_) => None,
+        }
+    }
 }
 
 /// The driver is gone.
@@ -98,6 +119,8 @@ pub(super) struct Closed;
 
 struct Shared {
     max_content: usize,
+    /// Whether contents are handed over with their ids.
+    identifies: bool,
     agenda: Mutex<Agenda>,
 }
 
@@ -130,6 +153,8 @@ struct State {
     /// Taken when the driver hears of the subscription.
     request: Option<Request>,
     orders: VecDeque<Order>,
+    /// How many the driver took the last time: about as many will wait the next time.
+    usual: usize,
     sending: Line,
     /// Invariant: in the agenda, or about to be put there by whoever set it.
     listed: bool,
@@ -232,6 +257,7 @@ impl Mailbox {
                     events: sender,
                 }),
                 orders: VecDeque::new(),
+                usual: 0,
                 sending: Line::default(),
                 listed: true,
                 released: false,
@@ -322,6 +348,15 @@ impl Lease {
         self.shared.max_content
     }
 
+    /// A content as it is handed over.
+    pub(super) fn payload(&self, content: Bytes) -> Payload {
+        if self.shared.identifies {
+            Payload::identified(content)
+        } else {
+            content.into()
+        }
+    }
+
     /// Queues `order`, waiting for room. A future that is dropped has queued nothing.
     pub(super) fn send(&self, order: Order) -> Sending<'_> {
         Sending {
@@ -368,6 +403,10 @@ impl Future for Sending<'_> {
             drop(state);
             drop(replaced);
             return Poll::Pending;
+        }
+        if state.orders.capacity() == 0 {
+            let usual = state.usual;
+            state.orders.reserve(usual);
         }
         state.orders.extend(this.order.take());
         let list = !mem::replace(&mut state.listed, true);

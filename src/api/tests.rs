@@ -151,8 +151,8 @@ fn publish_hands_on_the_answer() {
         let driver = poll_fn(|cx| inbox.poll_work(cx));
         let (result, ()) = block_on(futures_lite::future::zip(publishing, async {
             match driver.await {
-                Work::Command(of, Order::Publish(content, reply)) => {
-                    assert_eq!((of, &content[..]), (id, &b"news"[..]));
+                Work::Command(of, Order::Publish(payload, reply)) => {
+                    assert_eq!((of, &payload.into_content()[..]), (id, &b"news"[..]));
                     reply
                         .try_send(answer)
                         .expect("there is room for one answer");

@@ -12,9 +12,9 @@ use super::{
 use crate::{
     api::{
         Published,
-        mailbox::{Order, SubscriptionId, Work},
+        mailbox::{Inbox, Order, SubscriptionId, Work},
     },
-    proto::{Command, InEvent, Scope, TopicId},
+    proto::{Command, InEvent, Payload, Scope, TopicId},
 };
 
 impl<T: Transport, R: Runtime> Node<T, R> {
@@ -86,19 +86,16 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             self.paused.insert(id, topic);
             return;
         }
-        let command = match order {
-            Order::Broadcast(content) => {
-                Command::Broadcast(self.blocks.adopt(content), Scope::Swarm)
-            }
-            Order::BroadcastNeighbors(content) => Command::Broadcast(content, Scope::Neighbors),
-            Order::JoinPeers(peers) => Command::Join(peers),
-            Order::Publish(content, reply) => {
-                let content = self.blocks.adopt(content);
+        if let Some(ids) = self.inbox.as_mut().and_then(Inbox::upcoming) {
+            self.state.anticipate(&topic, ids);
+        }
+        match order {
+            Order::Broadcast(payload) => self.broadcast(topic, payload, Scope::Swarm),
+            Order::BroadcastNeighbors(payload) => self.broadcast(topic, payload, Scope::Neighbors),
+            Order::JoinPeers(peers) => self.handle(InEvent::Command(topic, Command::Join(peers))),
+            Order::Publish(payload, reply) => {
                 let before = self.state.counters().broadcast_duplicate;
-                self.handle(InEvent::Command(
-                    topic,
-                    Command::Broadcast(content, Scope::Swarm),
-                ));
+                self.broadcast(topic, payload, Scope::Swarm);
                 let published = if self.state.counters().broadcast_duplicate > before {
                     Published::Duplicate
                 } else {
@@ -106,10 +103,20 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 };
                 // Whoever asked may not wait any more.
                 let _ = reply.try_send(published);
-                return;
             }
-        };
-        self.handle(InEvent::Command(topic, command));
+        }
+    }
+
+    fn broadcast(&mut self, topic: TopicId, payload: Payload, scope: Scope) {
+        let payload = payload.moved(|content| self.blocks.adopt(content));
+        self.state.broadcast(
+            topic,
+            payload,
+            scope,
+            self.now,
+            &mut self.rng,
+            &mut self.outbox,
+        );
     }
 
     /// Whether every neighbor of the topic has so much to read already that a message of ours

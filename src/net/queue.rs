@@ -29,7 +29,7 @@ pub(crate) const COALESCE_BYTES: usize = 2048;
 /// Small frames are copied together up to about this many bytes.
 const CHUNK_BYTES: usize = 16 * 1024;
 
-/// What is allocated for the first small frames.
+/// What is allocated for the first small frames, at least.
 const FIRST_CHUNK_BYTES: usize = 512;
 
 /// What an announcement is charged with: its size on the wire.
@@ -55,6 +55,8 @@ const LANES: usize = 4;
 pub(crate) struct SendQueue {
     topics: IndexMap<TopicId, VecDeque<Segment>, Local>,
     bytes: usize,
+    /// Bytes of the last batch: the next one is likely to be of that size too.
+    usual: usize,
 }
 
 /// What goes over one stream.
@@ -132,7 +134,8 @@ impl SendQueue {
     /// Adds a frame.
     pub(crate) fn push(&mut self, topic: TopicId, lane: Lane, frame: Frame<'_>) {
         self.bytes += frame.len();
-        self.segment(topic).push(lane, frame);
+        let usual = self.usual;
+        self.segment(topic).push(lane, frame, usual);
     }
 
     /// Adds an announcement; announcements that wait together share frames.
@@ -184,6 +187,7 @@ impl SendQueue {
             }
         }
         let batch = joiner.finish(last);
+        self.usual = batch.bytes;
         self.bytes = self.bytes.saturating_sub(batch.bytes);
         batch
     }
@@ -204,7 +208,8 @@ impl SendQueue {
 }
 
 impl Segment {
-    fn push(&mut self, lane: Lane, frame: Frame<'_>) {
+    /// Adds a frame, where about so many bytes of frames are usual.
+    fn push(&mut self, lane: Lane, frame: Frame<'_>, usual: usize) {
         let lane = &mut self.lanes[lane as usize];
         match frame {
             Frame::Small(frame) => match lane.back_mut() {
@@ -215,7 +220,7 @@ impl Segment {
                     // Where one was filled, another will be.
                     let size = match before {
                         Some(Chunk::Small(_)) => CHUNK_BYTES,
-                        Some(Chunk::Large(_)) | None => FIRST_CHUNK_BYTES,
+                        Some(Chunk::Large(_)) | None => usual.clamp(FIRST_CHUNK_BYTES, CHUNK_BYTES),
                     };
                     let mut frames = BytesMut::with_capacity(frame.len().max(size));
                     frames.extend_from_slice(frame);
@@ -241,7 +246,7 @@ impl Segment {
                 wire::encode(&Message::<EndpointId>::Gossip(message), max_message_size)
             {
                 *bytes += frame.len();
-                self.push(Lane::Announce, Frame::Large(frame));
+                self.push(Lane::Announce, Frame::Large(frame), 0);
             }
         }
     }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use iroh::EndpointId;
 use smol_gossip_runtime::Runtime;
-use tracing::{debug, debug_span, trace};
+use tracing::{debug, debug_span, level_filters::LevelFilter, span::EnteredSpan, trace};
 
 use super::{
     blocks::Blocks,
@@ -193,7 +193,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 continue;
             };
             link.used = self.now;
-            let _span = debug_span!("peer", id = %peer.fmt_short()).entered();
+            let _span = peer_span(&peer);
             if let Some(peer) = self.peers.get_mut(&peer) {
                 peer.heard = self.now;
             }
@@ -295,6 +295,13 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             }
         }
     }
+}
+
+/// What is traced from here on is about frames of this peer. Costs next to nothing unless someone
+/// looks.
+fn peer_span(peer: &EndpointId) -> Option<EnteredSpan> {
+    let looks = LevelFilter::current() >= LevelFilter::DEBUG;
+    looks.then(|| debug_span!("peer", id = %peer.fmt_short()).entered())
 }
 
 /// Takes some frames of a stream, up to `most`. Says whether there may be more without reading.

@@ -32,8 +32,6 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
-use bytes::Bytes;
-
 use self::{
     clock::{At, Clock, MaybeAt, nanos},
     delay::Delays,
@@ -44,7 +42,7 @@ use self::{
     push::deliver_from_neighbor,
     size::ihaves_per_frame,
 };
-use super::{Counters, GossipEvent, Limits, MessageId, PeerIdentity, hash::Keyed};
+use super::{Counters, GossipEvent, Limits, MessageId, Payload, PeerIdentity, hash::Keyed};
 
 mod catch_up;
 mod clock;
@@ -88,7 +86,7 @@ pub(crate) enum Input<PI> {
         message: Message,
     },
     /// The application sends a message.
-    Broadcast(Bytes, Scope),
+    Broadcast(Payload, Scope),
     /// A peer became our neighbor, or is one that started anew.
     NeighborUp(PI),
     /// A peer is not our neighbor any more.
@@ -293,8 +291,8 @@ impl<PI: PeerIdentity> State<PI> {
                 Message::Graft(graft) => self.handle_graft(from, &graft, now, counters, sink),
                 Message::IHave(ihaves) => self.handle_ihave(from, &ihaves, now, counters, sink),
             },
-            Input::Broadcast(content, scope) => {
-                self.broadcast(content, scope, now, counters, sink);
+            Input::Broadcast(payload, scope) => {
+                self.broadcast(payload, scope, now, counters, sink);
             }
             Input::NeighborUp(peer) => self.handle_neighbor_up(peer, now, sink),
             Input::NeighborDown(peer) => {
@@ -319,6 +317,7 @@ impl<PI: PeerIdentity> State<PI> {
         if self.idle_sweep.is_some_and(|due| due <= now) {
             self.sweep(now);
             self.missing.shrink();
+            self.delays.rest();
             self.idle_sweep = self.history.last_expiry();
         }
     }

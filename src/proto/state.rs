@@ -25,7 +25,7 @@ pub use self::{parameters::Parameters, sensible::ConfigError};
 pub use super::TopicId;
 use super::{
     Command, Config, Counters, Event, InEvent, Limits, Message, MessageId, OutEvent, Outbox,
-    PeerData, PeerIdentity, TimerId,
+    Payload, PeerData, PeerIdentity, Scope, TimerId,
     hash::{Keyed, Local},
     hyparview, plumtree, topic,
 };
@@ -299,14 +299,30 @@ impl<PI: PeerIdentity> State<PI> {
                 let slot = known.unwrap_or_else(|| self.insert_topic(topic));
                 self.handle_topic(slot, topic::Input::Join(peers), now, rng, out);
             }
-            (Command::Broadcast(content, scope), Some(slot)) => {
-                let input = topic::Input::Broadcast(content, scope);
-                self.handle_topic(slot, input, now, rng, out);
+            (Command::Broadcast(content, scope), _) => {
+                self.broadcast(topic, content.into(), scope, now, rng, out);
             }
-            (Command::Broadcast(..), None) => self.counters.unknown_topic += 1,
             (Command::Quit, Some(slot)) => self.quit_topic(slot, now, rng, out),
             (Command::Quit, None) => {}
         }
+    }
+
+    /// What [`Command::Broadcast`] asks for.
+    pub(crate) fn broadcast(
+        &mut self,
+        topic: TopicId,
+        payload: Payload,
+        scope: Scope,
+        now: Instant,
+        rng: &mut impl Rng,
+        out: &mut Outbox<PI>,
+    ) {
+        let Some(slot) = self.slots.get(&topic).copied() else {
+            self.counters.unknown_topic += 1;
+            return;
+        };
+        let input = topic::Input::Broadcast(payload, scope);
+        self.handle_topic(slot, input, now, rng, out);
     }
 
     fn handle_timer(

@@ -13,13 +13,12 @@ mod tests;
 
 use std::time::Instant;
 
-use bytes::Bytes;
 use rand::Rng;
 
 pub use super::{Command, Config, Event};
 use super::{
-    Counters, GossipEvent, LinkId, Message, MessageId, Parameters, PeerData, PeerIdentity, Scope,
-    hash::Keyed, hyparview, plumtree,
+    Counters, GossipEvent, LinkId, Message, MessageId, Parameters, Payload, PeerData, PeerIdentity,
+    Scope, hash::Keyed, hyparview, plumtree,
 };
 
 /// Input to [`State::handle`].
@@ -34,7 +33,7 @@ pub(crate) enum Input<PI> {
     /// Keep trying to join through these peers until joined.
     Join(Vec<PI>),
     /// Send a message.
-    Broadcast(Bytes, Scope),
+    Broadcast(Payload, Scope),
     /// The last connection to a peer is gone.
     PeerDisconnected(PI),
     /// What was sent to a peer lately may not have arrived.
@@ -160,8 +159,8 @@ impl<PI: PeerIdentity> State<PI> {
                 let mut sink = BroadcastSink(sink);
                 return self.broadcast.handle(input, now, counters, &mut sink);
             }
-            Input::Broadcast(content, scope) => {
-                let input = plumtree::Input::Broadcast(content, scope);
+            Input::Broadcast(payload, scope) => {
+                let input = plumtree::Input::Broadcast(payload, scope);
                 let mut sink = BroadcastSink(sink);
                 return self.broadcast.handle(input, now, counters, &mut sink);
             }

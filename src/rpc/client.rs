@@ -254,9 +254,11 @@ fn ready(inbox: &mut Inbox) -> Option<Work> {
 
 fn command(order: Order) -> (Command, Option<Sender<Published>>) {
     match order {
-        Order::Broadcast(content) => (Command::Broadcast(content), None),
-        Order::BroadcastNeighbors(content) => (Command::BroadcastNeighbors(content), None),
+        Order::Broadcast(payload) => (Command::Broadcast(payload.into_content()), None),
+        Order::BroadcastNeighbors(payload) => {
+            (Command::BroadcastNeighbors(payload.into_content()), None)
+        }
         Order::JoinPeers(peers) => (Command::JoinPeers(peers), None),
-        Order::Publish(content, reply) => (Command::Broadcast(content), Some(reply)),
+        Order::Publish(payload, reply) => (Command::Broadcast(payload.into_content()), Some(reply)),
     }
 }

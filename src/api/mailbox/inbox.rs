@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::{Item, Order, Request, SUBSCRIBE_QUEUE, Shared, Subscription, SubscriptionId, Work};
-use crate::api::sync::{lock, wake_all};
+use crate::{
+    api::sync::{lock, wake_all},
+    proto::MessageId,
+};
 
 /// Order buffers with room for more than this are not kept when they are empty.
 const KEPT_CAPACITY: usize = 8;
@@ -40,6 +43,8 @@ struct Batch {
     orders: VecDeque<Order>,
     unsubscribe: bool,
     id: SubscriptionId,
+    /// None of the orders was handed out yet.
+    whole: bool,
 }
 
 impl Inbox {
@@ -82,6 +87,14 @@ impl Inbox {
         }
     }
 
+    /// The ids of the messages that are about to be handed out, once for each batch: after its first
+    /// order.
+    pub(crate) fn upcoming(&mut self) -> Option<impl Iterator<Item = MessageId>> {
+        let whole = mem::take(&mut self.in_hand.whole);
+        let orders = &self.in_hand.orders;
+        (whole && !orders.is_empty()).then(|| orders.iter().filter_map(Order::message_id))
+    }
+
     /// Takes back the order that was handed out last. It comes again, with all that follows from
     /// its subscription, after [`Self::resume`]; other subscriptions go on. Meanwhile senders of
     /// this one find their queue filling up, and wait.
@@ -110,6 +123,7 @@ impl Inbox {
             return;
         };
         self.in_hand = batch;
+        self.in_hand.whole = true;
         if let Some(subscription) = listed {
             lock(&self.shared.agenda)
                 .listed
@@ -135,6 +149,7 @@ impl Inbox {
     fn take(&mut self, subscription: Arc<Subscription>) {
         let mut state = lock(&subscription.state);
         state.listed = false;
+        state.usual = state.orders.len();
         if state.orders.capacity() > KEPT_CAPACITY {
             self.in_hand.orders = mem::take(&mut state.orders);
         } else {
@@ -149,6 +164,7 @@ impl Inbox {
 
         let id = subscription.id;
         self.in_hand.id = id;
+        self.in_hand.whole = true;
         self.in_hand.unsubscribe = released;
         if let Some(Request { bootstrap, events }) = request {
             self.make_room_for_subscription();

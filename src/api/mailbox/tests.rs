@@ -38,9 +38,36 @@ fn number(index: usize) -> Bytes {
 /// The content of the broadcast that has to come next.
 fn broadcast(inbox: &mut Inbox) -> Bytes {
     match next(inbox) {
-        Some(Work::Command(_, Order::Broadcast(content))) => content,
+        Some(Work::Command(_, Order::Broadcast(payload))) => payload.into_content(),
         other => panic!("not a broadcast: {other:?}"),
     }
+}
+
+#[test]
+fn ids_of_a_batch_are_told_once_after_its_first_order() {
+    let (api, mut inbox) = node();
+    let mut topic = block_on(api.subscribe(TOPIC, vec![])).expect("the node runs");
+    let ids = |inbox: &mut Inbox| inbox.upcoming().map(Iterator::collect::<Vec<_>>);
+    for index in 0..3 {
+        block_on(topic.broadcast(number(index))).expect("the node runs");
+    }
+    assert!(matches!(next(&mut inbox), Some(Work::Subscribe { .. })));
+    let first = next(&mut inbox);
+    assert!(matches!(first, Some(Work::Command(..))));
+    let expected = [1, 2].map(|index| MessageId::from_content(&number(index)));
+    assert_eq!(ids(&mut inbox).as_deref(), Some(&expected[..]));
+    assert_eq!(ids(&mut inbox), None);
+
+    // What is set aside is a batch again when it is resumed.
+    let Some(Work::Command(id, order)) = next(&mut inbox) else {
+        panic!("there are two left")
+    };
+    inbox.set_aside(id, order);
+    inbox.resume(id);
+    broadcast(&mut inbox);
+    assert_eq!(ids(&mut inbox).as_deref(), Some(&expected[1..]));
+    broadcast(&mut inbox);
+    assert_eq!(ids(&mut inbox), None);
 }
 
 #[test]
@@ -343,8 +370,9 @@ fn nothing_is_lost_or_reordered_between_threads() {
     block_on(async {
         while unsubscribed < SENDERS {
             match poll_fn(|cx| inbox.poll_work(cx)).await {
-                Work::Command(_, Order::Broadcast(content)) => {
-                    let text = String::from_utf8(content.into()).expect("we wrote it");
+                Work::Command(_, Order::Broadcast(payload)) => {
+                    let text =
+                        String::from_utf8(payload.into_content().into()).expect("we wrote it");
                     let (sender, index) = text.split_once(' ').expect("two numbers");
                     let next = &mut expected[sender.parse::<usize>().expect("a number")];
                     assert_eq!(index, next.to_string());

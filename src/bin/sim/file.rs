@@ -47,8 +47,13 @@ pub(crate) fn read(path: &Path) -> Result<Scenarios, String> {
         let check = config.get_ref().check();
         check.map_err(|why| {
             let (field, why) = why.split_once(": ").unwrap_or(("", &why));
-            let line = config.span().start
-                + field_offset(text.get(config.span().start..).unwrap_or(""), field);
+            // Either below a head `[config]`, or with its name before every field.
+            let named = format!("\nconfig.{field}");
+            let rest = text.get(config.span().start..).unwrap_or("");
+            let line = match text.find(&named) {
+                Some(at) => at + 1,
+                None => config.span().start + field_offset(rest, field),
+            };
             format!(
                 "{}: `config.{field}`: {why}",
                 place(path, &text, &(line..line))

@@ -1,9 +1,11 @@
 //! `scale`: swarms of growing size.
 
 use std::{
+    env,
+    fmt::Display,
     fs,
     path::{Path, PathBuf},
-    process::ExitCode,
+    process::{Command, ExitCode, Stdio},
     time::Duration,
 };
 
@@ -36,6 +38,9 @@ pub(crate) struct Args {
     /// A JSON file to which the figures are added, for `curve`.
     #[arg(short, long)]
     out: Option<PathBuf>,
+    /// Print the figures as JSON, and nothing else.
+    #[arg(long, hide = true)]
+    json: bool,
 }
 
 /// What a swarm of some size is like.
@@ -64,9 +69,18 @@ pub(crate) struct Measured {
 
 impl Args {
     pub(crate) fn run(self) -> Outcome {
+        if !(0.0..1.0).contains(&self.fail) {
+            return Err("--fail: must be a share, at least 0 and less than 1".into());
+        }
+        if let ([nodes], true) = (&self.nodes[..], self.json) {
+            let measured = self.measure(*nodes)?;
+            let text = serde_json::to_string(&measured).map_err(|error| error.to_string())?;
+            println!("{text}");
+            return Ok(ExitCode::SUCCESS);
+        }
         let mut all = Vec::new();
         for nodes in &self.nodes {
-            let measured = self.measure(*nodes)?;
+            let measured = self.measure_apart(*nodes)?;
             if let Some(out) = &self.out {
                 add(out, &measured)?;
             }
@@ -74,6 +88,27 @@ impl Args {
         }
         print(&all);
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Measures in a process of its own: the memory that an earlier swarm has left behind would be
+    /// taken for none.
+    fn measure_apart(&self, nodes: u32) -> Result<Measured, String> {
+        let failed = |error: &dyn Display| format!("{nodes} nodes: {error}");
+        let program = env::current_exe().map_err(|error| failed(&error))?;
+        let output = Command::new(program)
+            .args(["scale", "--json"])
+            .args(["--nodes", &nodes.to_string()])
+            .args(["--cycles", &self.cycles.to_string()])
+            .args(["--messages", &self.messages.to_string()])
+            .args(["--fail", &self.fail.to_string()])
+            .args(["--seed", &self.seed.to_string()])
+            .stderr(Stdio::inherit())
+            .output()
+            .map_err(|error| failed(&error))?;
+        if !output.status.success() {
+            return Err(failed(&output.status));
+        }
+        serde_json::from_slice(&output.stdout).map_err(|error| failed(&error))
     }
 
     fn measure(&self, nodes: u32) -> Result<Measured, String> {

@@ -12,6 +12,11 @@ impl At {
     pub(super) fn after(self, nanos: u64) -> Self {
         Self(self.0.saturating_add(nanos))
     }
+
+    /// Nanoseconds since an earlier time.
+    pub(super) fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
 }
 
 /// An [`At`] or none, in the same eight bytes: the end of time is none.

@@ -6,9 +6,20 @@
 //! tree never comes to rest. So the configured times are only the least that is waited; beyond
 //! that, the timeouts follow what was measured.
 
+use std::collections::VecDeque;
+
+use super::clock::At;
+use crate::proto::MessageId;
+
 /// No timeout is more than this many times what is configured: whoever announces early and sends
 /// late can make us wait, but not for ever.
 const LONGEST: u64 = 25;
+
+/// How many messages that were asked for are remembered, to see whether the tree brings them too.
+const RECOVERED: usize = 32;
+
+/// So many messages have to be announced without one of them coming for it to be called silence.
+const SILENT_MESSAGES: u32 = 3;
 
 /// What is assumed of the lag before anything was measured: mean and deviation, in terms of the least
 /// timeout. It is too long for most swarms. Were it too short, then the first senders after the first
@@ -85,8 +96,13 @@ pub(super) struct Delays {
     pub(super) lag: Delay,
     /// From a Graft to the payload that answers it.
     pub(super) answer: Delay,
-    /// A link of the tree was lost, and no message has come since: nothing is to be expected of
-    /// the tree.
+    /// Messages that came because they were asked for, and when they were announced first. That says
+    /// nothing of the tree: what does is whether it brings them all the same, and when.
+    recovered: VecDeque<(MessageId, At)>,
+    /// Since when messages are announced without any coming, and how many.
+    silence: Option<(At, u32)>,
+    /// A link of the tree was lost, or there is silence, and no message has come since: nothing is to
+    /// be expected of the tree.
     pub(super) broken: bool,
 }
 
@@ -95,8 +111,52 @@ impl Delays {
         Self {
             lag: Delay::new(graft_timeout_1, LAG_PRIOR),
             answer: Delay::new(graft_timeout_2, (0, 0)),
+            recovered: VecDeque::new(),
+            silence: None,
             broken: true,
         }
+    }
+
+    /// A message was announced that is not there. Says whether this makes it silence: a tree that is
+    /// merely slow brings earlier messages meanwhile.
+    pub(super) fn announced(&mut self, now: At) -> bool {
+        let (since, count) = self.silence.get_or_insert((now, 0));
+        *count = count.saturating_add(1);
+        let silent = *count >= SILENT_MESSAGES && now >= since.after(self.lag.least());
+        silent && !std::mem::replace(&mut self.broken, true)
+    }
+
+    /// A neighbor has brought something new.
+    pub(super) fn heard(&mut self) {
+        self.silence = None;
+        self.broken = false;
+    }
+
+    /// The tree has brought a message that was announced before.
+    pub(super) fn brought(&mut self, announced: At, now: At) {
+        self.lag.sample(now.since(announced));
+    }
+
+    /// A message has come because it was asked for.
+    pub(super) fn recovered(&mut self, id: MessageId, announced: At) {
+        if self.recovered.len() >= RECOVERED {
+            self.recovered.pop_front();
+        }
+        self.recovered.push_back((id, announced));
+    }
+
+    /// A message has come once more.
+    pub(super) fn brought_again(&mut self, id: &MessageId, now: At) {
+        let found = self.recovered.iter().position(|(one, _)| one == id);
+        if let Some((_, announced)) = found.and_then(|place| self.recovered.remove(place)) {
+            // We were too impatient.
+            self.brought(announced, now);
+        }
+    }
+
+    /// Gives memory back when nothing is under way.
+    pub(super) fn rest(&mut self) {
+        self.recovered = VecDeque::new();
     }
 
     /// How long a message that is announced now may take to come along the tree.
@@ -112,6 +172,26 @@ impl Delays {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_asked_for_counts_when_the_tree_brings_it_too() {
+        let mut delays = Delays::new([80 * MS, 40 * MS]);
+        delays.heard();
+        let before = delays.until_graft();
+        let at = |millis: u64| At(millis * MS);
+        let id = MessageId::from_content;
+        for number in 0..100u8 {
+            delays.recovered(id(&[number]), at(0));
+        }
+        assert_eq!(delays.until_graft(), before, "the tree may be broken");
+        delays.brought_again(&id(&[0]), at(1900));
+        assert_eq!(delays.until_graft(), before, "that was long ago");
+        delays.brought_again(&id(&[99]), at(1900));
+        let after = delays.until_graft();
+        assert!(after > before, "{after}");
+        delays.brought_again(&id(&[99]), at(9000));
+        assert_eq!(delays.until_graft(), after, "it counts once");
+    }
 
     const MS: u64 = 1_000_000;
 

@@ -244,6 +244,22 @@ impl Missing {
         self.drop_stale();
     }
 
+    /// Makes every message due that nobody was asked for yet.
+    pub(super) fn hasten(&mut self, now: At) {
+        let mut queue = std::mem::take(&mut self.queue).into_vec();
+        queue.retain_mut(|Reverse((due, _, id))| match self.wanted.get_mut(id) {
+            Some(wanted) if wanted.due == *due => {
+                if wanted.asked == 0 {
+                    *due = now.min(*due);
+                    wanted.due = *due;
+                }
+                true
+            }
+            Some(_) | None => false,
+        });
+        self.queue = queue.into();
+    }
+
     /// Gives the memory back if nothing is waited for.
     pub(super) fn shrink(&mut self) {
         if self.wanted.is_empty() {

@@ -1,7 +1,5 @@
 //! Payloads on their way: broadcast, received, sent on, and what they do to the tree.
 
-use bytes::Bytes;
-
 use super::{
     DeliveryScope, Gossip, Graft, IHave, Message, Round, Scope, Sink, State, announce,
     clock::{At, MaybeAt},
@@ -10,7 +8,7 @@ use super::{
     missing::Claim,
     neighbors::NeighborSet,
 };
-use crate::proto::{Counters, GossipEvent, MessageId, PeerIdentity};
+use crate::proto::{Counters, GossipEvent, MessageId, Payload, PeerIdentity};
 
 /// An announcer changes places with the sender when it would have saved this many times the
 /// configured hops, over messages in a row that it had on a shorter way.
@@ -27,17 +25,17 @@ impl<PI: PeerIdentity> State<PI> {
     /// Sends a message of the application.
     pub(super) fn broadcast(
         &mut self,
-        content: Bytes,
+        payload: Payload,
         scope: Scope,
         now: At,
         counters: &mut Counters,
         sink: &mut impl Sink<PI>,
     ) {
-        if content.len() > self.settings.max_content_size {
+        if payload.len() > self.settings.max_content_size {
             counters.broadcast_too_large += 1;
             return;
         }
-        let id = MessageId::from_content(&content);
+        let (content, id) = payload.into_parts();
         match scope {
             Scope::Neighbors => {
                 for neighbor in self.neighbors.iter() {
@@ -81,6 +79,7 @@ impl<PI: PeerIdentity> State<PI> {
         // Before anything is hashed: a duplicate of any size costs no more than a look.
         if let Some(known) = self.history.find(&gossip.id) {
             counters.duplicates += 1;
+            self.delays.brought_again(&gossip.id, now);
             self.handle_duplicate(from, known, now, sink);
             return;
         }
@@ -107,7 +106,7 @@ impl<PI: PeerIdentity> State<PI> {
             }
             match wanted {
                 Some(wanted) => {
-                    self.measure(bit, &wanted, now);
+                    self.measure(gossip.id, bit, &wanted, now);
                     self.optimize(from, round, &wanted.claims, now, sink);
                 }
                 None => {
@@ -115,7 +114,7 @@ impl<PI: PeerIdentity> State<PI> {
                     self.delays.lag.sample(0);
                 }
             }
-            self.delays.broken = false;
+            self.delays.heard();
         }
         let fits = sent_on.content.len() <= self.settings.max_content_size;
         let cached = fits.then(|| sent_on.content.clone());

@@ -32,6 +32,7 @@ impl<PI: PeerIdentity> State<PI> {
         let history = &self.history;
         let news = ihaves.iter().filter(|one| history.find(&one.id).is_none());
         self.missing.reserve(news.count());
+        let mut silent = false;
         for ihave in ihaves {
             if let Some(known) = self.history.find(&ihave.id) {
                 self.history.mark_shared(known);
@@ -47,11 +48,17 @@ impl<PI: PeerIdentity> State<PI> {
                 self.missing
                     .claim(ihave.id, claim, now, due, announced_first, neighbor_count);
             match outcome {
-                Outcome::First => neighbor.announced_first += 1,
+                Outcome::First => {
+                    neighbor.announced_first += 1;
+                    silent |= self.delays.announced(now);
+                }
                 Outcome::Noted => {}
                 Outcome::Full => counters.missing_full += 1,
                 Outcome::EnoughClaims => counters.claims_full += 1,
             }
+        }
+        if silent {
+            self.missing.hasten(now);
         }
     }
 
@@ -137,15 +144,14 @@ impl<PI: PeerIdentity> State<PI> {
     }
 
     /// Learns from a payload that is new how long payloads take.
-    pub(super) fn measure(&mut self, from: NeighborSet, wanted: &Wanted, now: At) {
-        let since = |then: At| now.0.saturating_sub(then.0);
+    pub(super) fn measure(&mut self, id: MessageId, from: NeighborSet, wanted: &Wanted, now: At) {
         match wanted.asked_last {
-            Some((asked, at)) if asked & from != 0 => self.delays.answer.sample(since(at)),
-            _ => {}
+            Some((asked, at)) if asked & from != 0 => {
+                self.delays.answer.sample(now.since(at));
+                self.delays.recovered(id, wanted.announced);
+            }
+            _ => self.delays.brought(wanted.announced, now),
         }
-        // Also where it was asked for: either the tree is broken, or we were too impatient, and it
-        // is only in the first case that nothing was lost by waiting.
-        self.delays.lag.sample(since(wanted.announced));
     }
 
     /// Strikes a message off the missing ones. Returns what was known of it, and who announced it.

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use rand::{SeedableRng, rngs::StdRng};
 
 use super::*;
@@ -148,7 +149,10 @@ impl Node {
     }
 
     fn broadcast(&mut self, content: &[u8], scope: Scope) -> Output {
-        self.handle(Input::Broadcast(Bytes::copy_from_slice(content), scope))
+        self.handle(Input::Broadcast(
+            Bytes::copy_from_slice(content).into(),
+            scope,
+        ))
     }
 
     /// Lets time pass, with every deadline met on its way.

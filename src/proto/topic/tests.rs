@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use bytes::Bytes;
 use hyparview::Sink as _;
 use rand::{SeedableRng, rngs::StdRng};
 
@@ -182,7 +183,10 @@ fn a_restarted_neighbor_is_new_to_the_tree() {
 fn the_last_message_to_a_dropped_neighbor_is_a_disconnect() {
     let mut topic = Topic::with_active_view(1);
     topic.recv(2, join());
-    topic.feed(Input::Broadcast(Bytes::from_static(b"a"), Scope::Swarm));
+    topic.feed(Input::Broadcast(
+        Bytes::from_static(b"a").into(),
+        Scope::Swarm,
+    ));
     let told = topic.recv(3, join());
     let to_2 = told.iter().filter_map(|t| match t {
         Told::Sent(2, message) => Some(message),
@@ -223,7 +227,10 @@ fn the_deadline_is_that_of_either_layer() {
     topic.recv(2, join());
     let shuffle = topic.state.next_deadline().expect("a shuffle is due");
     topic.recv(2, Message::Gossip(plumtree::Message::Prune));
-    topic.feed(Input::Broadcast(Bytes::from_static(b"a"), Scope::Swarm));
+    topic.feed(Input::Broadcast(
+        Bytes::from_static(b"a").into(),
+        Scope::Swarm,
+    ));
     let announcement = topic.state.next_deadline().expect("an announcement is due");
     assert!(announcement < shuffle);
     let early = topic.wait(Duration::ZERO);

@@ -87,12 +87,13 @@ pub(super) fn decode(reader: &mut Reader) -> Result<Message, DecodeError> {
         0 => {
             let id = MessageId::from_bytes(reader.read_id()?);
             let len = reader.read_usize()?;
-            let content = reader.read_slice(len)?;
+            let content = reader.skip(len)?;
             let scope = match reader.read_u32()? {
                 0 => DeliveryScope::Swarm(decode_round(reader)?),
                 1 => DeliveryScope::Neighbors,
                 _ => return Err(DecodeError::Invalid),
             };
+            let content = reader.take_part(content);
             Ok(Message::Gossip(Gossip { id, content, scope }))
         }
         1 => Ok(Message::Prune),

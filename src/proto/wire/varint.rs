@@ -1,7 +1,9 @@
 //! Numbers as postcard writes them: seven bits a byte, the least significant first, the top bit
 //! set on all bytes but the last.
 
-use bytes::Bytes;
+use std::ops::Range;
+
+use bytes::{Buf, Bytes};
 
 use super::DecodeError;
 
@@ -67,14 +69,24 @@ impl Reader {
         Ok(id)
     }
 
-    /// Takes `len` bytes out, shared with the body.
-    pub(super) fn read_slice(&mut self, len: usize) -> Result<Bytes, DecodeError> {
+    /// Passes over `len` bytes, and says where they are.
+    pub(super) fn skip(&mut self, len: usize) -> Result<Range<usize>, DecodeError> {
         if len > self.remaining().len() {
             return Err(DecodeError::Truncated);
         }
-        let slice = self.body.slice(self.at..self.at + len);
+        let start = self.at;
         self.at += len;
-        Ok(slice)
+        Ok(start..self.at)
+    }
+
+    /// A part of the body, by what [`Self::skip`] said. Nothing can be read after this: the body is
+    /// cut down to the part, which costs less than to share it.
+    pub(super) fn take_part(&mut self, part: Range<usize>) -> Bytes {
+        let mut body = std::mem::take(&mut self.body);
+        self.at = 0;
+        body.truncate(part.end);
+        body.advance(part.start);
+        body
     }
 
     /// Reads a number of at most `bits` bits.

@@ -88,7 +88,7 @@ fn what_is_sent_is_signed_and_each_is_newer() {
         let Order::Broadcast(envelope) = driver.sent() else {
             panic!("not a broadcast")
         };
-        let message = SignedMessage::verify(TOPIC, &envelope).expect("it is good");
+        let message = SignedMessage::verify(TOPIC, &envelope.into_content()).expect("it is good");
         assert_eq!(message.author(), signer(1).author());
         assert_eq!(message.stamp(), Some(stamp));
         assert_eq!(&message.payload()[..], b"the same");

@@ -74,7 +74,7 @@ fn input(step: &Step) -> Option<Input<u32>> {
         ),
         Step::Prune(peer) => recv(*peer, Message::Prune),
         Step::Broadcast(content, scope) => Some(Input::Broadcast(
-            Bytes::copy_from_slice(&[*content]),
+            Bytes::copy_from_slice(&[*content]).into(),
             *scope,
         )),
         Step::Timeout | Step::Wait(_) => None,

@@ -141,7 +141,7 @@ impl Swarm {
     fn publish(&mut self, from: u32, content: &str) -> f64 {
         let before = self.payloads;
         let bytes = Bytes::copy_from_slice(content.as_bytes());
-        self.input(from, Input::Broadcast(bytes, Scope::Swarm));
+        self.input(from, Input::Broadcast(bytes.into(), Scope::Swarm));
         self.run(Duration::from_secs(5));
         (self.payloads - before) as f64 / (self.nodes.len() - 1) as f64 - 1.0
     }
@@ -192,7 +192,7 @@ fn many_senders_at_once_reach_everyone_exactly_once() {
             let from = rng.random_range(0..30);
             let content = format!("{number} of {from}");
             let bytes = Bytes::copy_from_slice(content.as_bytes());
-            swarm.input(from, Input::Broadcast(bytes, Scope::Swarm));
+            swarm.input(from, Input::Broadcast(bytes.into(), Scope::Swarm));
             swarm.run(ms(rng.random_range(0..30)));
             published.push((from, content));
         }

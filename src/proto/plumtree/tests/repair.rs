@@ -192,6 +192,28 @@ fn a_graft_waits_for_as_long_as_the_tree_takes() {
 }
 
 #[test]
+fn a_graft_does_not_wait_when_there_is_silence() {
+    let mut node = Node::among([1, 2, 3]);
+    node.recv(2, Message::Prune);
+    node.recv(1, payload(b"one", 0));
+    node.recv(2, ihave(b"two", 0));
+    node.recv(2, ihave(b"three", 0));
+    assert!(node.wait(ms(100)).grafts().is_empty());
+    node.recv(1, payload(b"two", 0));
+    for missing in [&b"four"[..], b"five"] {
+        node.recv(2, ihave(missing, 0));
+        assert!(
+            node.wait(ms(50)).grafts().is_empty(),
+            "the tree may be slow"
+        );
+    }
+    let mut asked = node.recv(2, ihave(b"six", 0)).grafts();
+    asked.extend(node.wait(ms(1)).grafts());
+    let all = [&b"three"[..], b"four", b"five", b"six"].map(|one| (2, Some(id(one))));
+    assert_eq!(asked, all);
+}
+
+#[test]
 fn a_graft_does_not_wait_when_a_link_of_the_tree_was_lost() {
     let mut node = Node::among([1, 2, 3]);
     node.recv(2, Message::Prune);
