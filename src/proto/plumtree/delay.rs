@@ -147,6 +147,13 @@ impl Delays {
 
     /// A message has come once more.
     pub(super) fn brought_again(&mut self, id: &MessageId, now: At) {
+        // No timeout is ever that long, and a duplicate should not be searched for among what is over.
+        let longest = self.lag.longest();
+        while let Some((_, announced)) = self.recovered.front()
+            && announced.after(longest) < now
+        {
+            self.recovered.pop_front();
+        }
         let found = self.recovered.iter().position(|(one, _)| one == id);
         if let Some((_, announced)) = found.and_then(|place| self.recovered.remove(place)) {
             // We were too impatient.
