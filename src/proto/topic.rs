@@ -231,7 +231,7 @@ impl<PI: PeerIdentity> State<PI> {
     }
 
     /// Checks that everything in both layers is within its bounds.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "net"))]
     pub(crate) fn check_bounds(&self) {
         self.membership.check_bounds();
         self.broadcast.check_bounds();

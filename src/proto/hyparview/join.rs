@@ -75,7 +75,7 @@ impl<PI: Copy + Eq> Joins<PI> {
     }
 
     /// Checks the bounds.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "net"))]
     pub(super) fn check(&self) {
         assert!(self.contacts.len() <= CONTACTS_TRIED, "contacts");
         assert!(
