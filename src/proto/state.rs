@@ -177,6 +177,12 @@ impl<PI: PeerIdentity> State<PI> {
         self.peers.is_held(peer)
     }
 
+    /// What introduces a peer, as the first topic that knows says.
+    pub(crate) fn peer_data(&self, peer: &PI) -> Option<&PeerData> {
+        let mut topics = self.topics.iter();
+        topics.find_map(|(_, topic)| topic.state.peer_data(peer))
+    }
+
     /// Whether a timer is that of a topic which the node is in.
     #[cfg(test)]
     pub(crate) fn owns_timer(&self, timer: TimerId) -> bool {

@@ -7,7 +7,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::{Item, Order, Request, SUBSCRIBE_QUEUE, Shared, Subscription, SubscriptionId, Work};
+use super::{
+    COMMAND_QUEUE, Item, Order, Request, SUBSCRIBE_QUEUE, Shared, Subscription, SubscriptionId,
+    Work,
+};
 use crate::{
     api::sync::{lock, wake_all},
     proto::MessageId,
@@ -93,6 +96,28 @@ impl Inbox {
         let whole = mem::take(&mut self.in_hand.whole);
         let orders = &self.in_hand.orders;
         (whole && !orders.is_empty()).then(|| orders.iter().filter_map(Order::message_id))
+    }
+
+    /// Checks that everything is within its bounds, where there are so many subscriptions that the
+    /// application may still use.
+    #[cfg(test)]
+    pub(crate) fn check_bounds(&self, subscriptions: usize) {
+        let batches = self.aside.values().map(|aside| &aside.batch);
+        for batch in batches.chain([&self.in_hand]) {
+            assert!(batch.orders.len() <= COMMAND_QUEUE, "orders in hand");
+        }
+        assert!(self.aside.len() <= self.taken.len(), "set aside");
+        assert!(self.resumed.len() <= self.aside.len(), "resumed");
+        let agenda = lock(&self.shared.agenda);
+        assert!(agenda.untaken <= SUBSCRIBE_QUEUE, "new subscriptions");
+        assert!(agenda.untaken <= agenda.listed.len(), "new ones are listed");
+        // Those that nobody uses any more are listed to be ended.
+        let listed = agenda.listed.iter().filter_map(|item| match item {
+            Item::Subscription(subscription) => Some(subscription),
+            Item::Stop => None,
+        });
+        let used = listed.filter(|subscription| !lock(&subscription.state).released);
+        assert!(used.count() <= subscriptions, "each is listed once");
     }
 
     /// Takes back the order that was handed out last. It comes again, with all that follows from

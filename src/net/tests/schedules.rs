@@ -15,8 +15,9 @@ use super::{
     world::{World, message, ms, secs, topic},
 };
 use delivery::Delivery;
-use plan::{Op, Plan};
+use plan::Plan;
 
+mod apply;
 mod delivery;
 mod plan;
 mod work;
@@ -66,7 +67,7 @@ fn run(plan: &Plan) -> u64 {
         if verbose {
             eprintln!("{:?} {op:?}", world.time());
         }
-        op.apply(&mut world, &mut delivery);
+        op.apply(&mut world, &mut delivery, plan.capacity);
         // Everybody looks at it before it is looked at.
         world.run_for(Duration::ZERO);
         delivery.sample(&world);
@@ -261,13 +262,6 @@ fn a_seed_has_one_trace() {
         let first = run(&plan);
         assert_eq!(first, run(&plan), "seed {seed}");
         assert_ne!(first, run(&Plan::new(seed + 100)), "seed {seed}");
-    }
-}
-
-/// Applies a step of a plan, where it applies.
-impl Op {
-    fn apply(&self, world: &mut World, delivery: &mut Delivery) {
-        plan::apply(self, world, delivery);
     }
 }
 
