@@ -7,10 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::{
-    COMMAND_QUEUE, Item, Order, Request, SUBSCRIBE_QUEUE, Shared, Subscription, SubscriptionId,
-    Work,
-};
+use super::{Item, Order, Request, SUBSCRIBE_QUEUE, Shared, Subscription, SubscriptionId, Work};
 use crate::{
     api::sync::{lock, wake_all},
     proto::MessageId,
@@ -104,7 +101,7 @@ impl Inbox {
     pub(crate) fn check_bounds(&self, subscriptions: usize) {
         let batches = self.aside.values().map(|aside| &aside.batch);
         for batch in batches.chain([&self.in_hand]) {
-            assert!(batch.orders.len() <= COMMAND_QUEUE, "orders in hand");
+            assert!(batch.orders.len() <= super::COMMAND_QUEUE, "orders in hand");
         }
         assert!(self.aside.len() <= self.taken.len(), "set aside");
         assert!(self.resumed.len() <= self.aside.len(), "resumed");
