@@ -145,7 +145,7 @@ impl Plan {
             nodes: rng.random_range(3..=12),
             topics: rng.random_range(1..=3),
             history: rng.random_bool(0.5),
-            shuffle_secs: rng.random_range(3..=10),
+            shuffle_secs: [3, 5, 8, 13, 20][rng.random_range(0..5)],
             capacity: if rng.random_bool(0.2) { 16 } else { 2048 },
             max_message_size: if rng.random_bool(0.2) { 512 } else { 4096 },
             ops: Vec::new(),
@@ -176,9 +176,10 @@ impl Plan {
         plumtree::max_content_size(self.max_message_size)
     }
 
-    /// How long it may take until everything is as it should be again.
-    pub(super) fn settling(&self) -> Duration {
-        secs(40 + 8 * self.shuffle_secs)
+    /// How long it takes until everything is as it should be again: until no old connection is taken
+    /// for sound any more, and at the most.
+    pub(super) fn settling(&self) -> (Duration, Duration) {
+        (secs(35), secs(40 + 8 * self.shuffle_secs))
     }
 }
 
