@@ -162,6 +162,11 @@ impl<PI: PeerIdentity> State<PI> {
         self.membership.is_active(peer)
     }
 
+    /// What introduces a peer that is known.
+    pub(crate) fn peer_data(&self, peer: &PI) -> Option<&PeerData> {
+        self.membership.peer_data(peer)
+    }
+
     /// What the payloads that are kept to answer Grafts take, in bytes.
     ///
     /// ```

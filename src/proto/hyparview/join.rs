@@ -92,6 +92,11 @@ impl<PI: Copy + Eq> Joins<PI> {
         self.contacts.iter().any(|contact| contact.id == *id)
     }
 
+    #[cfg(test)]
+    pub(super) fn ids(&self) -> impl Iterator<Item = &PI> {
+        self.contacts.iter().map(|contact| &contact.id)
+    }
+
     /// Whether a Join to the peer may still be answered.
     pub(super) fn is_under_way(&self, id: &PI) -> bool {
         self.contacts.iter().any(|c| c.id == *id && c.under_way)
