@@ -222,6 +222,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             return;
         }
         if idle_deadline(peer, &self.limits) > self.now {
+            self.close_spare(id);
             self.watch_idle(id);
         } else {
             self.close_peer(id, "idle");
@@ -230,7 +231,10 @@ impl<T: Transport, R: Runtime> Node<T, R> {
 
     fn watch_idle(&mut self, id: EndpointId) {
         if let Some(peer) = self.peers.get(&id) {
-            self.set_idle_timer(id, Some(idle_deadline(peer, &self.limits)));
+            let idle = idle_deadline(peer, &self.limits);
+            // The peer may go on and on, since it needs us, and use one of two connections.
+            let spare = self.spare_deadline(id).into_iter();
+            self.set_idle_timer(id, spare.chain([idle]).min());
         }
     }
 
@@ -286,11 +290,14 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     /// and neither has said much since, nothing shows which connection the peer would use next.
     /// One of the two does it, or else each might close the one that the other keeps.
     fn watch_spare(&mut self, id: EndpointId) {
+        self.set_idle_timer(id, self.spare_deadline(id));
+    }
+
+    fn spare_deadline(&self, id: EndpointId) -> Option<Instant> {
         let spare = self.spare_connections(id);
         let links = spare.iter().filter_map(|key| self.links.get(key));
         let first = links.map(|link| link.used).min();
-        let deadline = first.map(|used| used + self.limits.idle_timeout);
-        self.set_idle_timer(id, deadline);
+        first.map(|used| used + self.limits.idle_timeout)
     }
 
     /// Closes the spare connections that nobody has used for a while.

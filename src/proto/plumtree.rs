@@ -40,6 +40,7 @@ use self::{
     missing::Missing,
     neighbors::{Neighbor, Neighbors, Serial},
     push::deliver_from_neighbor,
+    questions::Questions,
     size::ihaves_per_frame,
 };
 use super::{Counters, GossipEvent, Limits, MessageId, Payload, PeerIdentity, hash::Keyed};
@@ -54,6 +55,7 @@ mod message;
 mod missing;
 mod neighbors;
 mod push;
+mod questions;
 mod repair;
 mod size;
 #[cfg(test)]
@@ -152,6 +154,7 @@ pub(crate) struct State<PI> {
     neighbors: Neighbors<PI>,
     history: History,
     missing: Missing,
+    questions: Questions,
     delays: Delays,
     lazy_push: LazyPush,
     /// New neighbors that are to hear of earlier messages, and when.
@@ -182,6 +185,7 @@ impl<PI: PeerIdentity> State<PI> {
             neighbors: Neighbors::new(),
             history: History::new(settings.retention, &keyed),
             missing: Missing::new(settings.missing_ids, settings.claims_per_id, keyed),
+            questions: Questions::default(),
             delays: Delays::new(settings.graft_timeouts),
             lazy_push: LazyPush::new(
                 settings.announced_again,
@@ -227,11 +231,18 @@ impl<PI: PeerIdentity> State<PI> {
         self.missing.len()
     }
 
+    /// Whether a message has come, or is our own.
+    #[cfg(all(test, feature = "net"))]
+    pub(crate) fn has_seen(&self, id: &MessageId) -> bool {
+        self.history.find(id).is_some()
+    }
+
     /// Checks that everything is within its bounds.
     #[cfg(all(test, feature = "net"))]
     pub(crate) fn check_bounds(&self) {
         self.lazy_push.check();
         self.missing.check();
+        self.questions.check();
         assert!(
             self.introductions.len() <= self.neighbors.len(),
             "one introduction for each neighbor"
@@ -299,7 +310,10 @@ impl<PI: PeerIdentity> State<PI> {
                 self.remove_neighbor(&peer);
                 self.lazy_push.hurry(now);
             }
-            Input::StreamLost(peer) => self.announce_again(&peer, sink),
+            Input::StreamLost(peer) => {
+                self.announce_again(&peer, sink);
+                self.ask_again(peer, now, counters, sink);
+            }
         }
     }
 
@@ -367,6 +381,7 @@ impl<PI: PeerIdentity> State<PI> {
     /// Forgets what is too old. That happens along with the traffic, and once it has ended.
     fn sweep(&mut self, now: At) {
         self.history.expire(now);
+        self.questions.forget_old(now);
         self.last_sweep = now;
     }
 }

@@ -236,6 +236,12 @@ impl<PI: PeerIdentity> State<PI> {
         self.dropped += counters.dropped() - before.dropped;
     }
 
+    /// Whether a message has come, or is our own.
+    #[cfg(all(test, feature = "net"))]
+    pub(crate) fn has_seen(&self, id: &MessageId) -> bool {
+        self.broadcast.has_seen(id)
+    }
+
     /// Checks that everything in both layers is within its bounds.
     #[cfg(all(test, feature = "net"))]
     pub(crate) fn check_bounds(&self) {

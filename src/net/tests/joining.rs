@@ -205,3 +205,20 @@ fn what_was_said_before_a_shutdown_arrives_also_at_a_slow_reader() {
         assert!(world.received(0, 0, number).is_some(), "{number}");
     }
 }
+
+#[test]
+fn of_two_connections_that_only_one_side_needs_one_goes() {
+    for seed in 0..40 {
+        let mut world = World::new(seed);
+        world.start_all(2);
+        // Both dial at once. The one who has to close needs the other no more, and is asked on.
+        let (asks, left) = if id(0) > id(1) { (0, 1) } else { (1, 0) };
+        world.join(asks, 5, &[left]);
+        world.join(left, 6, &[asks]);
+        world.run_for(ms(300));
+        world.leave(left, 6);
+        world.run_for(secs(60));
+        let open = world.network.open_connections().len();
+        assert_eq!(open, 1, "seed {seed}");
+    }
+}

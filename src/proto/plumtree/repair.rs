@@ -93,6 +93,14 @@ impl<PI: PeerIdentity> State<PI> {
                     id: Some(id),
                     round: claim.round,
                 };
+                self.questions.note(
+                    claimant.serial,
+                    IHave {
+                        id,
+                        round: claim.round,
+                    },
+                    now,
+                );
                 sink.send(claimant.peer, Message::Graft(graft));
             }
             if claim.is_some() || (limited && wanted.waits_patiently()) {
@@ -184,6 +192,24 @@ impl<PI: PeerIdentity> State<PI> {
             let end = self.history.next_number();
             let ihaves = self.history.announcements(end, count);
             announce(*peer, &ihaves, &self.settings, sink);
+        }
+    }
+
+    /// Asks a neighbor once more for what it was asked for lately and has not sent: the question may
+    /// not have arrived. As if the neighbor had announced all that again.
+    pub(super) fn ask_again(
+        &mut self,
+        peer: PI,
+        now: At,
+        counters: &mut Counters,
+        sink: &mut impl Sink<PI>,
+    ) {
+        let Some(neighbor) = self.neighbors.find(&peer) else {
+            return;
+        };
+        let wanted = self.questions.take_of(neighbor.serial, now);
+        if !wanted.is_empty() {
+            self.handle_ihave(peer, &wanted, now, counters, sink);
         }
     }
 

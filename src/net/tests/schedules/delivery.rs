@@ -16,7 +16,10 @@ use std::{
 use bytes::Bytes;
 use smol_gossip_runtime::Clock;
 
-use crate::net::tests::world::{Subscription, World, id, ms, secs};
+use crate::{
+    net::tests::world::{Subscription, World, id, ms, secs, topic},
+    proto::MessageId,
+};
 
 /// How long a link has to be sound for a message to have gone over it. Covers grafts that are
 /// asked of others first, and retransmissions.
@@ -28,6 +31,7 @@ const KEPT: Duration = secs(20);
 /// A message that was accepted by the publishing node.
 struct Published {
     number: u64,
+    id: MessageId,
     topic: usize,
     /// The node, and since when it had been running.
     author: (usize, Instant),
@@ -78,11 +82,13 @@ impl Delivery {
         let author = (n, world.nodes[&n].since);
         let (published, clock) = (self.published.clone(), world.clock.clone());
         let content = content(number);
+        let id = MessageId::from_content(&content);
         world.spawn(async move {
             // A node that ends may not take it any more.
             if sender.publish(content).await.is_ok() {
                 published.borrow_mut().push(Published {
                     number,
+                    id,
                     topic,
                     author,
                     subscription: key,
@@ -138,7 +144,7 @@ impl Delivery {
         if !in_time || holds_since(world, message, to, keys[1]).is_some() {
             return;
         }
-        if !keeps_up(world, to, keys[1]) {
+        if !keeps_up(world, to, keys[1]) || came_before(world, message, to, keys[1]) {
             return;
         }
         let life = world.nodes[&to].since;
@@ -217,6 +223,17 @@ fn keeps_up(world: &World, n: usize, key: u64) -> bool {
     let mut subscriptions = world.nodes[&n].subscriptions.iter();
     let subscription = subscriptions.find(|one| one.key == key);
     subscription.is_some_and(|one| one.reading && one.lagged == 0)
+}
+
+/// Whether a node has a message of a time before it had the subscription. It came when the application
+/// had other subscriptions, or none that anybody read: one that is given up stays until the node hears
+/// of that.
+fn came_before(world: &World, message: &Published, n: usize, key: u64) -> bool {
+    let running = &world.nodes[&n];
+    let subscription = running.subscriptions.iter().find(|one| one.key == key);
+    let state = running.node.state.topic(&topic(message.topic));
+    subscription.is_some_and(|one| one.since > message.at)
+        && state.is_some_and(|state| state.has_seen(&message.id))
 }
 
 /// Since when a node has a message, in one subscription.

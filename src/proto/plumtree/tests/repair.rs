@@ -54,6 +54,33 @@ fn who_announces_what_it_was_asked_for_is_asked_again() {
 }
 
 #[test]
+fn a_question_that_may_be_lost_is_asked_again() {
+    let mut node = Node::among([1, 2]);
+    for peer in [1, 2] {
+        node.recv(peer, ihave(b"hello", 0));
+    }
+    node.recv(1, ihave(b"other", 0));
+    let (hello, other) = (Some(id(b"hello")), Some(id(b"other")));
+    assert_eq!(node.wait(ms(80)).grafts(), [(1, hello), (1, other)]);
+    node.handle(Input::StreamLost(1));
+    assert_eq!(node.wait(ms(40)).grafts(), [(2, hello), (1, other)]);
+    assert_eq!(node.wait(ms(40)).grafts(), [(1, hello)]);
+    assert!(node.wait(ms(40)).sent.is_empty(), "once for each loss");
+    assert_eq!(node.state.missing_ids(), 0);
+    // Also where nobody was left to ask, but not for what came meanwhile.
+    node.recv(2, payload(b"other", 0));
+    node.handle(Input::StreamLost(1));
+    assert_eq!(node.wait(ms(1000)).grafts(), [(1, hello)]);
+    node.wait(ms(5000));
+    node.handle(Input::StreamLost(1));
+    assert_eq!(
+        node.state.missing_ids(),
+        0,
+        "nobody waits for that any more"
+    );
+}
+
+#[test]
 fn item_17_one_graft_timer_per_id() {
     let mut node = Node::among([1, 2]);
     node.recv(1, ihave(b"hello", 0));
