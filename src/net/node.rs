@@ -28,7 +28,9 @@ use super::{
 use crate::{
     api::mailbox::{Inbox, SubscriptionId},
     metrics::Metrics,
-    proto::{Counters, InEvent, LinkId, Outbox, PeerData, State, TimerId, TopicId, hash::Keyed},
+    proto::{
+        Counters, InEvent, LinkId, Message, Outbox, PeerData, State, TimerId, TopicId, hash::Keyed,
+    },
 };
 
 /// Items of one source that a pass of the loop takes.
@@ -64,6 +66,8 @@ pub(crate) struct Node<T: Transport, R: Runtime> {
     pub(crate) outbox: Outbox<EndpointId>,
     /// Frames that are about to be handled. Empty between two streams; kept for its memory.
     pub(crate) frames: Vec<Bytes>,
+    /// Kept from one use to the next: the messages of these frames.
+    pub(crate) messages: Vec<Message<EndpointId>>,
     /// Where payloads are put.
     pub(crate) blocks: Blocks,
     /// The timers of topics, by their slot.
@@ -187,6 +191,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             rng: StdRng::from_rng(&mut rng),
             outbox: Outbox::new(),
             frames: Vec::new(),
+            messages: Vec::new(),
             blocks: Blocks::default(),
             topic_timers: Vec::new(),
             expired: Vec::new(),

@@ -10,12 +10,13 @@ use tracing::{debug, debug_span, level_filters::LevelFilter, span::EnteredSpan, 
 use super::{
     blocks::Blocks,
     connection::{self, ConnectionKey, Done, Reader},
+    digest,
     inspect::DownReason,
     node::{Accept, Node, Timer, wait_for_connection, watch_local_data},
     peer::Link,
     transport::{Broken, Connection, RecvStream, Transport},
 };
-use crate::proto::{InEvent, Message, TopicId, hyparview, plumtree, wire};
+use crate::proto::{InEvent, Message, TopicId, hyparview, plumtree, topic::Received, wire};
 
 /// Streams looked at in a pass.
 const STREAMS_PER_PASS: usize = 16;
@@ -234,29 +235,69 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         key: ConnectionKey,
         topic: TopicId,
     ) -> Result<(), Broken> {
-        let mut frames = std::mem::take(&mut self.frames);
-        let ids = frames.iter().filter_map(|frame| wire::payload_id(frame));
+        let ids = self
+            .frames
+            .iter()
+            .filter_map(|frame| wire::payload_id(frame));
         self.state.anticipate(&topic, ids);
-        let mut frames_left = frames.drain(..);
-        let result = frames_left.try_for_each(|frame| self.handle_frame(peer, key, topic, frame));
-        drop(frames_left);
-        self.frames = frames;
+        let mut messages = std::mem::take(&mut self.messages);
+        let result = self.frames.drain(..).try_for_each(|frame| {
+            self.metrics.actor_tick_in_event_rx.inc();
+            let size = frame.len();
+            let message = wire::decode(frame).map_err(Broken::from_error)?;
+            self.metrics
+                .count_received(payload(&message).is_some(), size);
+            messages.push(message);
+            Ok(())
+        });
+        let hashed = self.hash_news(&topic, &messages);
+        for (message, is_hashed) in messages.drain(..).zip(hashed) {
+            let received = Received {
+                from: peer,
+                link: key,
+                message,
+                is_hashed,
+            };
+            self.handle_message(topic, received);
+        }
+        self.messages = messages;
         result
     }
 
-    fn handle_frame(
-        &mut self,
-        from: EndpointId,
-        link: ConnectionKey,
-        topic: TopicId,
-        frame: Bytes,
-    ) -> Result<(), Broken> {
-        self.metrics.actor_tick_in_event_rx.inc();
-        let size = frame.len();
-        let message = wire::decode(frame).map_err(Broken::from_error)?;
-        let payload = matches!(message, Message::Gossip(plumtree::Message::Gossip(_)));
-        self.metrics.count_received(payload, size);
-        self.parting = match &message {
+    /// Says which of these messages are payloads that are new here, and have the id that they should
+    /// have. Nothing is said of the others.
+    fn hash_news(
+        &self,
+        topic: &TopicId,
+        messages: &[Message<EndpointId>],
+    ) -> [bool; FRAMES_PER_STREAM] {
+        let mut hashed = [false; FRAMES_PER_STREAM];
+        let mut contents = [&[][..]; FRAMES_PER_STREAM];
+        let mut places = [(0, None); FRAMES_PER_STREAM];
+        let news = messages.iter().enumerate().filter_map(|(place, message)| {
+            let gossip = payload(message)?;
+            let is_news = self.state.is_news(topic, &gossip.id);
+            is_news.then_some((place, gossip))
+        });
+        let mut count = 0;
+        for (place, gossip) in news {
+            contents[count] = &gossip.content;
+            places[count] = (place, Some(gossip.id));
+            count += 1;
+        }
+        if count > 1 {
+            let ids = digest::message_ids(&contents[..count]);
+            for ((place, claimed), id) in places.into_iter().zip(ids) {
+                hashed[place] = claimed == Some(id);
+            }
+        }
+        hashed
+    }
+
+    fn handle_message(&mut self, topic: TopicId, received: Received<EndpointId>) {
+        let Received { from, message, .. } = &received;
+        let from = *from;
+        self.parting = match message {
             Message::Swarm(hyparview::Message::Join(_)) => {
                 Some((from, topic, DownReason::Restarted))
             }
@@ -268,15 +309,10 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             }
             Message::Swarm(_) | Message::Gossip(_) => None,
         };
-        self.handle(InEvent::RecvMessage {
-            from,
-            link,
-            topic,
-            message,
-        });
+        self.state
+            .receive(topic, received, self.now, &mut self.rng, &mut self.outbox);
         self.work_off();
         self.parting = None;
-        Ok(())
     }
 
     /// The peer has finished a stream, and all of it was handled.
@@ -294,6 +330,14 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 self.link_read(key);
             }
         }
+    }
+}
+
+/// The payload that a message is, if it is one.
+fn payload<PI>(message: &Message<PI>) -> Option<&plumtree::Gossip> {
+    match message {
+        Message::Gossip(plumtree::Message::Gossip(gossip)) => Some(gossip),
+        Message::Gossip(_) | Message::Swarm(_) => None,
     }
 }
 

@@ -39,7 +39,7 @@ use self::{
     lazy::LazyPush,
     missing::Missing,
     neighbors::{Neighbor, Neighbors, Serial},
-    push::deliver_from_neighbor,
+    push::{Arrived, deliver_from_neighbor},
     size::ihaves_per_frame,
 };
 use super::{Counters, GossipEvent, Limits, MessageId, Payload, PeerIdentity, hash::Keyed};
@@ -84,6 +84,8 @@ pub(crate) enum Input<PI> {
         from: PI,
         /// The message.
         message: Message,
+        /// Whether it is known that the id of a payload is the hash of its content.
+        is_hashed: bool,
     },
     /// The application sends a message.
     Broadcast(Payload, Scope),
@@ -251,6 +253,12 @@ impl<PI: PeerIdentity> State<PI> {
         self.history.anticipate(ids);
     }
 
+    /// Whether a payload with this id has not come yet.
+    #[cfg(feature = "net")]
+    pub(crate) fn is_news(&self, id: &MessageId) -> bool {
+        self.history.find(id).is_none()
+    }
+
     /// When [`Self::handle_timeout`] has something to do. `None` when the layer is at rest.
     pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
         let introduction = self.introductions.front().map(|one| one.due);
@@ -278,15 +286,23 @@ impl<PI: PeerIdentity> State<PI> {
             self.sweep(now);
         }
         match input {
-            Input::RecvMessage { from, message } => match message {
-                Message::Gossip(gossip) => match gossip.scope {
-                    DeliveryScope::Swarm(round) => {
-                        self.handle_payload(from, gossip, round, now, counters, sink);
+            Input::RecvMessage {
+                from,
+                message,
+                is_hashed,
+            } => match message {
+                Message::Gossip(gossip) => {
+                    let scope = gossip.scope;
+                    let arrived = Arrived { gossip, is_hashed };
+                    match scope {
+                        DeliveryScope::Swarm(round) => {
+                            self.handle_payload(from, arrived, round, now, counters, sink);
+                        }
+                        DeliveryScope::Neighbors => {
+                            deliver_from_neighbor(from, arrived, counters, sink);
+                        }
                     }
-                    DeliveryScope::Neighbors => {
-                        deliver_from_neighbor(from, gossip, counters, sink);
-                    }
-                },
+                }
                 Message::Prune => self.handle_prune(from, counters),
                 Message::Graft(graft) => self.handle_graft(from, &graft, now, counters, sink),
                 Message::IHave(ihaves) => self.handle_ihave(from, &ihaves, now, counters, sink),

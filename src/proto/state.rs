@@ -27,7 +27,8 @@ use super::{
     Command, Config, Counters, Event, InEvent, Limits, Message, MessageId, OutEvent, Outbox,
     Payload, PeerData, PeerIdentity, Scope, TimerId,
     hash::{Keyed, Local},
-    hyparview, plumtree, topic,
+    hyparview, plumtree,
+    topic::{self, Received},
 };
 
 /// So many topics take no more room than they need.
@@ -193,6 +194,13 @@ impl<PI: PeerIdentity> State<PI> {
         }
     }
 
+    /// Whether a payload with this id would be looked at: the node is in the topic, and has not got
+    /// it yet.
+    #[cfg(feature = "net")]
+    pub(crate) fn is_news(&self, topic: &TopicId, id: &MessageId) -> bool {
+        self.topic(topic).is_some_and(|topic| topic.is_news(id))
+    }
+
     /// Takes an event in, and appends what follows to the outbox.
     ///
     /// `now` must not go back from one call to the next.
@@ -209,20 +217,15 @@ impl<PI: PeerIdentity> State<PI> {
                 link,
                 topic,
                 message,
-            } => match self.slots.get(&topic) {
-                Some(slot) => {
-                    let input = topic::Input::RecvMessage {
-                        from,
-                        link,
-                        message,
-                    };
-                    self.handle_topic(*slot, input, now, rng, out);
-                }
-                None => {
-                    self.counters.unknown_topic += 1;
-                    self.answer_for_unknown_topic(from, topic, &message, out);
-                }
-            },
+            } => {
+                let received = Received {
+                    from,
+                    link,
+                    message,
+                    is_hashed: false,
+                };
+                return self.receive(topic, received, now, rng, out);
+            }
             InEvent::Command(topic, command) => self.handle_command(topic, command, now, rng, out),
             InEvent::TimerExpired(timer) => self.handle_timer(timer, now, rng, out),
             InEvent::PeerDisconnected(peer) => {
@@ -244,6 +247,28 @@ impl<PI: PeerIdentity> State<PI> {
                 self.me_data = data.clone();
                 let input = topic::Input::UpdatePeerData(data);
                 self.handle_all_topics(input, now, rng, out);
+            }
+        }
+        self.peers.disconnect_unneeded(out);
+    }
+
+    /// Takes a message in: what [`Self::handle`] does with [`InEvent::RecvMessage`].
+    pub(crate) fn receive(
+        &mut self,
+        topic: TopicId,
+        received: Received<PI>,
+        now: Instant,
+        rng: &mut impl Rng,
+        out: &mut Outbox<PI>,
+    ) {
+        match self.slots.get(&topic) {
+            Some(slot) => {
+                let input = topic::Input::RecvMessage(received);
+                self.handle_topic(*slot, input, now, rng, out);
+            }
+            None => {
+                self.counters.unknown_topic += 1;
+                self.answer_for_unknown_topic(received.from, topic, &received.message, out);
             }
         }
         self.peers.disconnect_unneeded(out);

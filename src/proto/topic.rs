@@ -25,11 +25,7 @@ use super::{
 #[derive(Clone, Debug)]
 pub(crate) enum Input<PI> {
     /// A message arrived.
-    RecvMessage {
-        from: PI,
-        link: LinkId,
-        message: Message<PI>,
-    },
+    RecvMessage(Received<PI>),
     /// Keep trying to join through these peers until joined.
     Join(Vec<PI>),
     /// Send a message.
@@ -44,6 +40,18 @@ pub(crate) enum Input<PI> {
     UpdatePeerData(PeerData),
     /// Take leave of everyone. Nothing may be put in after this.
     Quit,
+}
+
+/// A message of a peer.
+#[derive(Clone, Debug)]
+pub(crate) struct Received<PI> {
+    /// Who sent it, neighbor or not.
+    pub(crate) from: PI,
+    /// The connection that it came over.
+    pub(crate) link: LinkId,
+    pub(crate) message: Message<PI>,
+    /// Whether it is known that the id of a payload is the hash of its content.
+    pub(crate) is_hashed: bool,
 }
 
 /// Where a topic puts what follows from its input, in the order in which it has to be carried
@@ -134,6 +142,12 @@ impl<PI: PeerIdentity> State<PI> {
         self.broadcast.anticipate(ids);
     }
 
+    /// Whether a payload with this id has not come yet.
+    #[cfg(feature = "net")]
+    pub(crate) fn is_news(&self, id: &MessageId) -> bool {
+        self.broadcast.is_news(id)
+    }
+
     /// When [`Self::handle_timeout`] is due.
     pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
         let membership = self.membership.next_deadline();
@@ -150,12 +164,17 @@ impl<PI: PeerIdentity> State<PI> {
         sink: &mut impl Sink<PI>,
     ) {
         let input = match input {
-            Input::RecvMessage {
+            Input::RecvMessage(Received {
                 from,
                 message: Message::Gossip(message),
                 link: _,
-            } => {
-                let input = plumtree::Input::RecvMessage { from, message };
+                is_hashed,
+            }) => {
+                let input = plumtree::Input::RecvMessage {
+                    from,
+                    message,
+                    is_hashed,
+                };
                 let mut sink = BroadcastSink(sink);
                 return self.broadcast.handle(input, now, counters, &mut sink);
             }
@@ -169,11 +188,12 @@ impl<PI: PeerIdentity> State<PI> {
                 let input = hyparview::Input::Quit;
                 return self.membership.handle(input, now, rng, counters, &mut sink);
             }
-            Input::RecvMessage {
+            Input::RecvMessage(Received {
                 from,
                 link,
                 message: Message::Swarm(message),
-            } => hyparview::Input::RecvMessage {
+                is_hashed: _,
+            }) => hyparview::Input::RecvMessage {
                 from,
                 link,
                 message,

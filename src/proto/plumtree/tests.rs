@@ -145,7 +145,11 @@ impl Node {
     }
 
     fn recv(&mut self, from: u32, message: Message) -> Output {
-        self.handle(Input::RecvMessage { from, message })
+        self.handle(Input::RecvMessage {
+            from,
+            message,
+            is_hashed: false,
+        })
     }
 
     fn broadcast(&mut self, content: &[u8], scope: Scope) -> Output {

@@ -85,11 +85,12 @@ impl Topic {
     }
 
     fn recv(&mut self, from: Peer, message: Message<Peer>) -> Vec<Told> {
-        self.feed(Input::RecvMessage {
+        self.feed(Input::RecvMessage(Received {
             from,
             link: LinkId(from.into()),
             message,
-        })
+            is_hashed: false,
+        }))
     }
 
     fn wait(&mut self, time: Duration) -> Vec<Told> {
@@ -168,11 +169,12 @@ fn a_restarted_neighbor_is_new_to_the_tree() {
     topic.recv(2, join());
     topic.recv(2, Message::Gossip(plumtree::Message::Prune));
     assert_eq!(topic.eager(), [].into());
-    let told = topic.feed(Input::RecvMessage {
+    let told = topic.feed(Input::RecvMessage(Received {
         from: 2,
         link: LinkId(77),
         message: join(),
-    });
+        is_hashed: false,
+    }));
     let down = position(&told, |t| *t == Told::Event(Event::NeighborDown(2)));
     let up = position(&told, |t| *t == Told::Event(Event::NeighborUp(2)));
     assert!(down < up);

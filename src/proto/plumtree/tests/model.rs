@@ -44,7 +44,13 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn input(step: &Step) -> Option<Input<u32>> {
-    let recv = |from, message| Some(Input::RecvMessage { from, message });
+    let recv = |from, message| {
+        Some(Input::RecvMessage {
+            from,
+            message,
+            is_hashed: false,
+        })
+    };
     match step {
         Step::Up(peer) => Some(Input::NeighborUp(*peer)),
         Step::Down(peer) => Some(Input::NeighborDown(*peer)),

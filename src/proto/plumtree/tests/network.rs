@@ -114,7 +114,14 @@ impl Swarm {
                     && self.links.contains_key(&(from, to))
                     && !self.dead.contains(&(from, to))
                 {
-                    self.input(to, Input::RecvMessage { from, message });
+                    self.input(
+                        to,
+                        Input::RecvMessage {
+                            from,
+                            message,
+                            is_hashed: false,
+                        },
+                    );
                 }
             } else if let Some((_, node)) = deadline {
                 let mut output = Output::default();
