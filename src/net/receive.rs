@@ -26,7 +26,7 @@ const FRAMES_PER_STREAM: usize = 32;
 
 /// Frames are taken out of what was read until they are this long together, and then handled: many
 /// small ones at once, but no more than the processor's cache has room for.
-const BYTES_AT_ONCE: usize = 4096;
+const BYTES_AT_ONCE: usize = 8192;
 
 type Receiver<T> = <<T as Transport>::Connection as Connection>::Recv;
 
@@ -77,6 +77,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                     self.stream_ended(key, topic);
                 }
             },
+            Done::HeldUp(key, opening) => self.stream_held_up(key, opening),
             Done::Opened(key, result) => self.stream_opened(key, result),
             Done::Written(key, result) => self.written(key, result),
             Done::Finished(key, result) => self.stream_finished(key, result),
@@ -297,11 +298,13 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     fn handle_message(&mut self, topic: TopicId, received: Received<EndpointId>) {
         let Received { from, message, .. } = &received;
         let from = *from;
+        let mut is_over = false;
         self.parting = match message {
             Message::Swarm(hyparview::Message::Join(_)) => {
                 Some((from, topic, DownReason::Restarted))
             }
-            Message::Swarm(hyparview::Message::Disconnect(_)) => {
+            Message::Swarm(hyparview::Message::Disconnect(leave)) => {
+                is_over = !leave.alive;
                 if let Some(peer) = self.peers.get_mut(&from) {
                     peer.left_us = peer.wanted;
                 }
@@ -313,6 +316,10 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             .receive(topic, received, self.now, &mut self.rng, &mut self.outbox);
         self.work_off();
         self.parting = None;
+        if is_over {
+            // It waits for word that its last stream has arrived, which goes out with this end of ours.
+            self.finish_stream(from, topic);
+        }
     }
 
     /// The peer has finished a stream, and all of it was handled.
