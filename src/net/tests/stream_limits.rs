@@ -11,7 +11,7 @@ use crate::proto::{
 };
 
 /// Joins two nodes in so many topics, with a limit to the streams each way.
-fn joined(topics: usize, limit: u32) -> World {
+fn joined(topics: usize, limit: u64) -> World {
     let mut world = World::new(5);
     world.network.pin_stream_limit(id(0), limit);
     world.network.pin_stream_limit(id(1), limit);
