@@ -267,7 +267,7 @@ fn hash_lanes(jobs: &[Job<'_>; LANES]) -> [Words; 8] {
             let [all, first, last] = job.flags;
             let is_first = u32::from(index == 0);
             let is_last = u32::from(index + 1 == job.blocks);
-            flags.0[lane] = all | first * is_first | last * is_last;
+            flags.0[lane] = all | (first * is_first) | (last * is_last);
             lengths.0[lane] = rest.len().min(BLOCK) as u32;
             goes_on.0[lane] = u32::MAX;
         }
@@ -408,7 +408,7 @@ mod tests {
             lengths in proptest::collection::vec(length(), 0..80),
             seed in any::<u8>(),
         ) {
-            let bytes: Vec<u8> = (0..20_000u32).map(|n| (n * n >> 3) as u8 ^ seed).collect();
+            let bytes: Vec<u8> = (0..20_000u32).map(|n| ((n * n) >> 3) as u8 ^ seed).collect();
             let contents: Vec<&[u8]> = lengths
                 .iter()
                 .enumerate()
