@@ -24,7 +24,7 @@ use self::peers::Peers;
 pub use self::{parameters::Parameters, sensible::ConfigError};
 pub use super::TopicId;
 use super::{
-    Command, Config, Counters, Event, InEvent, Limits, Message, MessageId, OutEvent, Outbox,
+    Command, Config, Counters, Event, InEvent, Limits, LinkId, Message, MessageId, OutEvent, Outbox,
     Payload, PeerData, PeerIdentity, Scope, TimerId,
     hash::{Keyed, Local},
     hyparview, plumtree, topic,
@@ -210,14 +210,7 @@ impl<PI: PeerIdentity> State<PI> {
                 topic,
                 message,
             } => match self.slots.get(&topic) {
-                Some(slot) => {
-                    let input = topic::Input::RecvMessage {
-                        from,
-                        link,
-                        message,
-                    };
-                    self.handle_topic(*slot, input, now, rng, out);
-                }
+                Some(slot) => self.receive(*slot, (from, link), message, now, rng, out),
                 None => {
                     self.counters.unknown_topic += 1;
                     self.answer_for_unknown_topic(from, topic, &message, out);
@@ -353,6 +346,31 @@ impl<PI: PeerIdentity> State<PI> {
             Some(deadline) => out.push_back(OutEvent::SetTimer(timer, deadline)),
             None => {}
         }
+    }
+
+    fn receive(
+        &mut self,
+        slot: usize,
+        from: (PI, LinkId),
+        message: Message<PI>,
+        now: Instant,
+        rng: &mut impl Rng,
+        out: &mut Outbox<PI>,
+    ) {
+        let Some(topic) = self.topics.get_mut(slot) else {
+            return;
+        };
+        let _span = topic_span(&topic.id);
+        let mut sink = TopicSink {
+            topic: topic.id,
+            peers: &mut self.peers,
+            out,
+        };
+        let counters = &mut self.counters;
+        topic
+            .state
+            .receive(from, message, now, rng, counters, &mut sink);
+        topic.set_timer(slot, out);
     }
 
     fn handle_topic(

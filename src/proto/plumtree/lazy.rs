@@ -25,6 +25,9 @@ const HOLD: u64 = 25;
 /// After this long, the next message takes with it what is held.
 const HOLD_WITHOUT_NEED: u64 = 18;
 
+/// The room that is kept from one dispatch to the next. A burst should not leave its mark.
+const KEPT_CAPACITY: usize = 8;
+
 #[derive(Clone, Debug)]
 struct Announcement {
     ihave: IHave,
@@ -112,15 +115,14 @@ impl LazyPush {
     }
 
     /// What waits for a lazy neighbor.
-    pub(super) fn waiting_for<PI>(&self, neighbor: &Neighbor<PI>) -> Vec<IHave> {
+    pub(super) fn waiting_for<PI>(&self, neighbor: &Neighbor<PI>) -> impl Iterator<Item = IHave> {
         let skip = neighbor.lazy_since.saturating_sub(self.first);
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         let bit = neighbor.bit();
         self.queue
             .range(skip.min(self.queue.len())..)
-            .filter(|one| one.known_to & bit == 0)
+            .filter(move |one| one.known_to & bit == 0)
             .map(|one| one.ihave)
-            .collect()
     }
 
     /// Does not hold what waits and what comes next: a link of the tree is lost, and others may have
@@ -132,12 +134,20 @@ impl LazyPush {
         }
     }
 
-    /// Empties the queue after a dispatch, and gives its memory back: a burst should not leave its
-    /// mark on a node that is quiet again.
+    /// Empties the queue after a dispatch.
     pub(super) fn clear(&mut self, now: At) {
         self.first = self.end();
-        self.queue = VecDeque::new();
+        if self.queue.capacity() <= KEPT_CAPACITY {
+            self.queue.clear();
+        } else {
+            self.queue = VecDeque::new();
+        }
         self.due = None;
         self.dispatched = Some(now);
+    }
+
+    /// Gives memory back when nothing is under way.
+    pub(super) fn rest(&mut self) {
+        self.queue.shrink_to_fit();
     }
 }

@@ -139,7 +139,7 @@ impl<PI: PeerIdentity> State<PI> {
             .take(self.settings.grafts_per_second, now)
         {
             counters.graft_limited += 1;
-            sink.send(from, Message::IHave(vec![IHave { id, round }]));
+            sink.send(from, Message::IHave([IHave { id, round }].into()));
             return;
         }
         self.history.mark_shared(known);
@@ -187,7 +187,7 @@ impl<PI: PeerIdentity> State<PI> {
             let count = count.max(self.settings.late_join_history);
             let end = self.history.next_number();
             let ihaves = self.history.announcements(end, count);
-            announce(*peer, &ihaves, &self.settings, sink);
+            announce(*peer, ihaves, &self.settings, sink);
         }
     }
 
@@ -199,7 +199,7 @@ impl<PI: PeerIdentity> State<PI> {
             let recent = self.settings.late_join_history;
             if let Some(neighbor) = self.neighbors.by_serial(introduction.to) {
                 let ihaves = self.history.announcements(introduction.before, recent);
-                announce(neighbor.peer, &ihaves, &self.settings, sink);
+                announce(neighbor.peer, ihaves, &self.settings, sink);
             }
             self.introductions.pop_front();
         }
