@@ -296,7 +296,11 @@ impl<PI: PeerIdentity> State<PI> {
         if self.remove_neighbor(id, turn) {
             self.release(*id, turn);
             // The paper forgets a failed neighbor. It may be us who failed, or the network.
-            self.keep(*id, turn);
+            if self.passive.has_room_for_failed() || !self.failed_lately(turn) {
+                self.keep(*id, turn);
+            } else {
+                self.forget_data(id);
+            }
             self.on_neighbor_failed(turn);
             self.peer_unreachable(id, turn);
             self.join_failed(id, turn);

@@ -300,9 +300,15 @@ impl<PI: PeerIdentity> State<PI> {
         } else {
             self.shuffles.unanswered.take()
         };
-        if sent.is_none() && !related && !self.alarm.take_reply(&from) {
+        let surveyed = sent.is_none() && !related && self.alarm.take_reply(&from);
+        if sent.is_none() && !related && !surveyed {
             turn.counters.shuffle_unsolicited += 1;
             return;
+        }
+        if surveyed {
+            // It lives, whatever has become of its place in the view meanwhile.
+            let peer = PeerInfo { id: from, data: None };
+            self.insert_passive(peer, &[], turn);
         }
         self.bound_sample(&mut nodes, turn);
         // Whom we have asked for a place has none, but knows one other who looks for one.

@@ -201,6 +201,17 @@ impl<PI: Copy + Eq> PassiveView<PI> {
         self.reserves.len() >= self.capacity
     }
 
+    /// Whether a failed neighbor can be kept without another peer going for it of whom nothing bad is
+    /// known.
+    pub(super) fn has_room_for_failed(&self) -> bool {
+        !self.is_full() || self.has_spare_suspect()
+    }
+
+    fn has_spare_suspect(&self) -> bool {
+        let suspects = self.recorded().filter(|(_, record)| record.suspect);
+        suspects.count() > self.capacity / SUSPECTS_KEPT
+    }
+
     pub(super) fn ids(&self) -> impl Iterator<Item = &PI> + Clone {
         self.reserves.iter().map(|reserve| &reserve.id)
     }
