@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use super::{clock::At, neighbors::Serial};
+use super::clock::At;
 use crate::proto::MessageId;
 
 /// No timeout is more than this many times what is configured: whoever announces early and sends
@@ -89,16 +89,6 @@ impl Delay {
     }
 }
 
-/// A message that came because it was asked for.
-#[derive(Clone, Debug)]
-struct Recovered {
-    id: MessageId,
-    /// When it was announced first.
-    announced: At,
-    /// The neighbor that sent it, if it was not part of the tree before it was asked.
-    tied: Option<Serial>,
-}
-
 /// The delays of one topic.
 #[derive(Clone, Debug)]
 pub(super) struct Delays {
@@ -108,7 +98,7 @@ pub(super) struct Delays {
     pub(super) answer: Delay,
     /// Messages that came because they were asked for, and when they were announced first. That says
     /// nothing of the tree: what does is whether it brings them all the same, and when.
-    recovered: VecDeque<Recovered>,
+    recovered: VecDeque<(MessageId, At)>,
     /// Since when messages are announced without any coming, and how many.
     silence: Option<(At, u32)>,
     /// A link of the tree was lost, or there is silence, and no message has come since: nothing is to
@@ -148,32 +138,27 @@ impl Delays {
     }
 
     /// A message has come because it was asked for.
-    pub(super) fn recovered(&mut self, id: MessageId, announced: At, tied: Option<Serial>) {
+    pub(super) fn recovered(&mut self, id: MessageId, announced: At) {
         if self.recovered.len() >= RECOVERED {
             self.recovered.pop_front();
         }
-        self.recovered.push_back(Recovered {
-            id,
-            announced,
-            tied,
-        });
+        self.recovered.push_back((id, announced));
     }
 
-    /// A message has come once more. If the tree has brought it after it was asked for, hands back
-    /// the neighbor that came into the tree by being asked.
-    pub(super) fn brought_again(&mut self, id: &MessageId, now: At) -> Option<Serial> {
+    /// A message has come once more.
+    pub(super) fn brought_again(&mut self, id: &MessageId, now: At) {
         // No timeout is ever that long, and a duplicate should not be searched for among what is over.
         let longest = self.lag.longest();
-        while let Some(oldest) = self.recovered.front()
-            && oldest.announced.after(longest) < now
+        while let Some((_, announced)) = self.recovered.front()
+            && announced.after(longest) < now
         {
             self.recovered.pop_front();
         }
-        let place = self.recovered.iter().position(|one| one.id == *id)?;
-        let recovered = self.recovered.remove(place)?;
-        // We were too impatient.
-        self.brought(recovered.announced, now);
-        recovered.tied
+        let found = self.recovered.iter().position(|(one, _)| one == id);
+        if let Some((_, announced)) = found.and_then(|place| self.recovered.remove(place)) {
+            // We were too impatient.
+            self.brought(announced, now);
+        }
     }
 
     /// Gives memory back when nothing is under way.
@@ -203,7 +188,7 @@ mod tests {
         let at = |millis: u64| At(millis * MS);
         let id = MessageId::from_content;
         for number in 0..100u8 {
-            delays.recovered(id(&[number]), at(0), None);
+            delays.recovered(id(&[number]), at(0));
         }
         assert_eq!(delays.until_graft(), before, "the tree may be broken");
         delays.brought_again(&id(&[0]), at(1900));

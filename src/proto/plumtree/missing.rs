@@ -33,16 +33,6 @@ pub(super) struct Claim {
     pub(super) round: Round,
 }
 
-/// A neighbor was asked for a message.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
-    /// The bit of the neighbor.
-    pub(super) neighbor: NeighborSet,
-    pub(super) at: At,
-    /// The neighbor, if that made it part of the tree.
-    pub(super) tied: Option<Serial>,
-}
-
 /// A message that is waited for.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
@@ -51,7 +41,7 @@ pub(super) struct Wanted {
     /// When it was first announced.
     pub(super) announced: At,
     /// Who was asked last, and when.
-    pub(super) asked_last: Option<Asked>,
+    pub(super) asked_last: Option<(NeighborSet, At)>,
     /// Everyone who claims to have it. Those already asked stand first, then those who came first.
     pub(super) claims: SmallVec<[Claim; 2]>,
     /// How many were asked.
@@ -64,8 +54,8 @@ pub(super) struct Wanted {
 
 impl Wanted {
     /// Notes that a neighbor is asked.
-    pub(super) fn ask(&mut self, asked: Asked) {
-        self.asked_last = Some(asked);
+    pub(super) fn ask(&mut self, neighbor: NeighborSet, now: At) {
+        self.asked_last = Some((neighbor, now));
     }
 
     /// Whether it may be put off once more without anyone being asked.

@@ -6,7 +6,7 @@ use super::{
     history::Known,
     make_eager, make_lazy,
     missing::Claim,
-    neighbors::{NeighborSet, Serial},
+    neighbors::NeighborSet,
 };
 use crate::proto::{Counters, GossipEvent, MessageId, Payload, PeerIdentity};
 
@@ -79,8 +79,8 @@ impl<PI: PeerIdentity> State<PI> {
         // Before anything is hashed: a duplicate of any size costs no more than a look.
         if let Some(known) = self.history.find(&gossip.id) {
             counters.duplicates += 1;
-            let tied = self.delays.brought_again(&gossip.id, now);
-            self.handle_duplicate(from, known, tied, now, sink);
+            self.delays.brought_again(&gossip.id, now);
+            self.handle_duplicate(from, known, now, sink);
             return;
         }
         if MessageId::from_content(&gossip.content) != gossip.id {
@@ -139,7 +139,6 @@ impl<PI: PeerIdentity> State<PI> {
         &mut self,
         from: PI,
         known: Known,
-        tied: Option<Serial>,
         now: At,
         sink: &mut impl Sink<PI>,
     ) {
@@ -147,12 +146,6 @@ impl<PI: PeerIdentity> State<PI> {
             return;
         };
         self.history.mark_shared(known);
-        if let Some(tied) = tied.filter(|tied| *tied != neighbor.serial)
-            && neighbor.eager
-        {
-            self.untie(tied, now, sink);
-            return;
-        }
         let prune = if neighbor.eager {
             neighbor.merit.brought_duplicate(now)
         } else {
@@ -165,18 +158,6 @@ impl<PI: PeerIdentity> State<PI> {
             make_lazy(neighbor, &self.lazy_push);
             neighbor.pruned_at = MaybeAt::some(now);
             sink.send(from, Message::Prune);
-        }
-    }
-
-    /// The tree is whole after all: a neighbor that was asked for what the tree has brought as well is
-    /// no part of it.
-    fn untie(&mut self, tied: Serial, now: At, sink: &mut impl Sink<PI>) {
-        if let Some(neighbor) = self.neighbors.by_serial(tied)
-            && neighbor.eager
-        {
-            make_lazy(neighbor, &self.lazy_push);
-            neighbor.pruned_at = MaybeAt::some(now);
-            sink.send(neighbor.peer, Message::Prune);
         }
     }
 

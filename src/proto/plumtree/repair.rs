@@ -4,7 +4,7 @@ use super::{
     DeliveryScope, Gossip, Graft, IHave, Message, Sink, State, announce, catch_up,
     clock::At,
     make_eager,
-    missing::{Asked, Claim, Outcome, Wanted},
+    missing::{Claim, Outcome, Wanted},
     neighbors::NeighborSet,
 };
 use crate::proto::{Counters, MessageId, PeerIdentity};
@@ -87,11 +87,7 @@ impl<PI: PeerIdentity> State<PI> {
             if let Some(claim) = claim
                 && let Some(claimant) = self.neighbors.by_serial(claim.claimant)
             {
-                wanted.ask(Asked {
-                    neighbor: claimant.bit(),
-                    at: now,
-                    tied: (!claimant.eager).then_some(claimant.serial),
-                });
+                wanted.ask(claimant.bit(), now);
                 make_eager(claimant, &self.lazy_push, &self.settings, sink);
                 let graft = Graft {
                     id: Some(id),
@@ -150,9 +146,9 @@ impl<PI: PeerIdentity> State<PI> {
     /// Learns from a payload that is new how long payloads take.
     pub(super) fn measure(&mut self, id: MessageId, from: NeighborSet, wanted: &Wanted, now: At) {
         match wanted.asked_last {
-            Some(asked) if asked.neighbor & from != 0 => {
-                self.delays.answer.sample(now.since(asked.at));
-                self.delays.recovered(id, wanted.announced, asked.tied);
+            Some((asked, at)) if asked & from != 0 => {
+                self.delays.answer.sample(now.since(at));
+                self.delays.recovered(id, wanted.announced);
             }
             _ => self.delays.brought(wanted.announced, now),
         }
