@@ -29,9 +29,11 @@ impl<PI: PeerIdentity> State<PI> {
             self.tell_latest(from, now, sink);
             return;
         }
-        let history = &self.history;
-        let news = ihaves.iter().filter(|one| history.find(&one.id).is_none());
-        self.missing.reserve(news.count());
+        if ihaves.len() > 1 {
+            let history = &self.history;
+            let news = ihaves.iter().filter(|one| history.find(&one.id).is_none());
+            self.missing.reserve(news.count());
+        }
         let mut silent = false;
         for ihave in ihaves {
             if let Some(known) = self.history.find(&ihave.id) {
