@@ -94,7 +94,12 @@ impl<PI: PeerIdentity> State<PI> {
         if self.active.free() > 0 {
             return true;
         }
-        let Some(dropped) = self.active.pick_to_drop(settled, turn.rng) else {
+        let dispensable = match settled {
+            0 => self.active.take_dispensable(),
+            _ => None,
+        };
+        let dropped = dispensable.or_else(|| self.active.pick_to_drop(settled, turn.rng));
+        let Some(dropped) = dropped else {
             return false;
         };
         self.active.remove(&dropped);

@@ -232,6 +232,7 @@ impl<PI: PeerIdentity> State<PI> {
             let own = nodes.iter().find(|node| node.id == origin);
             let data = own.and_then(|node| node.data.clone());
             self.learn_data(from, data, turn);
+            self.untangle(from, &nodes, turn);
         }
         // "A node q that receives a Shuffle request will first decrease its time to live. If the
         // time to live of the message is greater than zero and the number of nodes in q's active

@@ -41,6 +41,8 @@ pub(super) struct Neighbor<PI> {
 pub(super) struct ActiveView<PI> {
     neighbors: Vec<Neighbor<PI>>,
     capacity: usize,
+    /// Who is to go first where we want someone else: it may be gone already.
+    dispensable: Option<PI>,
 }
 
 impl<PI: Copy + Eq> ActiveView<PI> {
@@ -48,7 +50,18 @@ impl<PI: Copy + Eq> ActiveView<PI> {
         Self {
             neighbors: Vec::new(),
             capacity,
+            dispensable: None,
         }
+    }
+
+    /// Says who is to go first where we want someone else.
+    pub(super) fn set_dispensable(&mut self, id: PI) {
+        self.dispensable = Some(id);
+    }
+
+    /// Who is to go first where we want someone else, if it is still there.
+    pub(super) fn take_dispensable(&mut self) -> Option<PI> {
+        self.dispensable.take().filter(|id| self.contains(id))
     }
 
     pub(super) fn len(&self) -> usize {
