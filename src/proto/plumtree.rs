@@ -100,7 +100,7 @@ pub(crate) struct Settings {
     grafts_per_second: u32,
     late_join_history: usize,
     announced_again: usize,
-    retention: Retention,
+    retention: Arc<Retention>,
     missing_ids: usize,
     claims_per_id: usize,
 }
@@ -122,12 +122,15 @@ impl Settings {
             grafts_per_second: limits.graft_replies_per_second,
             late_join_history: limits.late_join_history,
             announced_again: limits.lazy_queue,
-            retention: Retention {
-                cache_bytes: limits.cache_bytes,
-                seen_ids: limits.seen_ids,
-                payloads_for,
-                ids_for,
-            },
+            retention: Arc::new(
+                Retention {
+                    cache_bytes: limits.cache_bytes,
+                    seen_ids: limits.seen_ids,
+                    payloads_for,
+                    ids_for,
+                }
+                .sensible(),
+            ),
             missing_ids: limits.missing_ids,
             claims_per_id: limits.claims_per_id,
         }
@@ -173,7 +176,7 @@ impl<PI: PeerIdentity> State<PI> {
             me,
             clock: Clock::default(),
             neighbors: Neighbors::new(),
-            history: History::new(settings.retention, &keyed),
+            history: History::new(settings.retention.clone(), &keyed),
             missing: Missing::new(settings.missing_ids, settings.claims_per_id, keyed),
             delays: Delays::new(settings.graft_timeouts),
             lazy_push: LazyPush::new(

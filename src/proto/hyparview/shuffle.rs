@@ -101,6 +101,9 @@ impl<PI: PeerIdentity> State<PI> {
         self.shuffles.relays_left = RELAYS_PER_INTERVAL;
         self.shuffles.count = self.shuffles.count.saturating_add(1);
         self.alarm.rest();
+        let interval = self.shuffle_interval();
+        let is_over = |at: Instant| turn.now.saturating_duration_since(at) >= interval;
+        self.seeker.take_if(|seeker| is_over(seeker.1));
         if let Some(to) = self.active.pick_except(&[], turn.rng) {
             let mut ids = self.shuffle_sample(&to, turn);
             let nodes = ids.iter().map(|id| self.introduction(*id)).collect();
@@ -308,7 +311,10 @@ impl<PI: PeerIdentity> State<PI> {
         }
         if surveyed {
             // It lives, whatever has become of its place in the view meanwhile.
-            let peer = PeerInfo { id: from, data: None };
+            let peer = PeerInfo {
+                id: from,
+                data: None,
+            };
             self.insert_passive(peer, &[], turn);
         }
         self.bound_sample(&mut nodes, turn);

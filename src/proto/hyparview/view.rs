@@ -278,6 +278,10 @@ impl<PI: Copy + Eq> PassiveView<PI> {
         if let Some(dropped) = dropped {
             self.remove(&dropped);
         }
+        if self.reserves.len() == self.reserves.capacity() {
+            self.reserves
+                .reserve_exact(room_to_grow(self.reserves.len(), self.capacity));
+        }
         self.reserves.push(Reserve { id, record: None });
         dropped
     }
@@ -442,6 +446,12 @@ impl<PI: Copy + Eq> PassiveView<PI> {
         let ids = fine.map(|one| one.id).filter(|id| !except.contains(id));
         sample(ids.collect(), count, rng)
     }
+}
+
+/// How much more room a view of `len` peers takes that is to grow: as much again, but no more than there
+/// may ever be.
+fn room_to_grow(len: usize, capacity: usize) -> usize {
+    len.max(4).min(capacity.saturating_sub(len)).max(1)
 }
 
 /// A random one of `items`.

@@ -201,10 +201,13 @@ fn direct(content: &[u8]) -> Message {
 }
 
 fn ihave(content: &[u8], round: u16) -> Message {
-    Message::IHave([IHave {
-        id: id(content),
-        round: Round::from(round),
-    }].into())
+    Message::IHave(
+        [IHave {
+            id: id(content),
+            round: Round::from(round),
+        }]
+        .into(),
+    )
 }
 
 fn graft(content: &[u8]) -> Message {
