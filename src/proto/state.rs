@@ -361,10 +361,12 @@ impl<PI: PeerIdentity> State<PI> {
             peers: &mut self.peers,
             out,
         };
+        let before = topic::Before::new(&self.counters);
         let counters = &mut self.counters;
         topic
             .state
             .receive(from, message, now, rng, counters, &mut sink);
+        topic.state.count_since(before, &self.counters);
         topic.set_timer(slot, out);
     }
 

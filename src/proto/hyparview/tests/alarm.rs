@@ -90,8 +90,8 @@ fn many_failed_neighbors_do_not_push_out_who_may_live() {
 #[test]
 fn a_survey_asks_those_too_who_had_to_go_meanwhile() {
     let mut node = full_node();
-    let before = node.passive();
     let mut told = node.handle(Input::PeerDisconnected(2));
+    let before = node.passive();
     told.extend(node.handle(Input::PeerDisconnected(3)));
     for first in [200, 210, 220] {
         node.recv(1, shuffle(1, first..first + 7, 1));
