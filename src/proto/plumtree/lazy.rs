@@ -67,7 +67,7 @@ impl LazyPush {
     }
 
     /// Checks the bounds.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "net"))]
     pub(super) fn check(&self) {
         assert!(
             self.queue.len() <= self.limit as usize,
