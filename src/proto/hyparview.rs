@@ -183,6 +183,7 @@ impl<PI: PeerIdentity> State<PI> {
     }
 
     /// What introduces a peer that is known.
+    #[cfg(feature = "net")]
     pub(crate) fn peer_data(&self, id: &PI) -> Option<&PeerData> {
         self.data.get(id)
     }

@@ -92,7 +92,7 @@ impl<PI: Copy + Eq> Joins<PI> {
         self.contacts.iter().any(|contact| contact.id == *id)
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, feature = "net"))]
     pub(super) fn ids(&self) -> impl Iterator<Item = &PI> {
         self.contacts.iter().map(|contact| &contact.id)
     }

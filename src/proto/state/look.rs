@@ -1,7 +1,9 @@
 //! What can be seen of the state of a node from outside. Nothing here changes anything.
 
 use super::{State, topic};
-use crate::proto::{Config, Counters, Limits, PeerData, PeerIdentity, TopicId, plumtree};
+#[cfg(feature = "net")]
+use crate::proto::PeerData;
+use crate::proto::{Config, Counters, Limits, PeerIdentity, TopicId, plumtree};
 
 impl<PI: PeerIdentity> State<PI> {
     /// Our own identity.
@@ -180,6 +182,7 @@ impl<PI: PeerIdentity> State<PI> {
     }
 
     /// What introduces a peer, as the first topic that knows says.
+    #[cfg(feature = "net")]
     pub(crate) fn peer_data(&self, peer: &PI) -> Option<&PeerData> {
         let mut topics = self.topics.iter();
         topics.find_map(|(_, topic)| topic.state.peer_data(peer))
