@@ -16,6 +16,7 @@ use smol_gossip_runtime::{EventLoop, Runtime, TimerKey};
 
 use super::{
     blocks::Blocks,
+    burden::Burdens,
     connection::{ConnectionKey, Done, Reader},
     encoder::Encoder,
     inspect::{DownReason, Request, Watchers},
@@ -87,6 +88,12 @@ pub(crate) struct Node<T: Transport, R: Runtime> {
     pub(crate) dirty: IndexSet<EndpointId>,
     /// Streams with frames to handle.
     pub(crate) ready: Ready<ReadyStream<T>>,
+    /// What peers have burdened us with, and who is held for it.
+    pub(crate) burdens: Burdens,
+    /// Units that the peer whose frames are being handled is to be charged, and to be credited.
+    pub(crate) toll: (u32, u32),
+    /// Neighbors that came up, ever.
+    pub(crate) ups: u64,
     pub(crate) dials: Dials,
     pub(crate) handshakes: usize,
     pub(crate) accept: Accept,
@@ -145,6 +152,8 @@ pub(crate) enum Timer {
     Idle(EndpointId),
     /// A stream that has not named its topic.
     Header(ConnectionKey),
+    /// A peer that is held.
+    Held(EndpointId),
     /// A dial.
     Dial(EndpointId),
     /// Addresses that were not heard of for long.
@@ -176,6 +185,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             events.spawn(wait_for_connection(&transport));
         }
         let now = events.now();
+        let burden_per_second = limits.burden_per_second;
         Self {
             max_message_size: state.max_message_size(),
             transport,
@@ -201,6 +211,9 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             links: IndexMap::new(),
             dirty: IndexSet::new(),
             ready: Ready::new(),
+            burdens: Burdens::new(burden_per_second, keyed),
+            toll: (0, 0),
+            ups: 0,
             dials: Dials::default(),
             handshakes: 0,
             accept: if accept { Accept::Waiting } else { Accept::Off },

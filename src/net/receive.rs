@@ -9,6 +9,7 @@ use tracing::{debug, debug_span, level_filters::LevelFilter, span::EnteredSpan, 
 
 use super::{
     blocks::Blocks,
+    burden,
     connection::{self, ConnectionKey, Done, Reader},
     inspect::DownReason,
     node::{Accept, Node, Timer, wait_for_connection, watch_local_data},
@@ -20,7 +21,7 @@ use crate::proto::{InEvent, Message, TopicId, hyparview, plumtree, wire};
 /// Streams looked at in a pass.
 const STREAMS_PER_PASS: usize = 16;
 
-/// Frames of one stream handled before others have their turn.
+/// Frames of one stream handled before others have their turn, or fewer that are much work.
 const FRAMES_PER_STREAM: usize = 32;
 
 /// Frames are taken out of what was read until they are this long together, and then handled: many
@@ -102,8 +103,10 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     fn link_invalid(&mut self, key: ConnectionKey, reason: &Broken) {
         if let Some(link) = self.links.get(&key) {
             debug!(peer = %link.peer.fmt_short(), %reason, "connection dropped");
+            let peer = link.peer;
             self.metrics.frames_invalid.inc();
             self.drop_link(key, "invalid data");
+            self.charge(peer, burden::INVALID);
         }
     }
 
@@ -141,17 +144,20 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         match result {
             Ok((topic, reader)) => {
                 trace!(peer = %link.peer.fmt_short(), topic = %topic.fmt_short(), "stream");
-                self.events
-                    .spawn(connection::accept_stream::<T>(key, &link.connection));
-                link.accepting = true;
-                self.dirty.insert(link.peer);
+                let peer = link.peer;
+                self.dirty.insert(peer);
                 match link.readers.get_mut(&topic) {
                     // The peer finished the stream before this one, or is about to.
                     Some(waiting) => waiting.push_back(reader),
                     None => {
                         link.readers.insert(topic, VecDeque::new());
-                        self.ready.push(link.peer, (key, topic, reader));
+                        self.ready.push(peer, (key, topic, reader));
                     }
+                }
+                self.charge(peer, burden::STREAM);
+                if !self.ready.is_held(&peer) {
+                    self.allow_more_streams(key);
+                    self.accept_streams(key);
                 }
             }
             // Nobody is to blame where the connection was lost before the header had come.
@@ -203,9 +209,14 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                     break Ok(true);
                 }
                 let taken = take_frames(&mut reader, &mut self.blocks, &mut self.frames, left);
-                left -= self.frames.len();
-                handled += self.frames.len();
-                match self.handle_frames_of(peer, key, topic).and(taken) {
+                let frames = self.frames.len();
+                let result = self.handle_frames_of(peer, key, topic);
+                // Frames that are long work count as so many more.
+                let work = self.settle_toll(peer).max(frames);
+                left = left.saturating_sub(work);
+                handled += work;
+                match result.and(taken) {
+                    Ok(true) if self.ready.is_held(&peer) => left = 0,
                     Ok(true) => {}
                     end => break end,
                 }
@@ -213,6 +224,10 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             match more {
                 Ok(true) => self.ready.push(peer, (key, topic, reader)),
                 Ok(false) if reader.is_ended() => self.stream_ended(key, topic),
+                // Else it would send on.
+                Ok(false) if self.ready.is_held(&peer) => {
+                    self.ready.push(peer, (key, topic, reader))
+                }
                 Ok(false) => {
                     if self.links.contains_key(&key) {
                         self.events.spawn(connection::read::<T>(key, topic, reader));
@@ -268,6 +283,8 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             }
             Message::Swarm(_) | Message::Gossip(_) => None,
         };
+        let before = self.tally(&from, payload);
+        let units = burden::of_frame(&message, size);
         self.handle(InEvent::RecvMessage {
             from,
             link,
@@ -276,6 +293,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         });
         self.work_off();
         self.parting = None;
+        self.take_toll(&from, payload, units, &before);
         Ok(())
     }
 

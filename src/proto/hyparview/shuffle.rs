@@ -101,6 +101,7 @@ impl<PI: PeerIdentity> State<PI> {
         self.shuffles.relays_left = RELAYS_PER_INTERVAL;
         self.shuffles.count = self.shuffles.count.saturating_add(1);
         self.alarm.rest();
+        self.visits.forget(turn.now);
         if let Some(to) = self.active.pick_except(&[], turn.rng) {
             let mut ids = self.shuffle_sample(&to, turn);
             let nodes = ids.iter().map(|id| self.introduction(*id)).collect();
