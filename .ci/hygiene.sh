@@ -91,7 +91,8 @@ part_msrv() {
     CARGO_TARGET_DIR="$target/msrv" cargo "+$toolchain" check --locked --workspace --all-features
 }
 
-# The public API is what is committed in docs/api. With BLESS=1, it is written there.
+# The public API is what is committed in docs/api. With BLESS=1, it is written there. Each function of it
+# has an example.
 part_api() {
     need cargo-public-api || return 1
     local package failed=0
@@ -102,6 +103,7 @@ part_api() {
             mkdir -p docs/api && cp "$target/$package.txt" "docs/api/$package.txt"
         fi
         diff -u "docs/api/$package.txt" "$target/$package.txt" || failed=1
+        .ci/examples.py "$target/api/doc/${package//-/_}.json" || return 1
     done
     [ "$failed" = 0 ] || echo "The public API has changed. If that is meant: BLESS=1 .ci/weekly api" >&2
     return "$failed"

@@ -285,6 +285,15 @@ impl Gossip {
     /// in one topic, and at rest, holds no more than a handful of everything: what grows and stays
     /// is worth a report.
     ///
+    /// ```no_run
+    /// # use smol_gossip::{Gossip, net::Error};
+    /// # async fn look(gossip: Gossip) -> Result<(), Error> {
+    /// let stats = gossip.node_stats().await?;
+    /// println!("{stats:?}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::ActorDropped`] when the node has ended.

@@ -478,7 +478,11 @@ fn are_all_proven(topic: TopicId, claims: &[&Claim]) -> bool {
     ed25519_dalek::verify_batch(&signed, &signatures, &keys).is_ok()
 }
 
-/// Why an envelope was refused.
+/// Why an envelope was refused. Nothing of it was used.
+///
+/// Nothing was remembered either: the same author can still be heard. A [`SignedTopic`] drops the message
+/// and [counts](Refused) it, and the connection to the neighbor that passed it on stays as it is, since
+/// that one need not have written it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, derive_more::Display)]
 #[non_exhaustive]
 pub enum VerifyError {

@@ -251,7 +251,7 @@ impl<'de> Deserialize<'de> for Ticket {
     }
 }
 
-/// Why a ticket could not be made or read.
+/// Why a ticket could not be made or read. There is none, and nothing else has changed.
 #[derive(Clone, Debug, PartialEq, Eq, derive_more::Display)]
 #[non_exhaustive]
 pub enum TicketError {

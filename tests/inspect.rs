@@ -60,6 +60,8 @@ async fn a_topic_says_what_it_holds() {
     assert!(neighbor.eager);
     assert_eq!((stats.seen_ids, stats.missing_ids), (2, 0));
     assert!((2000..3000).contains(&stats.cache_bytes), "{stats:?}");
+    assert_eq!((stats.duplicates, stats.dropped), (0, 0));
+    assert_eq!(stats.events_dropped, 0);
 
     let gossip = one.gossip.clone();
     one.stop().await;
@@ -70,6 +72,47 @@ async fn a_topic_says_what_it_holds() {
     );
     let refused = within("the refusal", gossip.diagnostics()).await;
     assert!(matches!(refused, Err(Error::ActorDropped { .. })));
+    two.stop().await;
+}
+
+/// What a topic lost for want of room is told apart from what others did.
+#[tokio::test]
+async fn a_topic_counts_what_it_dropped() {
+    let book = MemoryLookup::new();
+    let one = Node::start(1, &book).await;
+    let mut limits = smol_gossip::net::Limits::default();
+    limits.protocol.cache_bytes = 4 * 1024;
+    let builder = smol_gossip::Gossip::builder().limits(limits);
+    let two = Node::on(bind(2, &book).await, builder);
+    let mut there = one.subscribe(topic(1), &[]).await;
+    let mut here = two.subscribe(topic(1), &[one.id()]).await;
+    let options = smol_gossip::api::JoinOptions {
+        bootstrap: Default::default(),
+        subscription_capacity: 1,
+    };
+    let never_read = two.gossip.subscribe_with_opts(topic(1), options).await;
+    let never_read = never_read.expect("it runs");
+    let mut other = two.subscribe(topic(2), &[one.id()]).await;
+    let mut elsewhere = one.subscribe(topic(2), &[]).await;
+    there.events.up(two.id()).await;
+    elsewhere.events.up(two.id()).await;
+    for byte in 0..10 {
+        there.broadcast(vec![byte; 1000]).await;
+        here.events.message().await;
+    }
+    elsewhere.broadcast("one").await;
+    other.events.message().await;
+
+    let busy = two.gossip.topic_stats(topic(1)).await;
+    let busy = busy.expect("it runs").expect("it is in the topic");
+    assert!(busy.dropped >= 6, "of ten, at most four fit: {busy:?}");
+    assert!(busy.events_dropped >= 8, "{busy:?}");
+    let quiet = two.gossip.topic_stats(topic(2)).await;
+    let quiet = quiet.expect("it runs").expect("it is in the topic");
+    let lost = (quiet.duplicates, quiet.dropped, quiet.events_dropped);
+    assert_eq!(lost, (0, 0, 0));
+    drop(never_read);
+    one.stop().await;
     two.stop().await;
 }
 

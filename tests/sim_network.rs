@@ -6,7 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use smol_gossip::sim::{Latency, Loss, Network, NetworkConfig, NodeId, Noticed, Overlay};
+use smol_gossip::sim::{
+    Broadcast, Chance, Latency, Loss, MessageIndex, Network, NetworkConfig, NodeId, Noticed,
+    Overlay, Traffic, paper,
+    scenario::{Bootstrap, Kind, Scenario, fail, play, random_node},
+};
 
 fn epoch() -> Instant {
     #[expect(
@@ -19,6 +23,10 @@ fn epoch() -> Instant {
 
 fn secs(count: u64) -> Duration {
     Duration::from_secs(count)
+}
+
+fn outcome(network: &Network, message: MessageIndex) -> &Broadcast {
+    network.message(message).expect("it was sent")
 }
 
 fn joined(config: NetworkConfig, count: u32) -> (Network, Vec<NodeId>) {
@@ -40,9 +48,9 @@ fn a_message_takes_its_latency_per_hop() {
     let (mut network, nodes) = joined(config, 2);
     let message = network.broadcast(nodes[0], 64);
     network.run_for(Duration::from_millis(39));
-    assert_eq!(network.message(message).delivered, 1);
+    assert_eq!(outcome(&network, message).delivered, 1);
     network.run_for(Duration::from_millis(1));
-    let message = network.message(message);
+    let message = outcome(&network, message);
     assert_eq!((message.delivered, message.last_hop), (2, 1));
     assert_eq!(message.duration, Duration::from_millis(40));
     assert_eq!((message.rmr(), message.reliability()), (0.0, 1.0));
@@ -96,12 +104,12 @@ fn a_split_keeps_messages_in_and_heals() {
     network.run_for(secs(30));
     let inside = network.broadcast(nodes[0], 64);
     network.run_for(secs(10));
-    assert_eq!(network.message(inside).delivered, 15);
+    assert_eq!(outcome(&network, inside).delivered, 15);
     network.heal();
     network.run_for(secs(240));
     let after = network.broadcast(nodes[0], 64);
     network.run_for(secs(10));
-    assert_eq!(network.message(after).reliability(), 1.0);
+    assert_eq!(outcome(&network, after).reliability(), 1.0);
 }
 
 #[test]
@@ -115,7 +123,7 @@ fn a_restarted_node_comes_back_without_memory() {
     assert!(network.neighbors(nodes[3]).count() > 0);
     let message = network.broadcast(nodes[3], 64);
     network.run_for(secs(5));
-    assert_eq!(network.message(message).reliability(), 1.0);
+    assert_eq!(outcome(&network, message).reliability(), 1.0);
 }
 
 #[test]
@@ -162,4 +170,121 @@ fn nonsense_is_refused() {
             .unwrap_err()
             .contains("proto")
     );
+}
+
+#[test]
+fn nobody_is_a_node_that_does_not_run() {
+    let (mut network, nodes) = joined(NetworkConfig::default(), 3);
+    for nobody in [NodeId(3), NodeId(u32::MAX)] {
+        network.join(nobody, &nodes);
+        network.join(nodes[0], &[nobody]);
+        network.quit(nobody);
+        network.kill(nobody);
+        network.restart(nobody);
+        network.split([nobody], 1);
+        let message = network.broadcast(nobody, usize::MAX);
+        let too_long = network.broadcast(nodes[0], usize::MAX);
+        network.run_for(secs(2));
+        assert_eq!(outcome(&network, message).payloads, 0);
+        assert_eq!(outcome(&network, too_long).payloads, 0);
+        assert!(!network.is_running(nobody) && network.state(nobody).is_none());
+        let known = network.neighbors(nobody).count() + network.passive_view(nobody).count();
+        assert_eq!(known + network.eager(nobody).count(), 0);
+    }
+    assert_eq!((network.running(), network.len()), (3, 3));
+    assert!(network.message(usize::MAX).is_none());
+    assert!(!network.run_until_quiet(usize::MAX, Duration::ZERO));
+    assert_eq!(
+        Traffic::default().since(network.traffic()),
+        Traffic::default()
+    );
+}
+
+#[test]
+fn networks_of_nobody_and_times_without_end() {
+    let mut rng = Chance::new(1);
+    for bootstrap in [
+        Bootstrap::Single,
+        Bootstrap::Set { count: 0 },
+        Bootstrap::Set { count: u32::MAX },
+        paper::one_by_one(),
+    ] {
+        let mut network = Network::new(NetworkConfig::default(), 1, epoch()).unwrap();
+        assert!(bootstrap.run(&mut network, 0, &mut rng).is_empty());
+        assert_eq!(random_node(&network, &mut rng), None);
+        fail(&mut network, 0.5, &mut rng);
+        let round = play(&mut network, &[], 64, secs(1));
+        assert_eq!(round.missed, 0.0);
+        assert_eq!(Overlay::of(&network).nodes, 0);
+        network.run_for(Duration::MAX);
+        network.run_for(Duration::MAX);
+        let late = network.add(1)[0];
+        network.join(late, &[NodeId(7)]);
+        network.broadcast(late, 0);
+        assert_eq!(network.running(), 1);
+    }
+    let nothing = paper::SetUp {
+        nodes: 0,
+        cycles: u32::MAX,
+        messages: 2,
+        seed: 1,
+        epoch: epoch(),
+    };
+    let (network, membership) = nothing
+        .stable(&Bootstrap::Single, paper::steps())
+        .expect("the network makes sense");
+    assert_eq!(membership.overlay.mean_degree, 0.0);
+    let failure = nothing.failure(network.clone(), f64::NAN, Noticed::OnSend);
+    assert_eq!(failure.mean_reliability(), 0.0);
+    assert_eq!(nothing.trees(network, Kind::GossipMulti, 1).len, 2);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let configs = [
+        NetworkConfig {
+            latency: Latency::Static(Duration::MAX),
+            ..Default::default()
+        },
+        NetworkConfig {
+            jitter: Duration::MAX,
+            ..Default::default()
+        },
+        NetworkConfig {
+            handshake: u32::MAX,
+            ..Default::default()
+        },
+        NetworkConfig {
+            loss: Loss {
+                noticed_after: Duration::MAX,
+                ..Default::default()
+            },
+            ..Default::default()
+        },
+        NetworkConfig {
+            loss: Loss {
+                message: f64::NAN,
+                ..Default::default()
+            },
+            ..Default::default()
+        },
+    ];
+    for config in configs {
+        assert!(Network::new(config, 1, epoch()).is_err());
+    }
+    let scenario = |change: fn(&mut Scenario)| {
+        let mut scenario = Scenario::new(Kind::GossipSingle, 4);
+        change(&mut scenario);
+        scenario.run(1, epoch(), |_| {})
+    };
+    assert!(scenario(|s| s.rounds = 1).is_ok());
+    assert!(scenario(|s| s.nodes = 0).is_err());
+    assert!(scenario(|s| s.warmup = u32::MAX).is_err());
+    assert!(scenario(|s| s.fail = f64::NAN).is_err());
+    // The largest views that there can be.
+    let mut config = NetworkConfig::default();
+    config.proto.membership.active_view_capacity = usize::MAX;
+    config.proto.membership.passive_view_capacity = usize::MAX;
+    let (network, _) = joined(config, 5);
+    assert_eq!(Overlay::of(&network).connected, 1.0);
 }

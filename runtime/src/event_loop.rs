@@ -64,6 +64,16 @@ pub enum Wakeup<T, O> {
 
 impl<R: Runtime, T, F: Future + Unpin> EventLoop<R, T, F> {
     /// Creates a loop with no timer and no task. Its timers count from now.
+    ///
+    /// ```
+    /// # #[cfg(feature = "test-utils")] {
+    /// use std::future::Ready;
+    /// use smol_gossip_runtime::{EventLoop, VirtualRuntime};
+    ///
+    /// let events: EventLoop<_, &str, Ready<u32>> = EventLoop::new(VirtualRuntime::new());
+    /// assert_eq!(events.task_count(), 0);
+    /// # }
+    /// ```
     pub fn new(runtime: R) -> Self {
         Self {
             timers: TimerWheel::new(runtime.now()),
@@ -76,11 +86,32 @@ impl<R: Runtime, T, F: Future + Unpin> EventLoop<R, T, F> {
     }
 
     /// What the runtime's clock shows.
+    ///
+    /// ```
+    /// # #[cfg(feature = "test-utils")] {
+    /// # use std::{future::Ready, time::Duration};
+    /// # use smol_gossip_runtime::{Clock, EventLoop, VirtualRuntime};
+    /// # let runtime = VirtualRuntime::new();
+    /// # let mut events: EventLoop<_, &str, Ready<u32>> = EventLoop::new(runtime);
+    /// let deadline = events.now() + Duration::from_millis(80);
+    /// events.schedule(deadline, "graft");
+    /// # }
+    /// ```
     pub fn now(&self) -> Instant {
         self.runtime.now()
     }
 
     /// The runtime given to [`new`](Self::new).
+    ///
+    /// ```
+    /// # #[cfg(feature = "test-utils")] {
+    /// # use std::{future::Ready, time::Duration};
+    /// # use smol_gossip_runtime::{Clock, EventLoop, VirtualRuntime};
+    /// # let runtime = VirtualRuntime::new();
+    /// # let mut events: EventLoop<_, &str, Ready<u32>> = EventLoop::new(runtime);
+    /// assert_eq!(events.runtime().now(), events.now());
+    /// # }
+    /// ```
     pub fn runtime(&self) -> &R {
         &self.runtime
     }
@@ -88,36 +119,119 @@ impl<R: Runtime, T, F: Future + Unpin> EventLoop<R, T, F> {
     /// The timers, for whatever [`schedule`](Self::schedule) and its siblings do not offer.
     ///
     /// Changing a timer wakes nobody: the owner polls again before it rests.
+    ///
+    /// ```
+    /// # #[cfg(feature = "test-utils")] {
+    /// # use std::{future::Ready, time::Duration};
+    /// # use smol_gossip_runtime::{Clock, EventLoop, VirtualRuntime};
+    /// # let runtime = VirtualRuntime::new();
+    /// # let mut events: EventLoop<_, &str, Ready<u32>> = EventLoop::new(runtime);
+    /// let key = events.schedule(events.now(), "graft");
+    /// assert_eq!(events.timers().get(key), Some(&"graft"));
+    /// # }
+    /// ```
     pub fn timers(&mut self) -> &mut TimerWheel<T> {
         &mut self.timers
     }
 
     /// Adds a timer, as [`TimerWheel::insert`]. Poll again before resting.
+    ///
+    /// ```
+    /// # #[cfg(feature = "test-utils")] {
+    /// # use std::{future::Ready, time::Duration};
+    /// # use smol_gossip_runtime::{Clock, EventLoop, VirtualRuntime};
+    /// # let runtime = VirtualRuntime::new();
+    /// # let mut events: EventLoop<_, &str, Ready<u32>> = EventLoop::new(runtime);
+    /// events.schedule(events.now() + Duration::from_secs(60), "shuffle");
+    /// assert_eq!(events.timers().len(), 1);
+    /// # }
+    /// ```
     pub fn schedule(&mut self, deadline: Instant, value: T) -> TimerKey {
         self.timers.insert(deadline, value)
     }
 
     /// Moves a timer, as [`TimerWheel::reset`]. Poll again before resting.
+    ///
+    /// ```
+    /// # #[cfg(feature = "test-utils")] {
+    /// # use std::{future::Ready, time::Duration};
+    /// # use smol_gossip_runtime::{Clock, EventLoop, VirtualRuntime};
+    /// # let runtime = VirtualRuntime::new();
+    /// # let mut events: EventLoop<_, &str, Ready<u32>> = EventLoop::new(runtime);
+    /// let key = events.schedule(events.now(), "shuffle");
+    /// assert!(events.reschedule(key, events.now() + Duration::from_secs(60)));
+    /// # }
+    /// ```
     pub fn reschedule(&mut self, key: TimerKey, deadline: Instant) -> bool {
         self.timers.reset(key, deadline)
     }
 
     /// Removes a timer, as [`TimerWheel::cancel`].
+    ///
+    /// ```
+    /// # #[cfg(feature = "test-utils")] {
+    /// # use std::{future::Ready, time::Duration};
+    /// # use smol_gossip_runtime::{Clock, EventLoop, VirtualRuntime};
+    /// # let runtime = VirtualRuntime::new();
+    /// # let mut events: EventLoop<_, &str, Ready<u32>> = EventLoop::new(runtime);
+    /// let key = events.schedule(events.now(), "shuffle");
+    /// assert_eq!(events.cancel_timer(key), Some("shuffle"));
+    /// assert_eq!(events.cancel_timer(key), None);
+    /// # }
+    /// ```
     pub fn cancel_timer(&mut self, key: TimerKey) -> Option<T> {
         self.timers.cancel(key)
     }
 
     /// Adds a task, as [`TaskSlab::insert`]; it runs within [`poll_wakeup`](Self::poll_wakeup).
+    ///
+    /// ```
+    /// # #[cfg(feature = "test-utils")] {
+    /// # use std::{future::Ready, time::Duration};
+    /// # use smol_gossip_runtime::{Clock, EventLoop, VirtualRuntime};
+    /// # let runtime = VirtualRuntime::new();
+    /// # let mut events: EventLoop<_, &str, Ready<u32>> = EventLoop::new(runtime);
+    /// use std::{future::ready, task::{Context, Poll, Waker}};
+    /// use smol_gossip_runtime::Wakeup;
+    ///
+    /// let task = events.spawn(ready(7));
+    /// let wakeup = events.poll_wakeup(&mut Context::from_waker(Waker::noop()));
+    /// assert_eq!(wakeup, Poll::Ready(Wakeup::Task(task, 7)));
+    /// # }
+    /// ```
     pub fn spawn(&mut self, future: F) -> TaskId {
         self.tasks.insert(future)
     }
 
     /// Drops a task now, as [`TaskSlab::cancel`].
+    ///
+    /// ```
+    /// # #[cfg(feature = "test-utils")] {
+    /// # use std::{future::Ready, time::Duration};
+    /// # use smol_gossip_runtime::{Clock, EventLoop, VirtualRuntime};
+    /// # let runtime = VirtualRuntime::new();
+    /// # let mut events: EventLoop<_, &str, Ready<u32>> = EventLoop::new(runtime);
+    /// let task = events.spawn(std::future::ready(7));
+    /// assert!(events.cancel_task(task));
+    /// assert!(!events.cancel_task(task));
+    /// # }
+    /// ```
     pub fn cancel_task(&mut self, id: TaskId) -> bool {
         self.tasks.cancel(id)
     }
 
     /// How many tasks have not finished.
+    ///
+    /// ```
+    /// # #[cfg(feature = "test-utils")] {
+    /// # use std::{future::Ready, time::Duration};
+    /// # use smol_gossip_runtime::{Clock, EventLoop, VirtualRuntime};
+    /// # let runtime = VirtualRuntime::new();
+    /// # let mut events: EventLoop<_, &str, Ready<u32>> = EventLoop::new(runtime);
+    /// events.spawn(std::future::ready(7));
+    /// assert_eq!(events.task_count(), 1);
+    /// # }
+    /// ```
     pub fn task_count(&self) -> usize {
         self.tasks.len()
     }
@@ -126,6 +240,23 @@ impl<R: Runtime, T, F: Future + Unpin> EventLoop<R, T, F> {
     ///
     /// Poll it until it is pending: only then is the owner woken for what comes next. It reads the
     /// clock at most once, unless the sleep has just elapsed, and not at all without a timer.
+    ///
+    /// ```
+    /// # #[cfg(feature = "test-utils")] {
+    /// # use std::{future::Ready, time::Duration};
+    /// # use smol_gossip_runtime::{Clock, EventLoop, VirtualRuntime};
+    /// # let runtime = VirtualRuntime::new();
+    /// # let mut events: EventLoop<_, &str, Ready<u32>> = EventLoop::new(runtime);
+    /// use std::future::poll_fn;
+    /// use smol_gossip_runtime::Wakeup;
+    ///
+    /// let clock = events.runtime().clock().clone();
+    /// events.schedule(events.now() + Duration::from_millis(5), "due");
+    /// clock.advance(Duration::from_millis(5));
+    /// let wakeup = futures_lite::future::block_on(poll_fn(|cx| events.poll_wakeup(cx)));
+    /// assert_eq!(wakeup, Wakeup::Timer("due"));
+    /// # }
+    /// ```
     ///
     /// # Panics
     ///

@@ -85,17 +85,45 @@ impl<F: Future + Unpin> TaskSlab<F> {
     }
 
     /// How many tasks have not finished.
+    ///
+    /// ```
+    /// use std::future::ready;
+    /// use smol_gossip_runtime::TaskSlab;
+    ///
+    /// let mut tasks = TaskSlab::new();
+    /// tasks.insert(ready(()));
+    /// assert_eq!(tasks.len(), 1);
+    /// ```
     pub fn len(&self) -> usize {
         self.slots.len() - self.vacant.len()
     }
 
     /// Whether there is no task.
+    ///
+    /// ```
+    /// use std::future::ready;
+    /// use smol_gossip_runtime::TaskSlab;
+    ///
+    /// let mut tasks = TaskSlab::new();
+    /// assert!(tasks.is_empty());
+    /// tasks.insert(ready(()));
+    /// assert!(!tasks.is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Adds a future, to be polled by the next [`poll_next`](Self::poll_next); wakes the owner if
     /// that last answered pending.
+    ///
+    /// ```
+    /// use std::future::ready;
+    /// use smol_gossip_runtime::TaskSlab;
+    ///
+    /// let mut tasks = TaskSlab::new();
+    /// let id = tasks.insert(ready(7));
+    /// assert!(tasks.contains(id));
+    /// ```
     ///
     /// # Panics
     ///
@@ -139,6 +167,16 @@ impl<F: Future + Unpin> TaskSlab<F> {
     }
 
     /// Whether a task has not finished and was not cancelled.
+    ///
+    /// ```
+    /// use std::future::ready;
+    /// use smol_gossip_runtime::TaskSlab;
+    ///
+    /// let mut tasks = TaskSlab::new();
+    /// let id = tasks.insert(ready(7));
+    /// tasks.cancel(id);
+    /// assert!(!tasks.contains(id));
+    /// ```
     pub fn contains(&self, id: TaskId) -> bool {
         self.slots
             .get(id.index as usize)
@@ -151,6 +189,18 @@ impl<F: Future + Unpin> TaskSlab<F> {
     /// the next wake or insert. If tasks became ready meanwhile, it is woken at once. After an
     /// output nothing is registered: call it again until it is pending. Nothing is lost by not
     /// doing so at once.
+    ///
+    /// ```
+    /// use std::future::ready;
+    /// use std::task::{Context, Poll, Waker};
+    /// use smol_gossip_runtime::TaskSlab;
+    ///
+    /// let mut tasks = TaskSlab::new();
+    /// let id = tasks.insert(ready(7));
+    /// let mut cx = Context::from_waker(Waker::noop());
+    /// assert_eq!(tasks.poll_next(&mut cx), Poll::Ready((id, 7)));
+    /// assert_eq!(tasks.poll_next(&mut cx), Poll::Pending);
+    /// ```
     ///
     /// # Panics
     ///

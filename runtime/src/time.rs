@@ -12,6 +12,18 @@ pub use virtual_clock::{VirtualClock, VirtualRuntime, VirtualSleep};
 /// Tells the time.
 pub trait Clock {
     /// The present, never earlier than what was told before.
+    ///
+    /// ```
+    /// # #[cfg(feature = "test-utils")] {
+    /// # use std::{task::{Context, Poll, Waker}, time::Duration};
+    /// use smol_gossip_runtime::{Clock, Runtime, Sleep, VirtualRuntime};
+    ///
+    /// let runtime = VirtualRuntime::new();
+    /// let before = runtime.now();
+    /// runtime.clock().advance(Duration::from_secs(1));
+    /// assert_eq!(runtime.now() - before, Duration::from_secs(1));
+    /// # }
+    /// ```
     fn now(&self) -> Instant;
 }
 
@@ -21,13 +33,55 @@ pub trait Clock {
 /// elapse early.
 pub trait Sleep: Unpin {
     /// Arms the sleep, in place of any deadline before. A deadline in the past elapses at once.
+    ///
+    /// ```
+    /// # #[cfg(feature = "test-utils")] {
+    /// # use std::{task::{Context, Poll, Waker}, time::Duration};
+    /// use smol_gossip_runtime::{Clock, Runtime, Sleep, VirtualRuntime};
+    ///
+    /// let runtime = VirtualRuntime::new();
+    /// let mut sleep = runtime.sleep();
+    /// sleep.reset(runtime.now());
+    /// let mut cx = Context::from_waker(Waker::noop());
+    /// assert_eq!(sleep.poll_elapsed(&mut cx), Poll::Ready(()));
+    /// # }
+    /// ```
     fn reset(&mut self, deadline: Instant);
 
     /// Forgets the deadline: pending until the next [`reset`](Self::reset).
+    ///
+    /// ```
+    /// # #[cfg(feature = "test-utils")] {
+    /// # use std::{task::{Context, Poll, Waker}, time::Duration};
+    /// use smol_gossip_runtime::{Clock, Runtime, Sleep, VirtualRuntime};
+    ///
+    /// let runtime = VirtualRuntime::new();
+    /// let mut sleep = runtime.sleep();
+    /// sleep.reset(runtime.now());
+    /// sleep.disarm();
+    /// let mut cx = Context::from_waker(Waker::noop());
+    /// assert_eq!(sleep.poll_elapsed(&mut cx), Poll::Pending);
+    /// # }
+    /// ```
     fn disarm(&mut self);
 
     /// Ready once the deadline has passed, and then until it is reset or disarmed. Registers the
     /// waker of `cx` while it is armed and pending; a reset needs a poll to register again.
+    ///
+    /// ```
+    /// # #[cfg(feature = "test-utils")] {
+    /// # use std::{task::{Context, Poll, Waker}, time::Duration};
+    /// use smol_gossip_runtime::{Clock, Runtime, Sleep, VirtualRuntime};
+    ///
+    /// let runtime = VirtualRuntime::new();
+    /// let mut sleep = runtime.sleep();
+    /// sleep.reset(runtime.now() + Duration::from_secs(1));
+    /// let mut cx = Context::from_waker(Waker::noop());
+    /// assert_eq!(sleep.poll_elapsed(&mut cx), Poll::Pending);
+    /// runtime.clock().advance(Duration::from_secs(1));
+    /// assert_eq!(sleep.poll_elapsed(&mut cx), Poll::Ready(()));
+    /// # }
+    /// ```
     fn poll_elapsed(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
@@ -87,12 +141,34 @@ pub trait Runtime: Clock + Send + 'static {
     type Sleep: Sleep + Send + 'static;
 
     /// Makes a sleep, disarmed.
+    ///
+    /// ```
+    /// # #[cfg(feature = "test-utils")] {
+    /// # use std::{task::{Context, Poll, Waker}, time::Duration};
+    /// use smol_gossip_runtime::{Clock, Runtime, Sleep, VirtualRuntime};
+    ///
+    /// let runtime = VirtualRuntime::new();
+    /// let mut sleep = runtime.sleep();
+    /// let mut cx = Context::from_waker(Waker::noop());
+    /// assert_eq!(sleep.poll_elapsed(&mut cx), Poll::Pending, "nothing is armed");
+    /// # }
+    /// ```
     fn sleep(&self) -> Self::Sleep;
 
     /// Runs `f` with the surroundings that IO objects need, such as an entered tokio context.
     ///
     /// To be held around every poll of what does IO, and around its drop. By default `f` is only
     /// called.
+    ///
+    /// ```
+    /// # #[cfg(feature = "test-utils")] {
+    /// # use std::{task::{Context, Poll, Waker}, time::Duration};
+    /// use smol_gossip_runtime::{Clock, Runtime, Sleep, VirtualRuntime};
+    ///
+    /// let runtime = VirtualRuntime::new();
+    /// assert_eq!(runtime.enter(|| 7), 7);
+    /// # }
+    /// ```
     fn enter<T>(&self, f: impl FnOnce() -> T) -> T {
         f()
     }

@@ -105,11 +105,33 @@ impl<T> TimerWheel<T> {
     }
 
     /// How many timers are waiting.
+    ///
+    /// ```
+    /// use std::time::Instant;
+    /// use smol_gossip_runtime::TimerWheel;
+    ///
+    /// let start = Instant::now();
+    /// let mut wheel = TimerWheel::new(start);
+    /// wheel.insert(start, "due");
+    /// assert_eq!(wheel.len(), 1);
+    /// ```
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
     /// Whether no timer is waiting.
+    ///
+    /// ```
+    /// use std::time::Instant;
+    /// use smol_gossip_runtime::TimerWheel;
+    ///
+    /// let start = Instant::now();
+    /// let mut wheel = TimerWheel::new(start);
+    /// wheel.insert(start, "due");
+    /// assert!(!wheel.is_empty());
+    /// wheel.pop_expired(start);
+    /// assert!(wheel.is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -206,6 +228,18 @@ impl<T> TimerWheel<T> {
     }
 
     /// The value of a timer, or `None` if the key is stale.
+    ///
+    /// ```
+    /// use std::time::Instant;
+    /// use smol_gossip_runtime::TimerWheel;
+    ///
+    /// let start = Instant::now();
+    /// let mut wheel = TimerWheel::new(start);
+    /// let key = wheel.insert(start, "due");
+    /// assert_eq!(wheel.get(key), Some(&"due"));
+    /// wheel.pop_expired(start);
+    /// assert_eq!(wheel.get(key), None);
+    /// ```
     pub fn get(&self, key: TimerKey) -> Option<&T> {
         Some(&self.entry(key)?.value)
     }

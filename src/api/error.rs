@@ -22,7 +22,8 @@ pub enum ApiError {
     /// The node has stopped: its driver ended or was dropped. Where it is in another process, the
     /// subscription may also have ended because the connection to it was lost.
     ///
-    /// Nothing was sent, and every further call on the same subscription answers the same.
+    /// Nothing was sent, and every further call on the same subscription answers the same. Only where
+    /// [`publish`](super::GossipSender::publish) was waiting for its answer, the message may have gone.
     #[error("the node has stopped")]
     Closed,
     /// The message does not fit into a frame, and was not sent.

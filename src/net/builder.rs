@@ -184,6 +184,11 @@ impl Builder {
     /// # Errors
     ///
     /// Nothing was started, and the endpoint is as it was.
+    ///
+    /// # Panics
+    ///
+    /// Where `runtime` is on a tokio runtime without timers, one that was built without `enable_all`:
+    /// a handle does not say. The driver panics where it is polled after the end of that runtime.
     pub fn build(
         self,
         endpoint: Endpoint,
@@ -300,7 +305,7 @@ impl Builder {
     }
 }
 
-/// Why a node could not be made. Nothing was started.
+/// Why a node could not be made. Nothing was started, and the endpoint is as it was.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BuildError {

@@ -36,7 +36,7 @@ pub(crate) enum Request {
 
 /// What a topic holds at one moment.
 ///
-/// What was counted since the node began is in [`Metrics`](crate::metrics::Metrics).
+/// What was counted in all topics, since the node began, is in [`Metrics`](crate::metrics::Metrics).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TopicStats {
@@ -50,6 +50,14 @@ pub struct TopicStats {
     pub seen_ids: usize,
     /// Messages that were announced and have not come yet.
     pub missing_ids: usize,
+    /// Payloads that came a second time, since the topic was joined.
+    pub duplicates: u64,
+    /// How often since then a bound of the protocol was reached, and something was forgotten or
+    /// ignored for it. The counters of [`Metrics`](crate::metrics::Metrics) tell what, in all topics.
+    pub dropped: u64,
+    /// Messages that subscriptions lost since then because they were not read in time; one for each
+    /// subscription that lost it.
+    pub events_dropped: u64,
     /// Subscriptions that there are here, those of other processes included.
     pub subscriptions: usize,
 }
@@ -246,6 +254,9 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             cache_bytes: topic.cache_bytes(),
             seen_ids: topic.seen_ids(),
             missing_ids: topic.missing_ids(),
+            duplicates: topic.duplicates(),
+            dropped: topic.dropped(),
+            events_dropped: self.topics.events_dropped(id),
             subscriptions: self.topics.subscriptions(id),
         })
     }

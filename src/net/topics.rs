@@ -25,6 +25,8 @@ pub(crate) struct Topics {
 struct Topic {
     neighbors: IndexSet<EndpointId>,
     subscriptions: IndexMap<SubscriptionId, Subscriber, Local>,
+    /// Messages that subscriptions lost, those that have ended included.
+    events_dropped: u64,
 }
 
 struct Subscriber {
@@ -56,6 +58,13 @@ impl Topics {
     pub(crate) fn subscriptions(&self, topic: &TopicId) -> usize {
         let topic = self.topics.get(topic);
         topic.map_or(0, |topic| topic.subscriptions.len())
+    }
+
+    /// How many messages were lost by subscriptions of a topic that did not keep up.
+    pub(crate) fn events_dropped(&self, topic: &TopicId) -> u64 {
+        self.topics
+            .get(topic)
+            .map_or(0, |topic| topic.events_dropped)
     }
 
     pub(crate) fn contains(&self, topic: &TopicId) -> bool {
@@ -135,6 +144,7 @@ impl Topics {
         {
             self.unwoken.push((*id, *subscription));
         }
+        topic.events_dropped += dropped;
         dropped
     }
 

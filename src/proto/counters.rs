@@ -13,16 +13,45 @@ macro_rules! counters {
 
         impl Counters {
             /// All counters by name.
+            ///
+            /// ```
+            /// # use smol_gossip::proto::Counters;
+            /// for (name, count) in Counters::default().iter().filter(|(_, count)| *count > 0) {
+            ///     println!("{name}: {count}");
+            /// }
+            /// ```
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
                 [$((stringify!($name), self.$name),)+].into_iter()
             }
 
             /// Adds every count of `other`.
+            ///
+            /// ```
+            /// # use smol_gossip::proto::Counters;
+            /// let mut one = Counters::default();
+            /// one.duplicates = 2;
+            /// let mut all = one.clone();
+            /// all.add(&one);
+            /// assert_eq!(all.duplicates, 4);
+            /// ```
             pub fn add(&mut self, other: &Self) {
                 $(self.$name = self.$name.saturating_add(other.$name);)+
             }
         }
     };
+}
+
+impl Counters {
+    /// How often there was no room for something, or it had to make room for something else.
+    pub(super) fn dropped(&self) -> u64 {
+        self.cache_evicted
+            + self.seen_evicted
+            + self.missing_full
+            + self.claims_full
+            + self.lazy_queue_full
+            + self.graft_limited
+            + self.pending_full
+    }
 }
 
 counters! {

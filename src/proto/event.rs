@@ -22,6 +22,19 @@ pub struct TimerId {
 
 impl TimerId {
     /// A small number that no other living topic has: an index for the caller's own table.
+    ///
+    /// ```
+    /// # use std::{collections::BTreeMap, time::Instant};
+    /// # use smol_gossip::proto::TimerId;
+    /// /// When the timer of each topic is due.
+    /// struct Timers(BTreeMap<usize, (TimerId, Instant)>);
+    ///
+    /// impl Timers {
+    ///     fn set(&mut self, timer: TimerId, deadline: Instant) {
+    ///         self.0.insert(timer.slot(), (timer, deadline));
+    ///     }
+    /// }
+    /// ```
     pub fn slot(&self) -> usize {
         self.slot as usize
     }

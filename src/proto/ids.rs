@@ -8,11 +8,23 @@ macro_rules! id_bytes {
     ($name:ident) => {
         impl $name {
             /// Wraps 32 bytes.
+            ///
+            /// ```
+            #[doc = concat!("# use smol_gossip::proto::", stringify!($name), ";")]
+            #[doc = concat!("let id = ", stringify!($name), "::from_bytes([7; 32]);")]
+            /// assert_eq!(id, [7; 32].into());
+            /// ```
             pub const fn from_bytes(bytes: [u8; 32]) -> Self {
                 Self(bytes)
             }
 
             /// The 32 bytes.
+            ///
+            /// ```
+            #[doc = concat!("# use smol_gossip::proto::", stringify!($name), ";")]
+            #[doc = concat!("let id = ", stringify!($name), "::from_bytes([7; 32]);")]
+            /// assert_eq!(id.as_bytes(), &[7; 32]);
+            /// ```
             pub fn as_bytes(&self) -> &[u8; 32] {
                 &self.0
             }

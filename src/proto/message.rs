@@ -15,6 +15,14 @@ pub enum Message<PI> {
 
 impl<PI> Message<PI> {
     /// Whether this is the last message of its topic on a connection.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::{Message, hyparview::{self, Disconnect}, plumtree};
+    /// let bye: Message<u64> = Message::Swarm(hyparview::Message::Disconnect(Disconnect::new(false)));
+    /// assert!(bye.is_disconnect());
+    /// let prune: Message<u64> = Message::Gossip(plumtree::Message::Prune);
+    /// assert!(!prune.is_disconnect());
+    /// ```
     pub fn is_disconnect(&self) -> bool {
         matches!(self, Message::Swarm(hyparview::Message::Disconnect(_)))
     }

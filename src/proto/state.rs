@@ -4,6 +4,7 @@
 //! long as one topic needs it. Here the topics are told apart, their timers are named, and the
 //! needs are counted.
 
+mod look;
 mod parameters;
 mod peers;
 mod sensible;
@@ -27,7 +28,7 @@ use super::{
     Command, Config, Counters, Event, InEvent, Limits, Message, MessageId, OutEvent, Outbox,
     Payload, PeerData, PeerIdentity, Scope, TimerId,
     hash::{Keyed, Local},
-    hyparview, plumtree, topic,
+    hyparview, topic,
 };
 
 /// So many topics take no more room than they need.
@@ -87,6 +88,16 @@ struct Topic<PI> {
 impl<PI: PeerIdentity> State<PI> {
     /// A node without topics. What makes no sense in `config` and `limits` is put right, or
     /// refused: see [`Parameters::new`].
+    ///
+    /// ```
+    /// # use smol_gossip::proto::{Config, Limits, State};
+    /// use rand::{SeedableRng, rngs::StdRng};
+    ///
+    /// let mut rng = StdRng::seed_from_u64(1);
+    /// let state = State::new(1u64, Default::default(), Config::default(), Limits::default(), &mut rng)?;
+    /// assert_eq!(state.me(), &1);
+    /// # Ok::<_, smol_gossip::proto::ConfigError>(())
+    /// ```
     pub fn new(
         me: PI,
         me_data: PeerData,
@@ -99,6 +110,15 @@ impl<PI: PeerIdentity> State<PI> {
     }
 
     /// A node without topics, which shares its parameters with others.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::{Config, Limits, Parameters, State};
+    /// # let mut rng = <rand::rngs::StdRng as rand::SeedableRng>::seed_from_u64(1);
+    /// let parameters = Parameters::new(Config::default(), Limits::default())?;
+    /// let state = State::with_parameters(1u64, Default::default(), parameters.clone(), &mut rng);
+    /// # drop(state);
+    /// # Ok::<_, smol_gossip::proto::ConfigError>(())
+    /// ```
     pub fn with_parameters(
         me: PI,
         me_data: PeerData,
@@ -119,64 +139,6 @@ impl<PI: PeerIdentity> State<PI> {
         }
     }
 
-    /// Our own identity.
-    pub fn me(&self) -> &PI {
-        &self.me
-    }
-
-    /// The parameters that hold.
-    pub fn config(&self) -> &Config {
-        self.parameters.config()
-    }
-
-    /// The bounds that hold.
-    pub fn limits(&self) -> &Limits {
-        self.parameters.limits()
-    }
-
-    /// The largest frame that is accepted. Those that are written stay below it.
-    pub fn max_message_size(&self) -> usize {
-        self.config().max_message_size
-    }
-
-    /// The largest content that can be broadcast.
-    pub fn max_content_size(&self) -> usize {
-        plumtree::max_content_size(self.config().max_message_size)
-    }
-
-    /// What was refused, dropped or noticed so far, in all topics.
-    pub fn counters(&self) -> &Counters {
-        &self.counters
-    }
-
-    /// The topics that the node takes part in, in the order in which they were joined.
-    pub fn topics(&self) -> impl ExactSizeIterator<Item = &TopicId> {
-        self.slots.keys()
-    }
-
-    /// Whether the node takes part in a topic.
-    pub fn contains(&self, topic: &TopicId) -> bool {
-        self.slots.contains_key(topic)
-    }
-
-    /// The state of a topic, to look at.
-    pub fn topic(&self, topic: &TopicId) -> Option<&topic::State<PI>> {
-        let slot = *self.slots.get(topic)?;
-        self.topics.get(slot).map(|topic| &topic.state)
-    }
-
-    /// The neighbors in a topic. None in a topic that the node is not in.
-    pub fn neighbors(&self, topic: &TopicId) -> impl Iterator<Item = &PI> {
-        let topic = self.topic(topic).into_iter();
-        topic.flat_map(topic::State::active_view)
-    }
-
-    /// Whether any topic needs the connection to a peer: because the peer is a neighbor, or is
-    /// asked to become one.
-    pub fn is_needed(&self, peer: &PI) -> bool {
-        self.peers.is_held(peer)
-    }
-
     /// Whether a timer is that of a topic which the node is in.
     #[cfg(test)]
     pub(crate) fn owns_timer(&self, timer: TimerId) -> bool {
@@ -187,6 +149,21 @@ impl<PI: PeerIdentity> State<PI> {
     /// Says that payloads with these ids are about to come in a topic: what [`Self::handle`] will
     /// look at is brought into the processor's cache for all of them at once. It changes nothing,
     /// and need not be true.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::{Command, Config, InEvent, Limits, Outbox, State, TopicId};
+    /// # let mut rng = <rand::rngs::StdRng as rand::SeedableRng>::seed_from_u64(1);
+    /// # let (me, config, limits) = (1u64, Config::default(), Limits::default());
+    /// # let mut state = State::new(me, Default::default(), config, limits, &mut rng)?;
+    /// # let (topic, mut out) = (TopicId::from_bytes([7; 32]), Outbox::new());
+    /// # let join = InEvent::Command(topic, Command::Join(vec![2]));
+    /// # state.handle(join, std::time::Instant::now(), &mut rng, &mut out);
+    /// use smol_gossip::proto::MessageId;
+    ///
+    /// let coming = [b"one", b"two"].map(|content| MessageId::from_content(content));
+    /// state.anticipate(&topic, coming.into_iter());
+    /// # Ok::<_, smol_gossip::proto::ConfigError>(())
+    /// ```
     pub fn anticipate(&self, topic: &TopicId, ids: impl Iterator<Item = MessageId>) {
         if let Some(topic) = self.topic(topic) {
             topic.anticipate(ids);
@@ -196,6 +173,27 @@ impl<PI: PeerIdentity> State<PI> {
     /// Takes an event in, and appends what follows to the outbox.
     ///
     /// `now` must not go back from one call to the next.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::{Command, Config, InEvent, Limits, Outbox, State, TopicId};
+    /// # let mut rng = <rand::rngs::StdRng as rand::SeedableRng>::seed_from_u64(1);
+    /// # let (me, config, limits) = (1u64, Config::default(), Limits::default());
+    /// # let mut state = State::new(me, Default::default(), config, limits, &mut rng)?;
+    /// use std::time::Instant;
+    /// use smol_gossip::proto::OutEvent;
+    ///
+    /// let (topic, mut outbox) = (TopicId::from_bytes([7; 32]), Outbox::new());
+    /// let join = InEvent::Command(topic, Command::Join(vec![2]));
+    /// state.handle(join, Instant::now(), &mut rng, &mut outbox);
+    /// while let Some(event) = outbox.pop_front() {
+    ///     match event {
+    ///         OutEvent::SendMessage { to, .. } => println!("to {to}: a message"),
+    ///         OutEvent::SetTimer(timer, deadline) => println!("{timer:?} is due at {deadline:?}"),
+    ///         other => println!("{other:?}"),
+    ///     }
+    /// }
+    /// # Ok::<_, smol_gossip::proto::ConfigError>(())
+    /// ```
     pub fn handle(
         &mut self,
         event: InEvent<PI>,
@@ -345,9 +343,11 @@ impl<PI: PeerIdentity> State<PI> {
                     peers: &mut self.peers,
                     out,
                 };
+                let before = topic::Before::new(&self.counters);
                 topic
                     .state
                     .handle_timeout(now, rng, &mut self.counters, &mut sink);
+                topic.state.count_since(before, &self.counters);
                 topic.set_timer(timer.slot(), out);
             }
             Some(deadline) => out.push_back(OutEvent::SetTimer(timer, deadline)),
@@ -372,9 +372,11 @@ impl<PI: PeerIdentity> State<PI> {
             peers: &mut self.peers,
             out,
         };
+        let before = topic::Before::new(&self.counters);
         topic
             .state
             .handle(input, now, rng, &mut self.counters, &mut sink);
+        topic.state.count_since(before, &self.counters);
         topic.set_timer(slot, out);
     }
 

@@ -61,11 +61,29 @@ pub(crate) trait Sink<PI> {
     fn release(&mut self, peer: PI);
 }
 
+/// What was counted in all topics before something was handled in one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Before {
+    duplicates: u64,
+    dropped: u64,
+}
+
+impl Before {
+    pub(crate) fn new(counters: &Counters) -> Self {
+        Self {
+            duplicates: counters.duplicates,
+            dropped: counters.dropped(),
+        }
+    }
+}
+
 /// The protocol state of one topic.
 #[derive(Clone, Debug)]
 pub struct State<PI> {
     membership: hyparview::State<PI>,
     broadcast: plumtree::State<PI>,
+    duplicates: u64,
+    dropped: u64,
 }
 
 impl<PI: PeerIdentity> State<PI> {
@@ -79,47 +97,137 @@ impl<PI: PeerIdentity> State<PI> {
                 parameters.config().max_message_size,
             ),
             broadcast: plumtree::State::new(me, parameters.broadcast().clone(), keyed),
+            duplicates: 0,
+            dropped: 0,
         }
     }
 
     /// The neighbors: the peers that we keep connections to.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::{PeerIdentity, topic};
+    /// fn is_alone<PI: PeerIdentity>(topic: &topic::State<PI>) -> bool {
+    ///     topic.active_view().next().is_none()
+    /// }
+    /// ```
     pub fn active_view(&self) -> impl Iterator<Item = &PI> {
         self.membership.active_view()
     }
 
     /// The peers that are remembered, to take the place of neighbors that go.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::{PeerIdentity, topic};
+    /// fn known<PI: PeerIdentity>(topic: &topic::State<PI>) -> usize {
+    ///     topic.active_view().chain(topic.passive_view()).count()
+    /// }
+    /// ```
     pub fn passive_view(&self) -> impl Iterator<Item = &PI> {
         self.membership.passive_view()
     }
 
     /// The neighbors that get payloads.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::{PeerIdentity, topic};
+    /// fn payloads_per_message<PI: PeerIdentity>(topic: &topic::State<PI>) -> usize {
+    ///     topic.eager().count()
+    /// }
+    /// ```
     pub fn eager(&self) -> impl Iterator<Item = &PI> {
         self.broadcast.eager()
     }
 
     /// The neighbors that get announcements.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::{PeerIdentity, topic};
+    /// fn are_all_neighbors<PI: PeerIdentity>(topic: &topic::State<PI>) -> bool {
+    ///     topic.eager().chain(topic.lazy()).all(|peer| topic.is_neighbor(peer))
+    /// }
+    /// ```
     pub fn lazy(&self) -> impl Iterator<Item = &PI> {
         self.broadcast.lazy()
     }
 
     /// Whether a peer is a neighbor.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::{PeerIdentity, topic};
+    /// fn are_neighbors<PI: PeerIdentity>(topic: &topic::State<PI>, peers: &[PI]) -> bool {
+    ///     peers.iter().all(|peer| topic.is_neighbor(peer))
+    /// }
+    /// ```
     pub fn is_neighbor(&self, peer: &PI) -> bool {
         self.membership.is_active(peer)
     }
 
     /// What the payloads that are kept to answer Grafts take, in bytes.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::{PeerIdentity, topic};
+    /// fn print<PI: PeerIdentity>(topic: &topic::State<PI>) {
+    ///     println!("{} KiB are kept for Grafts", topic.cache_bytes() / 1024);
+    /// }
+    /// ```
     pub fn cache_bytes(&self) -> usize {
         self.broadcast.cache_bytes()
     }
 
     /// How many message ids are remembered to recognise duplicates.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::{PeerIdentity, topic};
+    /// fn print<PI: PeerIdentity>(topic: &topic::State<PI>) {
+    ///     println!("{} messages are remembered", topic.seen_ids());
+    /// }
+    /// ```
     pub fn seen_ids(&self) -> usize {
         self.broadcast.seen_ids()
     }
 
     /// How many messages were announced and have not come yet.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::{PeerIdentity, topic};
+    /// fn is_complete<PI: PeerIdentity>(topic: &topic::State<PI>) -> bool {
+    ///     topic.missing_ids() == 0
+    /// }
+    /// ```
     pub fn missing_ids(&self) -> usize {
         self.broadcast.missing_ids()
+    }
+
+    /// How many payloads came a second time since the topic was joined.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::{PeerIdentity, topic};
+    /// fn print<PI: PeerIdentity>(topic: &topic::State<PI>) {
+    ///     println!("{} payloads for nothing", topic.duplicates());
+    /// }
+    /// ```
+    pub fn duplicates(&self) -> u64 {
+        self.duplicates
+    }
+
+    /// How often since the topic was joined there was no room for something, or something made room
+    /// for something else: payloads and ids that were forgotten before their time, announcements,
+    /// Grafts and introductions that were ignored. [`Counters`] has them one by one, of all topics.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::{PeerIdentity, topic};
+    /// fn has_room<PI: PeerIdentity>(topic: &topic::State<PI>) -> bool {
+    ///     topic.dropped() == 0
+    /// }
+    /// ```
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Adds what was counted in all topics since `before`, which happened in this one.
+    pub(crate) fn count_since(&mut self, before: Before, counters: &Counters) {
+        self.duplicates += counters.duplicates - before.duplicates;
+        self.dropped += counters.dropped() - before.dropped;
     }
 
     /// Checks that everything in both layers is within its bounds.

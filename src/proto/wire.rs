@@ -54,6 +54,13 @@ pub struct StreamHeader {
 
 impl StreamHeader {
     /// The whole frame, with its length in front.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::{TopicId, wire::StreamHeader};
+    /// let topic_id = TopicId::from_bytes([7; 32]);
+    /// let frame = StreamHeader { topic_id }.encode();
+    /// assert_eq!(frame[..5], [0, 0, 0, 32, 7]);
+    /// ```
     pub fn encode(&self) -> Bytes {
         let body = self.topic_id.as_bytes();
         let mut frame = Vec::new();
@@ -63,6 +70,14 @@ impl StreamHeader {
     }
 
     /// Reads the body of a frame.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::{TopicId, wire::StreamHeader};
+    /// let header = StreamHeader::decode(&[7; 32])?;
+    /// assert_eq!(header.topic_id, TopicId::from_bytes([7; 32]));
+    /// assert!(StreamHeader::decode(&[7; 31]).is_err());
+    /// # Ok::<_, smol_gossip::proto::wire::DecodeError>(())
+    /// ```
     pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
         match body.first_chunk() {
             Some(topic) => Ok(Self {
@@ -76,6 +91,12 @@ impl StreamHeader {
 /// The length of the body that `message` is written as, without the length in front.
 ///
 /// `usize::MAX` when the peer identity has no fixed form in bytes, so that it fits nowhere.
+///
+/// ```
+/// # use smol_gossip::proto::{Message, plumtree, wire};
+/// let message: Message<u64> = Message::Gossip(plumtree::Message::Prune);
+/// assert_eq!(wire::encoded_len(&message), 2);
+/// ```
 pub fn encoded_len<PI: PeerIdentity>(message: &Message<PI>) -> usize {
     match message {
         Message::Swarm(message) => {
@@ -106,6 +127,16 @@ pub fn encode<PI: PeerIdentity>(
 }
 
 /// Does the same, behind what is in `out` already. When nothing is written, `out` is as it was.
+///
+/// ```
+/// # use smol_gossip::proto::{Message, plumtree, wire};
+/// let message: Message<u64> = Message::Gossip(plumtree::Message::Prune);
+/// let mut frames = Vec::new();
+/// wire::encode_into(&message, 4096, &mut frames)?;
+/// wire::encode_into(&message, 4096, &mut frames)?;
+/// assert_eq!(frames, [0, 0, 0, 2, 1, 1, 0, 0, 0, 2, 1, 1]);
+/// # Ok::<_, wire::EncodeError>(())
+/// ```
 pub fn encode_into<PI: PeerIdentity>(
     message: &Message<PI>,
     max_message_size: usize,
@@ -167,6 +198,17 @@ pub fn decode<PI: PeerIdentity>(body: Bytes) -> Result<Message<PI>, DecodeError>
 }
 
 /// The id in the body of a frame, where that looks like a payload. Nothing is checked.
+///
+/// ```
+/// # use smol_gossip::proto::{Message, MessageId, plumtree, wire};
+/// let prune: Message<u64> = Message::Gossip(plumtree::Message::Prune);
+/// let frame = wire::encode(&prune, 4096)?;
+/// assert_eq!(wire::payload_id(&frame[wire::LENGTH_PREFIX..]), None);
+/// // A payload begins with its kind and its id.
+/// let body = [&[1, 0][..], &[7; 32], b"..."].concat();
+/// assert_eq!(wire::payload_id(&body), Some(MessageId::from_bytes([7; 32])));
+/// # Ok::<_, wire::EncodeError>(())
+/// ```
 pub fn payload_id(body: &[u8]) -> Option<MessageId> {
     let id = body.strip_prefix(&[GOSSIP, broadcast::PAYLOAD])?;
     id.first_chunk().copied().map(MessageId::from_bytes)
@@ -178,7 +220,7 @@ fn begin_frame(len: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(&(len as u32).to_be_bytes());
 }
 
-/// Why a message was not written.
+/// Why a message was not written. Nothing was: what was in the buffer before is as it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EncodeError {
@@ -211,6 +253,10 @@ impl fmt::Display for EncodeError {
 impl std::error::Error for EncodeError {}
 
 /// Why the body of a frame could not be read.
+///
+/// Nothing was taken from it. The frames before and behind it are not affected, so it is up to the
+/// caller what to think of a peer that sends such; a node counts it (`frames_invalid`)
+/// and drops the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DecodeError {

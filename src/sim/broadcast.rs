@@ -98,22 +98,83 @@ impl Broadcast {
     }
 
     /// Whether everyone has it.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use smol_gossip::sim::{Network, NetworkConfig};
+    /// # let epoch = std::time::Instant::now();
+    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let nodes = network.add(20);
+    /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
+    /// # network.run_for(Duration::from_secs(20));
+    /// let message = network.broadcast(nodes[3], 64);
+    /// network.run_for(Duration::from_secs(5));
+    /// let broadcast = network.message(message).expect("it was sent");
+    /// assert!(broadcast.is_complete());
+    /// # Ok::<_, String>(())
+    /// ```
     pub fn is_complete(&self) -> bool {
         self.delivered >= self.nodes
     }
 
     /// The share of nodes that have it.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use smol_gossip::sim::{Network, NetworkConfig};
+    /// # let epoch = std::time::Instant::now();
+    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let nodes = network.add(20);
+    /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
+    /// # network.run_for(Duration::from_secs(20));
+    /// let message = network.broadcast(nodes[3], 64);
+    /// network.run_for(Duration::from_secs(5));
+    /// let broadcast = network.message(message).expect("it was sent");
+    /// assert_eq!(broadcast.reliability(), 1.0);
+    /// # Ok::<_, String>(())
+    /// ```
     pub fn reliability(&self) -> f64 {
         f64::from(self.delivered) / f64::from(self.nodes.max(1))
     }
 
     /// How many nodes do not have it.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use smol_gossip::sim::{Network, NetworkConfig};
+    /// # let epoch = std::time::Instant::now();
+    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let nodes = network.add(20);
+    /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
+    /// # network.run_for(Duration::from_secs(20));
+    /// let message = network.broadcast(nodes[3], 64);
+    /// network.run_for(Duration::from_secs(5));
+    /// let broadcast = network.message(message).expect("it was sent");
+    /// assert_eq!(broadcast.missed(), 0);
+    /// # Ok::<_, String>(())
+    /// ```
     pub fn missed(&self) -> u32 {
         self.nodes.saturating_sub(self.delivered)
     }
 
     /// The relative message redundancy: payloads beyond the one that each receiver needs, per
     /// receiver.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use smol_gossip::sim::{Network, NetworkConfig};
+    /// # let epoch = std::time::Instant::now();
+    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let nodes = network.add(20);
+    /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
+    /// # network.run_for(Duration::from_secs(20));
+    /// let message = network.broadcast(nodes[3], 64);
+    /// network.run_for(Duration::from_secs(5));
+    /// let broadcast = network.message(message).expect("it was sent");
+    /// // The first message floods the swarm and leaves a tree behind.
+    /// assert!(broadcast.rmr() > 0.0);
+    /// # Ok::<_, String>(())
+    /// ```
     pub fn rmr(&self) -> f64 {
         match self.delivered.saturating_sub(1) {
             0 => 0.0,
@@ -123,6 +184,23 @@ impl Broadcast {
 
     /// Who got it from whom and after what time, if the network was told to
     /// [trace](super::Network::trace).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use smol_gossip::sim::{Network, NetworkConfig};
+    /// # let epoch = std::time::Instant::now();
+    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let nodes = network.add(20);
+    /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
+    /// # network.run_for(Duration::from_secs(20));
+    /// network.trace(true);
+    /// let message = network.broadcast(nodes[3], 64);
+    /// network.run_for(Duration::from_secs(5));
+    /// let broadcast = network.message(message).expect("it was sent");
+    /// let tree = broadcast.tree().expect("it was traced");
+    /// assert_eq!(tree.count(), nodes.len() - 1);
+    /// # Ok::<_, String>(())
+    /// ```
     pub fn tree(&self) -> Option<impl Iterator<Item = (NodeId, NodeId, Duration)>> {
         let steps = self.tree.as_ref()?.iter();
         Some(steps.map(|(to, from, after)| (*to, *from, Duration::from_micros(*after))))

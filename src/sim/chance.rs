@@ -13,6 +13,15 @@ pub struct Chance([u64; 4]);
 
 impl Chance {
     /// Chance from a seed. Different seeds are different chance, however close they are.
+    ///
+    /// ```
+    /// # use smol_gossip::sim::Chance;
+    /// use rand::RngExt;
+    ///
+    /// let mut chance = Chance::new(1);
+    /// let mut same = chance.clone();
+    /// assert_eq!(chance.random::<u64>(), same.random::<u64>());
+    /// ```
     pub fn new(seed: u64) -> Self {
         let mut number = seed;
         Self(std::array::from_fn(|_| {

@@ -39,6 +39,14 @@ const TOLERANCES: [(&str, f64, f64, bool); 6] = [
 ];
 
 /// Compares all figures of two means.
+///
+/// ```
+/// # use smol_gossip::sim::{compare::{Verdict, compare}, scenario::Round};
+/// let before = Round { ldh: 14.0, ..Round::default() };
+/// let after = Round { ldh: 9.0, ..Round::default() };
+/// let ldh = compare(&before, &after)[1];
+/// assert_eq!((ldh.figure, ldh.verdict), ("ldh", Verdict::Better));
+/// ```
 pub fn compare(before: &Round, after: &Round) -> Vec<Difference> {
     let pairs = before.figures().into_iter().zip(after.figures());
     pairs

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Latency;
+use super::{Latency, latency::LONGEST};
 use crate::proto::{self, Limits, Parameters};
+
+/// The most round trips that a dial may take.
+const MOST_ROUND_TRIPS: u32 = 100;
 
 /// What a simulated network is like, and what its nodes are set to.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -42,6 +45,14 @@ impl Default for NetworkConfig {
 
 impl NetworkConfig {
     /// What is wrong with the parameters: the field, a colon, and why.
+    ///
+    /// ```
+    /// # use smol_gossip::sim::NetworkConfig;
+    /// let mut config = NetworkConfig::default();
+    /// assert_eq!(config.check(), Ok(()));
+    /// config.loss.message = 1.5;
+    /// assert!(config.check().is_err());
+    /// ```
     pub fn check(&self) -> Result<(), String> {
         self.latency
             .check()
@@ -53,6 +64,19 @@ impl NetworkConfig {
             if !(0.0..=1.0).contains(&rate) {
                 return Err(format!("loss: `{name}` must be a share from 0 to 1"));
             }
+        }
+        for (name, time) in [
+            ("jitter", self.jitter),
+            ("noticed_after", self.loss.noticed_after),
+        ] {
+            if time > LONGEST {
+                return Err(format!("`{name}` must not be longer than an hour"));
+            }
+        }
+        if self.handshake > MOST_ROUND_TRIPS {
+            return Err(format!(
+                "`handshake` must not be more than {MOST_ROUND_TRIPS}"
+            ));
         }
         let parameters = Parameters::new(self.proto.clone(), Limits::default());
         parameters

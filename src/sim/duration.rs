@@ -15,6 +15,13 @@ const UNITS: [(&str, u64); 6] = [
 ];
 
 /// Reads a duration.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use smol_gossip::sim::duration;
+/// assert_eq!(duration::parse("1m 30s"), Ok(Duration::from_secs(90)));
+/// assert!(duration::parse("90").is_err());
+/// ```
 pub fn parse(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is no duration: write a number and h, m, s, ms, us or ns");
     let mut rest = text.trim();
@@ -51,6 +58,12 @@ pub fn parse(text: &str) -> Result<Duration, String> {
 }
 
 /// Writes a duration so that [`parse`] reads the same one.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use smol_gossip::sim::duration;
+/// assert_eq!(duration::print(Duration::from_millis(90_050)), "1m 30s 50ms");
+/// ```
 pub fn print(duration: Duration) -> String {
     let mut left = duration.as_nanos();
     let mut parts = Vec::new();
@@ -68,11 +81,31 @@ pub fn print(duration: Duration) -> String {
 }
 
 /// For `#[serde(with)]`.
+///
+/// ```
+/// # use std::time::Duration;
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Wait(#[serde(with = "smol_gossip::sim::duration")] Duration);
+///
+/// let text = serde_json::to_string(&Wait(Duration::from_millis(50)))?;
+/// assert_eq!(text, r#""50ms""#);
+/// # Ok::<_, serde_json::Error>(())
+/// ```
 pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&print(*duration))
 }
 
 /// For `#[serde(with)]`.
+///
+/// ```
+/// # use std::time::Duration;
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Wait(#[serde(with = "smol_gossip::sim::duration")] Duration);
+///
+/// let Wait(wait) = serde_json::from_str(r#""50ms""#)?;
+/// assert_eq!(wait, Duration::from_millis(50));
+/// # Ok::<_, serde_json::Error>(())
+/// ```
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse(&text).map_err(D::Error::custom)

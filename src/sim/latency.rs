@@ -59,8 +59,20 @@ impl Default for Latency {
     }
 }
 
+/// A latency beyond this is refused.
+pub(super) const LONGEST: Duration = Duration::from_secs(60 * 60);
+
 impl Latency {
     /// Five regions of the world with about the distances that public clouds publish.
+    ///
+    /// ```
+    /// # use smol_gossip::sim::{Latency, NetworkConfig};
+    /// let config = NetworkConfig {
+    ///     latency: Latency::world(),
+    ///     ..NetworkConfig::default()
+    /// };
+    /// assert_eq!(config.check(), Ok(()));
+    /// ```
     pub fn world() -> Self {
         Self::Regions {
             shares: vec![0.3, 0.15, 0.3, 0.15, 0.1],
@@ -80,8 +92,16 @@ impl Latency {
     }
 
     /// What is wrong with the parameters.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use smol_gossip::sim::Latency;
+    /// let (min, max) = (Duration::from_millis(50), Duration::from_millis(10));
+    /// assert!(Latency::Dynamic { min, max }.check().is_err());
+    /// ```
     pub fn check(&self) -> Result<(), String> {
         match self {
+            _ if self.max() > LONGEST => Err("no latency may be longer than an hour".into()),
             Self::Static(_) => Ok(()),
             Self::Dynamic { min, max } if min < max => Ok(()),
             Self::Dynamic { .. } => Err("`min` must be less than `max`".into()),
@@ -117,13 +137,20 @@ impl Latency {
     }
 
     /// About the longest latency that occurs.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use smol_gossip::sim::Latency;
+    /// assert_eq!(Latency::default().max(), Duration::from_millis(100));
+    /// ```
     pub fn max(&self) -> Duration {
         match self {
             Self::Static(latency) => *latency,
             Self::Dynamic { max, .. } | Self::LogNormal { max, .. } => *max,
             Self::Regions { matrix, spread, .. } => {
                 let longest = matrix.iter().flatten().fold(0.0, |a, b| f64::max(a, *b));
-                Duration::from_secs_f64(longest * (1.0 + spread) / 1e3)
+                let seconds = f64::max(longest * (1.0 + spread) / 1e3, 0.0);
+                Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
             }
         }
     }
@@ -235,6 +262,11 @@ mod tests {
         assert!(regions(vec![vec![1.0, 2.0]], vec![]).check().is_err());
         assert!(regions(vec![vec![1.0]], vec![0.5, 0.5]).check().is_err());
         assert!(regions(vec![vec![f64::NAN]], vec![]).check().is_err());
+        for ms in [f64::INFINITY, f64::MAX, -1.0, 1e9] {
+            assert!(regions(vec![vec![ms]], vec![]).check().is_err(), "{ms}");
+        }
+        let never = Latency::Static(Duration::MAX);
+        assert!(never.check().is_err());
         assert!(Latency::world().check().is_ok() && Latency::default().check().is_ok());
     }
 }

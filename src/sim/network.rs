@@ -1,6 +1,7 @@
 //! Nodes, what is between them, and time.
 
 mod failure;
+mod look;
 mod transport;
 
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use slab::Slab;
 
 use super::{
-    Broadcast, Chance, MessageIndex, NetworkConfig, NodeId, Time, Traffic,
+    Broadcast, Chance, END, MessageIndex, NetworkConfig, NodeId, Time, Traffic,
     broadcast::{content, message_of},
     links::Links,
     micros,
@@ -26,7 +27,8 @@ pub(super) const TOPIC: TopicId = TopicId::from_bytes([0; 32]);
 
 /// Nodes, what is between them, and time.
 ///
-/// Nothing happens unless time passes: see [`Self::run_for`].
+/// Nothing happens unless time passes: see [`Self::run_for`]. A node that was never added is one that
+/// does not run: it does nothing, and nothing happens to it.
 #[derive(Clone, Debug)]
 pub struct Network {
     config: NetworkConfig,
@@ -130,6 +132,16 @@ impl Network {
     /// A network without nodes. Fails where the configuration makes no sense.
     ///
     /// The nodes count time from `epoch`; which instant that is makes no difference.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use smol_gossip::sim::{Network, NetworkConfig};
+    /// # let epoch = std::time::Instant::now();
+    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// let network = Network::new(NetworkConfig::default(), 7, epoch)?;
+    /// assert!(network.is_empty());
+    /// # Ok::<_, String>(())
+    /// ```
     pub fn new(config: NetworkConfig, seed: u64, epoch: Instant) -> Result<Self, String> {
         config.check()?;
         let parameters = Parameters::new(config.proto.clone(), Limits::default())
@@ -155,30 +167,77 @@ impl Network {
         })
     }
 
-    /// What the network is like.
-    pub fn config(&self) -> &NetworkConfig {
-        &self.config
-    }
-
     /// Changes how failures are noticed from now on.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use smol_gossip::sim::{Network, NetworkConfig};
+    /// # let epoch = std::time::Instant::now();
+    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// use smol_gossip::sim::Noticed;
+    ///
+    /// network.set_noticed(Noticed::OnSend);
+    /// assert_eq!(network.config().noticed, Noticed::OnSend);
+    /// # Ok::<_, String>(())
+    /// ```
     pub fn set_noticed(&mut self, noticed: super::Noticed) {
         self.config.noticed = noticed;
     }
 
     /// Sets the bounds of nodes that are added or restarted from now on.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use smol_gossip::sim::{Network, NetworkConfig};
+    /// # let epoch = std::time::Instant::now();
+    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// use smol_gossip::proto::Limits;
+    ///
+    /// let mut limits = Limits::default();
+    /// limits.cache_bytes = 64 * 1024;
+    /// network.set_limits(limits);
+    /// network.add(10);
+    /// # Ok::<_, String>(())
+    /// ```
     pub fn set_limits(&mut self, limits: Limits) {
         self.parameters = Parameters::new(self.config.proto.clone(), limits)
             .expect("the configuration was checked, and bounds are put right");
     }
 
     /// From now on, keeps of each message who got it from whom.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use smol_gossip::sim::{Network, NetworkConfig};
+    /// # let epoch = std::time::Instant::now();
+    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let nodes = network.add(20);
+    /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
+    /// # network.run_for(Duration::from_secs(20));
+    /// network.trace(true);
+    /// let message = network.broadcast(nodes[0], 64);
+    /// assert!(network.message(message).is_some_and(|m| m.tree().is_some()));
+    /// # Ok::<_, String>(())
+    /// ```
     pub fn trace(&mut self, trace: bool) {
         self.trace = trace;
     }
 
     /// Adds nodes, which do nothing yet. The numbers of nodes are consecutive.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use smol_gossip::sim::{Network, NetworkConfig};
+    /// # let epoch = std::time::Instant::now();
+    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// let nodes = network.add(10);
+    /// assert_eq!(nodes.len(), network.running());
+    /// # Ok::<_, String>(())
+    /// ```
     pub fn add(&mut self, count: u32) -> Vec<NodeId> {
         let first = self.nodes.len() as u32;
+        // So many as there are numbers for.
+        let count = count.min(u32::MAX - first);
         self.nodes.reserve_exact(count as usize);
         for number in first..first + count {
             let state = self.new_state(NodeId(number));
@@ -206,118 +265,128 @@ impl Network {
     }
 
     /// Lets a node take part, through some contacts.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use smol_gossip::sim::{Network, NetworkConfig};
+    /// # let epoch = std::time::Instant::now();
+    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// let nodes = network.add(2);
+    /// for node in &nodes {
+    ///     network.join(*node, &nodes[..1]);
+    /// }
+    /// network.run_for(Duration::from_secs(1));
+    /// assert!(network.neighbors(nodes[0]).eq([nodes[1]]));
+    /// # Ok::<_, String>(())
+    /// ```
     pub fn join(&mut self, node: NodeId, contacts: &[NodeId]) {
         let command = Command::Join(contacts.to_vec());
         self.feed(node, InEvent::Command(TOPIC, command));
     }
 
     /// Lets a node take leave of the others.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use smol_gossip::sim::{Network, NetworkConfig};
+    /// # let epoch = std::time::Instant::now();
+    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let nodes = network.add(20);
+    /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
+    /// # network.run_for(Duration::from_secs(20));
+    /// network.quit(nodes[3]);
+    /// network.run_for(Duration::from_secs(1));
+    /// assert!(network.neighbors(nodes[0]).all(|node| node != nodes[3]));
+    /// # Ok::<_, String>(())
+    /// ```
     pub fn quit(&mut self, node: NodeId) {
         self.feed(node, InEvent::Command(TOPIC, Command::Quit));
     }
 
-    /// Lets a node send a message of some length to all others; at least eight bytes.
+    /// Lets a node send a message of some length to all others; at least eight bytes. One that is
+    /// longer than messages may be goes to nobody.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use smol_gossip::sim::{Network, NetworkConfig};
+    /// # let epoch = std::time::Instant::now();
+    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let nodes = network.add(20);
+    /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
+    /// # network.run_for(Duration::from_secs(20));
+    /// let message = network.broadcast(nodes[3], 64);
+    /// network.run_for(Duration::from_secs(5));
+    /// assert!(network.message(message).is_some_and(|m| m.is_complete()));
+    /// # Ok::<_, String>(())
+    /// ```
     pub fn broadcast(&mut self, from: NodeId, len: usize) -> MessageIndex {
         let message = self.messages.len();
         let (all, running) = (self.nodes.len(), self.running);
         let new = Broadcast::new(from, running, all, self.now, self.trace);
         self.messages.push(new);
-        let content: Bytes = content(message, len);
+        let longest = self.parameters.config().max_message_size;
+        let content: Bytes = content(message, len.min(longest));
         let command = Command::Broadcast(content, Scope::Swarm);
         self.feed(from, InEvent::Command(TOPIC, command));
         message
     }
 
-    /// What became of a message.
-    pub fn message(&self, message: MessageIndex) -> &Broadcast {
-        &self.messages[message]
-    }
-
-    /// What became of all messages, in the order in which they were sent.
-    pub fn messages(&self) -> &[Broadcast] {
-        &self.messages
-    }
-
     /// Stops following the messages that were sent so far, and frees what that took.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use smol_gossip::sim::{Network, NetworkConfig};
+    /// # let epoch = std::time::Instant::now();
+    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let nodes = network.add(20);
+    /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
+    /// # network.run_for(Duration::from_secs(20));
+    /// let message = network.broadcast(nodes[3], 64);
+    /// network.run_for(Duration::from_secs(5));
+    /// network.close_messages();
+    /// assert_eq!(network.messages().len(), 1);
+    /// # Ok::<_, String>(())
+    /// ```
     pub fn close_messages(&mut self) {
         for message in self.messages.iter_mut().rev() {
             message.close();
         }
     }
 
-    /// What went over the network so far.
-    pub fn traffic(&self) -> &Traffic {
-        &self.traffic
-    }
-
-    /// The time that has passed.
-    pub fn elapsed(&self) -> Duration {
-        Duration::from_micros(self.now)
-    }
-
-    /// How many nodes there are, those that failed included.
-    pub fn len(&self) -> usize {
-        self.nodes.len()
-    }
-
-    /// Whether no node was ever added.
-    pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
-    }
-
-    /// How many nodes run.
-    pub fn running(&self) -> usize {
-        self.running as usize
-    }
-
-    /// Whether a node runs.
-    pub fn is_running(&self, node: NodeId) -> bool {
-        self.state(node).is_some()
-    }
-
-    /// The nodes that run.
-    pub fn nodes(&self) -> impl Iterator<Item = NodeId> {
-        let all = (0..self.nodes.len() as u32).map(NodeId);
-        all.filter(|node| self.is_running(*node))
-    }
-
-    /// The state of a node that runs.
-    pub fn state(&self, node: NodeId) -> Option<&State<NodeId>> {
-        self.nodes[node.index()].state.as_deref()
-    }
-
-    /// The neighbors of a node, in its own view; none of one that does not run.
-    pub fn neighbors(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
-        let state = self.state(node).into_iter();
-        state.flat_map(|state| state.neighbors(&TOPIC)).copied()
-    }
-
-    /// The passive view of a node.
-    pub fn passive_view(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
-        let topic = self.state(node).and_then(|state| state.topic(&TOPIC));
-        topic
-            .into_iter()
-            .flat_map(|topic| topic.passive_view())
-            .copied()
-    }
-
-    /// The neighbors of a node that it sends payloads to.
-    pub fn eager(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
-        let topic = self.state(node).and_then(|state| state.topic(&TOPIC));
-        topic.into_iter().flat_map(|topic| topic.eager()).copied()
-    }
-
     /// Lets time pass.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use smol_gossip::sim::{Network, NetworkConfig};
+    /// # let epoch = std::time::Instant::now();
+    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// network.run_for(Duration::from_secs(60));
+    /// assert_eq!(network.elapsed(), Duration::from_secs(60));
+    /// # Ok::<_, String>(())
+    /// ```
     pub fn run_for(&mut self, duration: Duration) {
-        let end = self.now.saturating_add(micros(duration));
+        let end = (self.now + micros(duration)).min(END);
         while self.step(end) {}
         self.now = end;
     }
 
     /// Lets time pass until all messages since `first` are everywhere and nothing of the broadcast
     /// layer is under way any more, but no more than `limit`. Returns whether that came about.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use smol_gossip::sim::{Network, NetworkConfig};
+    /// # let epoch = std::time::Instant::now();
+    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let nodes = network.add(20);
+    /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
+    /// # network.run_for(Duration::from_secs(20));
+    /// let message = network.broadcast(nodes[3], 64);
+    /// assert!(network.run_until_quiet(message, Duration::from_secs(30)));
+    /// # Ok::<_, String>(())
+    /// ```
     pub fn run_until_quiet(&mut self, first: MessageIndex, limit: Duration) -> bool {
-        let end = self.now.saturating_add(micros(limit));
+        let end = (self.now + micros(limit)).min(END);
         // Messages are completed in no particular order; those before this one are.
         let mut complete = first;
         loop {
@@ -336,11 +405,6 @@ impl Network {
                 return false;
             }
         }
-    }
-
-    /// How many events wait in the queue.
-    pub fn pending(&self) -> usize {
-        self.queue.len()
     }
 
     /// Lets the next thing happen, unless that is after `end`.
@@ -387,7 +451,8 @@ impl Network {
 
     /// Gives a node something to do, and carries out what it wants.
     fn feed(&mut self, at: NodeId, event: InEvent<NodeId>) {
-        let Some(state) = &mut self.nodes[at.index()].state else {
+        let node = self.nodes.get_mut(at.index());
+        let Some(state) = node.and_then(|node| node.state.as_mut()) else {
             return;
         };
         let now = self.epoch + Duration::from_micros(self.now);

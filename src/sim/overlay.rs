@@ -42,11 +42,29 @@ pub struct Overlay {
 
 impl Overlay {
     /// Looks at a network.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use smol_gossip::sim::{Network, NetworkConfig};
+    /// # let epoch = std::time::Instant::now();
+    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let nodes = network.add(20);
+    /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
+    /// # network.run_for(Duration::from_secs(20));
+    /// use smol_gossip::sim::Overlay;
+    ///
+    /// let overlay = Overlay::of(&network);
+    /// assert_eq!(overlay.connected, 1.0);
+    /// println!("{:.2} hops from node to node", overlay.shortest_path);
+    /// # Ok::<_, String>(())
+    /// ```
     pub fn of(network: &Network) -> Self {
         let graph = Graph::of(network);
         let nodes: Vec<NodeId> = network.nodes().collect();
         let capacity = network.config().proto.membership.active_view_capacity;
-        let mut degrees = vec![0; capacity + 1];
+        // Nobody has more neighbors than there are others.
+        let most = capacity.min(network.len());
+        let mut degrees = vec![0; most + 1];
         let mut in_degree = vec![0; network.len()];
         let (mut links, mut symmetric) = (0, 0);
         let (mut passive, mut passive_running) = (0, 0);
@@ -63,7 +81,7 @@ impl Overlay {
                 passive_running += usize::from(network.is_running(other));
             }
         }
-        let mut in_degrees = vec![0; capacity + 1];
+        let mut in_degrees = vec![0; most + 1];
         for node in &nodes {
             count(&mut in_degrees, in_degree[node.index()]);
         }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Broadcast, Chance, Latency, MessageIndex, Network, NetworkConfig, Noticed, Overlay,
+    Broadcast, Chance, Latency, MessageIndex, Network, NetworkConfig, NodeId, Noticed, Overlay,
     scenario::{Bootstrap, Kind, Summary, fail, play, random_node},
 };
 
@@ -68,6 +68,17 @@ pub struct Failure {
 
 impl Failure {
     /// The mean reliability of the messages before the next cycle.
+    ///
+    /// ```
+    /// # use smol_gossip::sim::{Noticed, paper::{self, SetUp}, scenario::Kind};
+    /// # let (messages, epoch) = (3, std::time::Instant::now());
+    /// let small = SetUp { nodes: 50, cycles: 5, messages, seed: 1, epoch };
+    /// let (network, membership) = small.stable(&paper::one_by_one(), paper::steps())?;
+    /// let failure = small.failure(network, 0.3, Noticed::AtOnce);
+    /// assert!(failure.mean_reliability() > 0.9);
+    /// # drop(membership);
+    /// # Ok::<_, String>(())
+    /// ```
     pub fn mean_reliability(&self) -> f64 {
         self.reliability.iter().sum::<f64>() / self.reliability.len().max(1) as f64
     }
@@ -75,6 +86,15 @@ impl Failure {
 
 impl SetUp {
     /// A network that has come together and is stable, and what its overlay is like.
+    ///
+    /// ```
+    /// # use smol_gossip::sim::{Noticed, paper::{self, SetUp}, scenario::Kind};
+    /// # let (messages, epoch) = (3, std::time::Instant::now());
+    /// let small = SetUp { nodes: 50, cycles: 5, messages, seed: 1, epoch };
+    /// let (network, membership) = small.stable(&paper::one_by_one(), paper::steps())?;
+    /// assert_eq!((network.running(), membership.overlay.connected), (50, 1.0));
+    /// # Ok::<_, String>(())
+    /// ```
     pub fn stable(
         &self,
         bootstrap: &Bootstrap,
@@ -84,11 +104,11 @@ impl SetUp {
         let mut network = Network::new(config, self.seed, self.epoch)?;
         bootstrap.run(&mut network, self.nodes, &mut self.chance());
         let last = (self.cycles / 10).max(1);
-        network.run_for(cycle * self.cycles.saturating_sub(last));
+        network.run_for(cycle.saturating_mul(self.cycles.saturating_sub(last)));
         let before = *network.traffic();
-        network.run_for(cycle * last);
+        network.run_for(cycle.saturating_mul(last));
         let traffic = network.traffic().since(&before);
-        let per_cycle = |count| count as f64 / f64::from(self.nodes * last);
+        let per_cycle = |count| count as f64 / (f64::from(self.nodes) * f64::from(last));
         let membership = Membership {
             overlay: Overlay::of(&network),
             messages_per_cycle: per_cycle(traffic.membership()),
@@ -102,6 +122,17 @@ impl SetUp {
     }
 
     /// Lets a share of the nodes of a stable network fail.
+    ///
+    /// ```
+    /// # use smol_gossip::sim::{Noticed, paper::{self, SetUp}, scenario::Kind};
+    /// # let (messages, epoch) = (3, std::time::Instant::now());
+    /// let small = SetUp { nodes: 50, cycles: 5, messages, seed: 1, epoch };
+    /// let (network, membership) = small.stable(&paper::one_by_one(), paper::steps())?;
+    /// let failure = small.failure(network, 0.3, Noticed::AtOnce);
+    /// assert!(failure.healed_after.is_some());
+    /// # drop(membership);
+    /// # Ok::<_, String>(())
+    /// ```
     pub fn failure(&self, mut network: Network, share: f64, noticed: Noticed) -> Failure {
         let mut rng = self.chance();
         let cycle = network.config().proto.membership.shuffle_interval;
@@ -111,14 +142,14 @@ impl SetUp {
             send_one(&mut network, &mut rng);
         }
         fail(&mut network, share, &mut rng);
-        let cycle_end = network.elapsed() + cycle;
+        let cycle_end = network.elapsed().saturating_add(cycle);
         let wait = cycle / 2 / self.messages.max(1);
         let sent: Vec<MessageIndex> = (0..self.messages)
-            .map(|_| {
-                let sender = random_node(&network, &mut rng);
+            .filter_map(|_| {
+                let sender = random_node(&network, &mut rng)?;
                 let message = network.broadcast(sender, 64);
                 network.run_for(wait);
-                message
+                Some(message)
             })
             .collect();
         let mut reliability = Vec::new();
@@ -129,11 +160,11 @@ impl SetUp {
             let left = end.saturating_sub(network.elapsed());
             network.run_for(left);
             if count == 1 {
-                let sent = sent.iter().map(|message| network.message(*message));
+                let sent = sent.iter().filter_map(|message| network.message(*message));
                 reliability = sent.map(Broadcast::reliability).collect();
                 network.close_messages();
             }
-            end += cycle;
+            end = end.saturating_add(cycle);
             // The median: a sender may itself be cut off.
             let mut reached: Vec<f64> = (0..5).map(|_| send_one(&mut network, &mut rng)).collect();
             reached.sort_by(f64::total_cmp);
@@ -154,13 +185,24 @@ impl SetUp {
     }
 
     /// Sends messages over a stable network, after a few that are not counted.
+    ///
+    /// ```
+    /// # use smol_gossip::sim::{Noticed, paper::{self, SetUp}, scenario::Kind};
+    /// # let (messages, epoch) = (3, std::time::Instant::now());
+    /// let small = SetUp { nodes: 50, cycles: 5, messages, seed: 1, epoch };
+    /// let (network, membership) = small.stable(&paper::one_by_one(), paper::steps())?;
+    /// let summary = small.trees(network, Kind::GossipSingle, 5);
+    /// assert_eq!(summary.len, 3);
+    /// # drop(membership);
+    /// # Ok::<_, String>(())
+    /// ```
     pub fn trees(&self, mut network: Network, kind: Kind, warmup: u32) -> Summary {
         let mut rng = self.chance();
-        let mut sender = random_node(&network, &mut rng);
+        let mut sender = random_node(&network, &mut rng).unwrap_or(NodeId(0));
         let mut rounds = Vec::new();
-        for round in 0..warmup + self.messages {
+        for round in 0..warmup.saturating_add(self.messages) {
             if kind == Kind::GossipMulti {
-                sender = random_node(&network, &mut rng);
+                sender = random_node(&network, &mut rng).unwrap_or(sender);
             }
             let stats = play(&mut network, &[sender], 64, Duration::from_secs(10));
             if round >= warmup {
@@ -172,6 +214,12 @@ impl SetUp {
 }
 
 /// The network of the papers: hops take one step each.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use smol_gossip::sim::paper;
+/// assert_eq!(paper::steps().latency.max(), Duration::from_millis(50));
+/// ```
 pub fn steps() -> NetworkConfig {
     NetworkConfig {
         latency: Latency::Static(Duration::from_millis(50)),
@@ -180,6 +228,14 @@ pub fn steps() -> NetworkConfig {
 }
 
 /// One by one, each through a random node that is there already.
+///
+/// ```
+/// # use smol_gossip::sim::{Chance, Network, paper};
+/// let mut network = Network::new(paper::steps(), 1, std::time::Instant::now())?;
+/// paper::one_by_one().run(&mut network, 10, &mut Chance::new(1));
+/// assert_eq!(network.running(), 10);
+/// # Ok::<_, String>(())
+/// ```
 pub fn one_by_one() -> Bootstrap {
     Bootstrap::Growing {
         every: Duration::from_millis(2),
@@ -188,5 +244,5 @@ pub fn one_by_one() -> Bootstrap {
 
 fn send_one(network: &mut Network, rng: &mut Chance) -> f64 {
     let sender = random_node(network, rng);
-    play(network, &[sender], 64, Duration::from_secs(5)).reliability
+    play(network, sender.as_slice(), 64, Duration::from_secs(5)).reliability
 }

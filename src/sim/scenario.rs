@@ -50,8 +50,20 @@ pub enum Bootstrap {
 
 impl Bootstrap {
     /// Adds nodes to a network and lets them join.
+    ///
+    /// ```
+    /// # use smol_gossip::sim::{Chance, Network, NetworkConfig, scenario::Bootstrap};
+    /// # let epoch = std::time::Instant::now();
+    /// let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// let nodes = Bootstrap::Set { count: 3 }.run(&mut network, 20, &mut Chance::new(1));
+    /// assert_eq!(nodes.len(), 20);
+    /// # Ok::<_, String>(())
+    /// ```
     pub fn run(&self, network: &mut Network, count: u32, rng: &mut Chance) -> Vec<NodeId> {
         let nodes = network.add(count);
+        if nodes.is_empty() {
+            return nodes;
+        }
         let latency = network.config().latency.max();
         match self {
             Self::Single => {
@@ -120,6 +132,15 @@ pub struct Scenario {
 
 impl Scenario {
     /// A scenario with nothing special about it.
+    ///
+    /// ```
+    /// # use smol_gossip::sim::scenario::{Kind, Scenario};
+    /// let scenario = Scenario {
+    ///     churn: 0.01,
+    ///     ..Scenario::new(Kind::GossipMulti, 200)
+    /// };
+    /// assert_eq!(scenario.check(), Ok(()));
+    /// ```
     pub fn new(sim: Kind, nodes: u32) -> Self {
         Self {
             name: None,
@@ -145,6 +166,11 @@ impl Scenario {
     }
 
     /// A name that tells scenarios apart that differ in kind, size, rounds or failures.
+    ///
+    /// ```
+    /// # use smol_gossip::sim::scenario::{Kind, Scenario};
+    /// assert_eq!(Scenario::new(Kind::GossipAll, 20).label(), "GossipAll-n20-r30");
+    /// ```
     pub fn label(&self) -> String {
         if let Some(name) = &self.name {
             return name.clone();
@@ -159,6 +185,12 @@ impl Scenario {
     }
 
     /// What is wrong with the parameters: the field, and why.
+    ///
+    /// ```
+    /// # use smol_gossip::sim::scenario::{Kind, Scenario};
+    /// let wrong = Scenario::new(Kind::GossipAll, 1).check();
+    /// assert_eq!(wrong.unwrap_err().0, "nodes");
+    /// ```
     pub fn check(&self) -> Result<(), (&'static str, String)> {
         let plain = |c: char| c.is_alphanumeric() || "-_.%".contains(c);
         if let Some(name) = &self.name
@@ -171,6 +203,9 @@ impl Scenario {
         }
         if self.nodes < 2 {
             return Err(("nodes", "there must be at least two".into()));
+        }
+        if self.warmup.checked_add(self.rounds).is_none() {
+            return Err(("warmup", "there are too many rounds to count".into()));
         }
         if self.rounds == 0 {
             return Err(("rounds", "there must be at least one".into()));
@@ -190,18 +225,34 @@ impl Scenario {
     }
 
     /// Plays the scenario. `tell` is called after each round with how many there were.
+    ///
+    /// Fails where [`check`](Self::check) does.
+    ///
+    /// ```
+    /// # use smol_gossip::sim::scenario::{Kind, Scenario};
+    /// # let epoch = std::time::Instant::now();
+    /// let scenario = Scenario {
+    ///     rounds: 5,
+    ///     ..Scenario::new(Kind::GossipSingle, 20)
+    /// };
+    /// let summary = scenario.run(1, epoch, |round| println!("round {round}"))?;
+    /// assert_eq!(summary.mean.reliability, 1.0);
+    /// # Ok::<_, String>(())
+    /// ```
     pub fn run(
         &self,
         seed: u64,
         epoch: Instant,
         mut tell: impl FnMut(u32),
     ) -> Result<Summary, String> {
+        self.check()
+            .map_err(|(field, wrong)| format!("{field}: {wrong}"))?;
         let config = self.config.clone().unwrap_or_default();
         let cycle = config.proto.membership.shuffle_interval;
         let mut network = Network::new(config, seed, epoch)?;
         let mut rng = Chance::new(seed.wrapping_add(1));
         let nodes = self.bootstrap.run(&mut network, self.nodes, &mut rng);
-        network.run_for(SETTLE + cycle * self.cycles);
+        network.run_for(SETTLE.saturating_add(cycle.saturating_mul(self.cycles)));
         let mut sender = nodes[rng.random_range(0..nodes.len())];
         let mut rounds = Vec::new();
         for round in 0..self.warmup + self.rounds {
@@ -212,7 +263,7 @@ impl Scenario {
                 churn(&mut network, self.churn, &mut rng);
             }
             if self.sim == Kind::GossipMulti || !network.is_running(sender) {
-                sender = random_node(&network, &mut rng);
+                sender = random_node(&network, &mut rng).unwrap_or(sender);
             }
             let senders = match self.sim {
                 Kind::GossipAll => network.nodes().collect(),
@@ -228,22 +279,54 @@ impl Scenario {
     }
 }
 
-/// A random node that runs.
-pub fn random_node(network: &Network, rng: &mut Chance) -> NodeId {
-    loop {
+/// A random node that runs; `None` where none does.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use smol_gossip::sim::{Network, NetworkConfig};
+/// # let epoch = std::time::Instant::now();
+/// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+/// # let nodes = network.add(20);
+/// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
+/// # network.run_for(Duration::from_secs(20));
+/// use smol_gossip::sim::{Chance, scenario::random_node};
+///
+/// let node = random_node(&network, &mut Chance::new(1)).expect("some run");
+/// assert!(network.is_running(node));
+/// # Ok::<_, String>(())
+/// ```
+pub fn random_node(network: &Network, rng: &mut Chance) -> Option<NodeId> {
+    while network.running() > 0 {
         let node = NodeId(rng.random_range(0..network.len() as u32));
         if network.is_running(node) {
-            return node;
+            return Some(node);
         }
     }
+    None
 }
 
-/// Kills a share of the nodes that run, at once.
+/// Kills a share of the nodes that run, at once, and leaves one at least.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use smol_gossip::sim::{Network, NetworkConfig};
+/// # let epoch = std::time::Instant::now();
+/// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+/// # let nodes = network.add(20);
+/// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
+/// # network.run_for(Duration::from_secs(20));
+/// use smol_gossip::sim::{Chance, scenario::fail};
+///
+/// fail(&mut network, 0.5, &mut Chance::new(1));
+/// assert_eq!(network.running(), 10);
+/// # Ok::<_, String>(())
+/// ```
 pub fn fail(network: &mut Network, share: f64, rng: &mut Chance) {
     let count = (network.running() as f64 * share).round() as usize;
-    for _ in 0..count.min(network.running() - 1) {
-        let node = random_node(network, rng);
-        network.kill(node);
+    for _ in 0..count.min(network.running().saturating_sub(1)) {
+        if let Some(node) = random_node(network, rng) {
+            network.kill(node);
+        }
     }
 }
 
@@ -251,10 +334,11 @@ pub fn fail(network: &mut Network, share: f64, rng: &mut Chance) {
 fn churn(network: &mut Network, share: f64, rng: &mut Chance) {
     let count = (network.running() as f64 * share).round() as usize;
     for _ in 0..count {
-        let node = random_node(network, rng);
+        let Some(node) = random_node(network, rng) else {
+            return;
+        };
         network.kill(node);
-        if network.running() > 0 {
-            let contact = random_node(network, rng);
+        if let Some(contact) = random_node(network, rng) {
             network.restart(node);
             network.join(node, &[contact]);
         }
@@ -262,6 +346,21 @@ fn churn(network: &mut Network, share: f64, rng: &mut Chance) {
 }
 
 /// Sends a message from each of the senders at the same time, and waits until all is quiet.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use smol_gossip::sim::{Network, NetworkConfig};
+/// # let epoch = std::time::Instant::now();
+/// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+/// # let nodes = network.add(20);
+/// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
+/// # network.run_for(Duration::from_secs(20));
+/// use smol_gossip::sim::scenario::play;
+///
+/// let round = play(&mut network, &nodes[..2], 64, Duration::from_secs(10));
+/// assert_eq!(round.reliability, 1.0);
+/// # Ok::<_, String>(())
+/// ```
 pub fn play(network: &mut Network, senders: &[NodeId], len: usize, limit: Duration) -> Round {
     let first = network.messages().len();
     let before = *network.traffic();
@@ -294,7 +393,7 @@ pub struct Round {
 
 impl Round {
     fn of(network: &Network, first: MessageIndex, control: u64) -> Self {
-        let messages = &network.messages()[first..];
+        let messages = network.messages().get(first..).unwrap_or_default();
         let sum = |what: fn(&Broadcast) -> f64| messages.iter().map(what).sum::<f64>();
         let max = |what: fn(&Broadcast) -> f64| messages.iter().map(what).fold(0.0, f64::max);
         let receivers = sum(|m| f64::from(m.delivered) - 1.0).max(1.0);
@@ -309,6 +408,13 @@ impl Round {
     }
 
     /// The figures by name, in the order of tables.
+    ///
+    /// ```
+    /// # use smol_gossip::sim::scenario::Round;
+    /// for (name, figure) in Round::default().figures() {
+    ///     println!("{name}: {figure:.3}");
+    /// }
+    /// ```
     pub fn figures(&self) -> [(&'static str, f64); 6] {
         [
             ("rmr", self.rmr),
@@ -362,6 +468,12 @@ pub struct Summary {
 
 impl Summary {
     /// Sums rounds up.
+    ///
+    /// ```
+    /// # use smol_gossip::sim::scenario::{Round, Summary};
+    /// let rounds = [1.0, 3.0].map(|ldh| Round { ldh, ..Round::default() });
+    /// assert_eq!(Summary::of(&rounds).mean.ldh, 2.0);
+    /// ```
     pub fn of(rounds: &[Round]) -> Self {
         Self {
             len: rounds.len(),
@@ -373,6 +485,12 @@ impl Summary {
     }
 
     /// The rounds of several runs together.
+    ///
+    /// ```
+    /// # use smol_gossip::sim::scenario::{Round, Summary};
+    /// let one = Summary::of(&[Round::default()]);
+    /// assert_eq!(Summary::together([&one, &one]).len, 2);
+    /// ```
     pub fn together<'a>(summaries: impl IntoIterator<Item = &'a Self>) -> Self {
         let all = summaries
             .into_iter()

@@ -14,8 +14,15 @@ macro_rules! traffic {
 
         impl Traffic {
             /// What has been counted since `earlier`.
+            ///
+            /// ```
+            /// # use smol_gossip::sim::Traffic;
+            /// let earlier = Traffic { joins: 1, ..Traffic::default() };
+            /// let later = Traffic { joins: 3, ..Traffic::default() };
+            /// assert_eq!(later.since(&earlier).joins, 2);
+            /// ```
             pub fn since(&self, earlier: &Self) -> Self {
-                Self { $($name: self.$name - earlier.$name,)+ }
+                Self { $($name: self.$name.saturating_sub(earlier.$name),)+ }
             }
         }
     };
@@ -56,6 +63,12 @@ traffic! {
 
 impl Traffic {
     /// Messages of the membership layer.
+    ///
+    /// ```
+    /// # use smol_gossip::sim::Traffic;
+    /// let traffic = Traffic { joins: 1, shuffles: 2, payloads: 5, ..Traffic::default() };
+    /// assert_eq!(traffic.membership(), 3);
+    /// ```
     pub fn membership(&self) -> u64 {
         self.joins
             + self.forward_joins
@@ -66,6 +79,12 @@ impl Traffic {
     }
 
     /// Messages of the broadcast layer that are no payloads.
+    ///
+    /// ```
+    /// # use smol_gossip::sim::Traffic;
+    /// let traffic = Traffic { ihaves: 1, prunes: 2, payloads: 5, ..Traffic::default() };
+    /// assert_eq!(traffic.control(), 3);
+    /// ```
     pub fn control(&self) -> u64 {
         self.ihaves + self.grafts + self.prunes
     }

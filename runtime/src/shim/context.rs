@@ -43,7 +43,7 @@ pub struct InContext<F> {
     context: Context,
 }
 
-/// The calling thread is in no tokio context.
+/// The calling thread is in no tokio context. Nothing was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoContext;
 
@@ -87,12 +87,32 @@ impl Context {
     }
 
     /// Calls `f` inside this context.
+    ///
+    /// ```
+    /// # use smol_gossip_runtime::TokioRuntime;
+    /// #
+    /// # let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    /// # let runtime = TokioRuntime::from_handle(tokio.handle().clone());
+    /// let inside = runtime.context().enter(|| tokio::runtime::Handle::try_current().is_ok());
+    /// assert!(inside);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn enter<T>(&self, f: impl FnOnce() -> T) -> T {
         let _entered = self.handle.enter();
         f()
     }
 
     /// The handle of the tokio runtime.
+    ///
+    /// ```
+    /// # use smol_gossip_runtime::TokioRuntime;
+    /// #
+    /// # let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    /// # let runtime = TokioRuntime::from_handle(tokio.handle().clone());
+    /// let task = runtime.context().handle().spawn(async { 7 });
+    /// assert_eq!(tokio.block_on(task).unwrap(), 7);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn handle(&self) -> &Handle {
         &self.handle
     }

@@ -42,10 +42,32 @@ where
 
 impl<T> DriverHandle<T> {
     /// Lets the future run on unobserved.
+    ///
+    /// ```
+    /// # use smol_gossip_runtime::TokioRuntime;
+    /// #
+    /// # let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    /// # let runtime = TokioRuntime::from_handle(tokio.handle().clone());
+    /// runtime.spawn_driver(async { println!("nobody looks") }).detach();
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn detach(self) {}
 
     /// Asks for the future to be dropped, inside its context. It is gone when awaiting the handle
     /// answers.
+    ///
+    /// ```
+    /// # use smol_gossip_runtime::TokioRuntime;
+    /// #
+    /// # let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    /// # let runtime = TokioRuntime::from_handle(tokio.handle().clone());
+    /// use smol_gossip_runtime::DriverLost;
+    ///
+    /// let driver = runtime.spawn_driver(std::future::pending::<()>());
+    /// driver.cancel();
+    /// assert_eq!(tokio.block_on(driver), Err(DriverLost::Stopped));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn cancel(&self) {
         if let Some(task) = &self.task {
             task.abort();
@@ -53,6 +75,16 @@ impl<T> DriverHandle<T> {
     }
 
     /// Whether the future has finished, panicked or was dropped.
+    ///
+    /// ```
+    /// # use smol_gossip_runtime::TokioRuntime;
+    /// #
+    /// # let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    /// # let runtime = TokioRuntime::from_handle(tokio.handle().clone());
+    /// let driver = runtime.spawn_driver(std::future::pending::<()>());
+    /// assert!(!driver.is_finished());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn is_finished(&self) -> bool {
         self.task.as_ref().is_none_or(JoinHandle::is_finished)
     }

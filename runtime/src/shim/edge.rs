@@ -35,6 +35,14 @@ pub use async_executor::Task;
 ///
 /// No other thread is started, save one for name resolution while that is asked for.
 ///
+/// ```
+/// use smol_gossip_runtime::edge;
+///
+/// let name = edge::block_on(|_edge| async { std::thread::current().id() })?;
+/// assert_eq!(name, std::thread::current().id());
+/// # Ok::<(), edge::EdgeError>(())
+/// ```
+///
 /// # Errors
 ///
 /// Inside a tokio runtime, or with one entered, since two cannot share a thread; and if the system
@@ -71,7 +79,7 @@ pub struct Edge {
     handle: Handle,
 }
 
-/// Why [`block_on`] could not start.
+/// Why [`block_on`] could not start. Nothing of the program was run.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum EdgeError {
@@ -87,6 +95,18 @@ impl Edge {
     /// Dropping the task cancels the future; [`Task::detach`] lets it run on.
     ///
     /// After the end of [`block_on`] the future is dropped unpolled, and its task is cancelled.
+    ///
+    /// ```
+    /// use std::rc::Rc;
+    /// use smol_gossip_runtime::edge;
+    ///
+    /// let length = edge::block_on(|edge| async move {
+    ///     let local = Rc::new("not Send");
+    ///     edge.spawn_local(async move { local.len() }).await
+    /// })?;
+    /// assert_eq!(length, 8);
+    /// # Ok::<(), edge::EdgeError>(())
+    /// ```
     pub fn spawn_local<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> Task<T> {
         match self.executor.upgrade() {
             Some(executor) => executor.spawn(future),
@@ -97,6 +117,14 @@ impl Edge {
 
     /// Spawns a driver next to the application, as a task of tokio's: that is faster than on the
     /// `LocalExecutor`. Dropping the handle detaches it.
+    ///
+    /// ```
+    /// use smol_gossip_runtime::edge;
+    ///
+    /// let answer = edge::block_on(|edge| async move { edge.spawn(async { 7 }).await })?;
+    /// assert_eq!(answer, Ok(7));
+    /// # Ok::<(), edge::EdgeError>(())
+    /// ```
     pub fn spawn<F>(&self, future: F) -> DriverHandle<F::Output>
     where
         F: Future + Send + 'static,
@@ -106,11 +134,34 @@ impl Edge {
     }
 
     /// The surroundings for an event loop on this thread.
+    ///
+    /// ```
+    /// use smol_gossip_runtime::{Clock, edge};
+    ///
+    /// let now = edge::block_on(|edge| async move { edge.runtime().now() })?;
+    /// # let _ = now;
+    /// # Ok::<(), edge::EdgeError>(())
+    /// ```
     pub fn runtime(&self) -> TokioRuntime {
         TokioRuntime::from_handle(self.handle.clone())
     }
 
     /// The context, for futures that leave this thread.
+    ///
+    /// ```
+    /// use smol_gossip_runtime::edge;
+    ///
+    /// let answer = edge::block_on(|edge| async move {
+    ///     let context = edge.context();
+    ///     // On another executor of another thread.
+    ///     let there = std::thread::spawn(move || {
+    ///         context.enter(|| tokio::runtime::Handle::try_current().is_ok())
+    ///     });
+    ///     there.join()
+    /// })?;
+    /// assert!(answer.unwrap());
+    /// # Ok::<(), edge::EdgeError>(())
+    /// ```
     pub fn context(&self) -> Context {
         Context::new(self.handle.clone())
     }

@@ -58,6 +58,15 @@ pub struct SmolRuntime {
 impl SmolRuntime {
     /// Starts the thread, named `smol-gossip-io`.
     ///
+    /// ```
+    /// use smol_gossip_runtime::SmolRuntime;
+    ///
+    /// let runtime = SmolRuntime::start()?;
+    /// let same_thread = runtime.clone();
+    /// # drop(same_thread);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// If the system gives no thread, or no IO driver.
@@ -67,6 +76,15 @@ impl SmolRuntime {
     }
 
     /// The context, for the application's own futures. It keeps the thread alive.
+    ///
+    /// ```
+    /// use smol_gossip_runtime::SmolRuntime;
+    ///
+    /// let context = SmolRuntime::start()?.context();
+    /// let bound = context.wrap(tokio::net::UdpSocket::bind("127.0.0.1:0"));
+    /// assert!(futures_lite::future::block_on(bound).is_ok());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn context(&self) -> Context {
         Context::new(self.thread.handle.clone()).keeping(self.thread.clone())
     }
@@ -98,6 +116,15 @@ impl SmolRuntime {
 
     /// The same surroundings with async-io's timer: about a millisecond more punctual than
     /// tokio's, at the price of async-io's own thread, which a smol program has anyway.
+    ///
+    /// ```
+    /// use smol_gossip_runtime::{EventLoop, SmolRuntime};
+    ///
+    /// let runtime = SmolRuntime::start()?.with_async_io_sleep();
+    /// let events: EventLoop<_, (), std::future::Ready<()>> = EventLoop::new(runtime);
+    /// # drop(events);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[cfg(feature = "async-io")]
     pub fn with_async_io_sleep(self) -> AsyncIoRuntime {
         AsyncIoRuntime::new(self)

@@ -61,6 +61,15 @@ impl TokioRuntime {
     }
 
     /// The tokio runtime of a handle.
+    ///
+    /// ```
+    /// use smol_gossip_runtime::TokioRuntime;
+    ///
+    /// let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    /// let runtime = TokioRuntime::from_handle(tokio.handle().clone());
+    /// # drop(runtime);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn from_handle(handle: Handle) -> Self {
         Self {
             context: Context::new(handle),
@@ -68,11 +77,30 @@ impl TokioRuntime {
     }
 
     /// The context, for the application's own futures.
+    ///
+    /// ```
+    /// # use smol_gossip_runtime::TokioRuntime;
+    /// #
+    /// # let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    /// # let runtime = TokioRuntime::from_handle(tokio.handle().clone());
+    /// let context = runtime.context();
+    /// assert!(context.enter(|| tokio::runtime::Handle::try_current().is_ok()));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn context(&self) -> Context {
         self.context.clone()
     }
 
     /// The handle of the tokio runtime.
+    ///
+    /// ```
+    /// # use smol_gossip_runtime::TokioRuntime;
+    /// #
+    /// # let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    /// # let runtime = TokioRuntime::from_handle(tokio.handle().clone());
+    /// assert_eq!(runtime.handle().id(), tokio.handle().id());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn handle(&self) -> &Handle {
         self.context.handle()
     }

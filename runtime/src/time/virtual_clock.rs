@@ -69,6 +69,13 @@ struct Armed {
 
 impl VirtualClock {
     /// Creates a clock that shows some instant.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use smol_gossip_runtime::{Clock, Runtime, Sleep, VirtualClock, VirtualRuntime};
+    /// let clock = VirtualClock::new();
+    /// assert_eq!(clock.now(), clock.now());
+    /// ```
     pub fn new() -> Self {
         #[expect(
             clippy::disallowed_methods,
@@ -85,12 +92,30 @@ impl VirtualClock {
     }
 
     /// Lets time pass, and wakes every sleep that elapses by it.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use smol_gossip_runtime::{Clock, Runtime, Sleep, VirtualClock, VirtualRuntime};
+    /// let clock = VirtualClock::new();
+    /// let start = clock.now();
+    /// clock.advance(Duration::from_millis(5));
+    /// assert_eq!(clock.now(), start + Duration::from_millis(5));
+    /// ```
     pub fn advance(&self, time: Duration) {
         let now = self.now();
         self.advance_to(now.checked_add(time).unwrap_or(now));
     }
 
     /// Lets time pass until `instant`; does nothing if that has passed.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use smol_gossip_runtime::{Clock, Runtime, Sleep, VirtualClock, VirtualRuntime};
+    /// let clock = VirtualClock::new();
+    /// let noon = clock.now() + Duration::from_secs(3600);
+    /// clock.advance_to(noon);
+    /// assert_eq!(clock.now(), noon);
+    /// ```
     pub fn advance_to(&self, instant: Instant) {
         let mut state = lock(&self.state);
         state.now = state.now.max(instant);
@@ -107,6 +132,16 @@ impl VirtualClock {
     }
 
     /// The earliest deadline of an armed sleep that has not elapsed.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use smol_gossip_runtime::{Clock, Runtime, Sleep, VirtualClock, VirtualRuntime};
+    /// let runtime = VirtualRuntime::new();
+    /// let (clock, mut sleep) = (runtime.clock(), runtime.sleep());
+    /// let deadline = clock.now() + Duration::from_secs(60);
+    /// sleep.reset(deadline);
+    /// assert_eq!(clock.next_deadline(), Some(deadline));
+    /// ```
     pub fn next_deadline(&self) -> Option<Instant> {
         let state = lock(&self.state);
         let deadlines = state.sleeps.iter().filter_map(|(_, sleep)| sleep.deadline);
@@ -114,6 +149,18 @@ impl VirtualClock {
     }
 
     /// Jumps to [`next_deadline`](Self::next_deadline); `false` if no sleep is armed.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use smol_gossip_runtime::{Clock, Runtime, Sleep, VirtualClock, VirtualRuntime};
+    /// let runtime = VirtualRuntime::new();
+    /// let (clock, mut sleep) = (runtime.clock(), runtime.sleep());
+    /// let deadline = clock.now() + Duration::from_secs(60);
+    /// sleep.reset(deadline);
+    /// assert!(clock.advance_to_next());
+    /// assert_eq!(clock.now(), deadline);
+    /// assert!(!clock.advance_to_next());
+    /// ```
     pub fn advance_to_next(&self) -> bool {
         let next = self.next_deadline();
         next.inspect(|next| self.advance_to(*next)).is_some()
@@ -134,11 +181,27 @@ impl Default for VirtualClock {
 
 impl VirtualRuntime {
     /// Creates a runtime with a clock of its own.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use smol_gossip_runtime::{Clock, Runtime, Sleep, VirtualClock, VirtualRuntime};
+    /// let runtime = VirtualRuntime::new();
+    /// let same_clock = runtime.clone();
+    /// runtime.clock().advance(Duration::from_secs(1));
+    /// assert_eq!(same_clock.now(), runtime.now());
+    /// ```
     pub fn new() -> Self {
         Self::default()
     }
 
     /// The clock, to be advanced.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use smol_gossip_runtime::{Clock, Runtime, Sleep, VirtualClock, VirtualRuntime};
+    /// let runtime = VirtualRuntime::new();
+    /// assert_eq!(runtime.clock().now(), runtime.now());
+    /// ```
     pub fn clock(&self) -> &VirtualClock {
         &self.clock
     }

@@ -265,7 +265,7 @@ fn latencies(network: &Network, seed: u64) -> Plot {
     let mut chance = Chance::new(seed);
     let sender = random_node(&network, &mut chance);
     for _ in 0..3 {
-        play(&mut network, &[sender], 64, Duration::from_secs(10));
+        play(&mut network, sender.as_slice(), 64, Duration::from_secs(10));
     }
     let message = network.messages().last().and_then(|message| message.tree());
     let mut bins = Vec::new();

@@ -130,18 +130,23 @@ impl Args {
         let resident = resident_kib("VmRSS:").saturating_sub(idle);
         // The first message floods the overlay and leaves the tree behind.
         let sender = random_node(&network, &mut rng);
-        play(&mut network, &[sender], 64, Duration::from_secs(20));
+        play(&mut network, sender.as_slice(), 64, Duration::from_secs(20));
         let mut rounds = Vec::new();
         for _ in 0..self.messages {
             let sender = random_node(&network, &mut rng);
-            rounds.push(play(&mut network, &[sender], 64, Duration::from_secs(20)));
+            rounds.push(play(
+                &mut network,
+                sender.as_slice(),
+                64,
+                Duration::from_secs(20),
+            ));
             bar.inc(1);
         }
         let mean = Summary::of(&rounds).mean;
         fail(&mut network, self.fail, &mut rng);
         network.run_for(Duration::from_secs(5));
         let sender = random_node(&network, &mut rng);
-        let after = play(&mut network, &[sender], 64, Duration::from_secs(20));
+        let after = play(&mut network, sender.as_slice(), 64, Duration::from_secs(20));
         bar.finish_and_clear();
         Ok(Measured {
             nodes,

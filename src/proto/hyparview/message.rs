@@ -78,6 +78,11 @@ pub struct Disconnect {
 
 impl Disconnect {
     /// A Disconnect that says whether the sender stays in the swarm.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::hyparview::Disconnect;
+    /// assert!(Disconnect::new(true).alive);
+    /// ```
     pub fn new(alive: bool) -> Self {
         Self {
             alive,

@@ -37,6 +37,15 @@ impl Parameters {
     /// - Message ids are kept no shorter than payloads.
     /// - Times that the protocol repeats something after are a millisecond at least, and no time
     ///   is longer than a century.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::{Config, Limits, Parameters};
+    /// let small = Config {
+    ///     max_message_size: 100,
+    ///     ..Config::default()
+    /// };
+    /// assert!(Parameters::new(small, Limits::default()).is_err());
+    /// ```
     pub fn new(config: Config, limits: Limits) -> Result<Self, ConfigError> {
         let config = sensible::config(config)?;
         let limits = sensible::limits(limits);
@@ -51,11 +60,29 @@ impl Parameters {
     }
 
     /// The parameters that hold.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::{Config, Limits, Parameters};
+    /// let mut config = Config::default();
+    /// config.membership.active_view_capacity = 0;
+    /// let parameters = Parameters::new(config, Limits::default())?;
+    /// assert_eq!(parameters.config().membership.active_view_capacity, 1);
+    /// # Ok::<_, smol_gossip::proto::ConfigError>(())
+    /// ```
     pub fn config(&self) -> &Config {
         &self.0.config
     }
 
     /// The bounds that hold.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::{Config, Limits, Parameters};
+    /// let mut limits = Limits::default();
+    /// limits.seen_ids = 0;
+    /// let parameters = Parameters::new(Config::default(), limits)?;
+    /// assert_eq!(parameters.limits().seen_ids, 1);
+    /// # Ok::<_, smol_gossip::proto::ConfigError>(())
+    /// ```
     pub fn limits(&self) -> &Limits {
         &self.0.limits
     }

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use crate::proto::{Config, Limits, MIN_MAX_MESSAGE_SIZE};
 
-/// Why a [`State`](super::State) could not be made.
+/// Why a [`State`](super::State) could not be made. There is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConfigError {

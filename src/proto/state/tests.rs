@@ -352,6 +352,20 @@ fn what_comes_for_an_unknown_topic_is_counted() {
 }
 
 #[test]
+fn a_topic_counts_its_own_duplicates() {
+    let mut node = Node::new();
+    node.join_with(topic(1), &[2, 3]);
+    node.join_with(topic(2), &[2]);
+    for from in [2, 3, 3] {
+        node.recv(from, topic(1), payload("a", DeliveryScope::Swarm(0.into())));
+    }
+    node.recv(2, topic(2), payload("a", DeliveryScope::Swarm(0.into())));
+    let duplicates = |id| node.state.topic(&topic(id)).map(|topic| topic.duplicates());
+    assert_eq!((duplicates(1), duplicates(2)), (Some(2), Some(0)));
+    assert_eq!(node.state.counters().duplicates, 2);
+}
+
+#[test]
 fn item_8_who_is_not_in_a_topic_says_so_to_neighbors_in_it() {
     let mut node = Node::new();
     node.join_with(topic(1), &[2]);

@@ -97,6 +97,12 @@ impl Expected {
 
 impl FrameParser {
     /// A parser for a stream from its beginning, for bodies of up to `max_message_size` bytes.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::wire::FrameParser;
+    /// let parser = FrameParser::new(4096);
+    /// assert!(parser.finish().is_ok(), "nothing has begun");
+    /// ```
     pub fn new(max_message_size: usize) -> Self {
         Self {
             max_message_size,
@@ -109,11 +115,30 @@ impl FrameParser {
     ///
     /// `None` means that the chunk is used up and the next one is needed. Once this has failed it
     /// fails again on every call, and takes nothing.
+    ///
+    /// ```
+    /// # use bytes::Bytes;
+    /// # use smol_gossip::proto::wire::{FrameError, FrameParser};
+    /// let mut parser = FrameParser::new(4096);
+    /// let mut chunk = Bytes::from_static(&[0, 0, 0, 2, 1, 1, 0, 0]);
+    /// assert_eq!(parser.take_frame(&mut chunk)?.as_deref(), Some(&[1, 1][..]));
+    /// assert_eq!(parser.take_frame(&mut chunk)?, None);
+    /// # Ok::<_, FrameError>(())
+    /// ```
     pub fn take_frame(&mut self, chunk: &mut Bytes) -> Result<Option<Bytes>, FrameError> {
         self.take(chunk, &mut Sliced)
     }
 
     /// Does the same for bytes that are only lent: each body is copied, once.
+    ///
+    /// ```
+    /// # use smol_gossip::proto::wire::{FrameError, FrameParser};
+    /// let mut parser = FrameParser::new(4096);
+    /// let mut chunk = &[0, 0, 0, 2, 1, 1][..];
+    /// assert_eq!(parser.take_frame_copied(&mut chunk)?.as_deref(), Some(&[1, 1][..]));
+    /// assert!(chunk.is_empty());
+    /// # Ok::<_, FrameError>(())
+    /// ```
     pub fn take_frame_copied(&mut self, chunk: &mut &[u8]) -> Result<Option<Bytes>, FrameError> {
         self.take(chunk, &mut Copied)
     }
@@ -129,6 +154,16 @@ impl FrameParser {
     }
 
     /// Whether the stream may end here: between two frames.
+    ///
+    /// ```
+    /// # use bytes::Bytes;
+    /// # use smol_gossip::proto::wire::{FrameError, FrameParser};
+    /// let mut parser = FrameParser::new(4096);
+    /// let mut chunk = Bytes::from_static(&[0, 0, 0, 2, 1]);
+    /// assert_eq!(parser.take_frame(&mut chunk)?, None);
+    /// assert_eq!(parser.finish(), Err(FrameError::Unfinished));
+    /// # Ok::<_, FrameError>(())
+    /// ```
     pub fn finish(&self) -> Result<(), FrameError> {
         match self.expected {
             Expected::Length { known: 0, .. } => Ok(()),
@@ -187,7 +222,8 @@ impl FrameParser {
     }
 }
 
-/// Why a stream could not be cut into frames.
+/// Why a stream could not be cut into frames. What was taken out of it before is whole; there is
+/// nothing more to be had from it. A node drops the connection, and counts it (`frames_invalid`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FrameError {

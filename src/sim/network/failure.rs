@@ -6,8 +6,24 @@ use crate::sim::{Noticed, Time};
 impl Network {
     /// Ends a node without a word to anyone. How the others find out is a matter of
     /// [`Noticed`]. The messages that were broadcast do not count it any more.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use smol_gossip::sim::{Network, NetworkConfig};
+    /// # let epoch = std::time::Instant::now();
+    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let nodes = network.add(20);
+    /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
+    /// # network.run_for(Duration::from_secs(20));
+    /// network.kill(nodes[3]);
+    /// network.run_for(Duration::from_secs(5));
+    /// assert!(network.neighbors(nodes[0]).all(|node| node != nodes[3]));
+    /// # Ok::<_, String>(())
+    /// ```
     pub fn kill(&mut self, node: NodeId) {
-        let place = &mut self.nodes[node.index()];
+        let Some(place) = self.nodes.get_mut(node.index()) else {
+            return;
+        };
         if place.state.take().is_none() {
             return;
         }
@@ -31,8 +47,24 @@ impl Network {
 
     /// Starts a node again that has failed, without any memory. It does nothing before it
     /// [joins](Self::join).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use smol_gossip::sim::{Network, NetworkConfig};
+    /// # let epoch = std::time::Instant::now();
+    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let nodes = network.add(20);
+    /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
+    /// # network.run_for(Duration::from_secs(20));
+    /// network.kill(nodes[3]);
+    /// network.restart(nodes[3]);
+    /// network.join(nodes[3], &nodes[..1]);
+    /// network.run_for(Duration::from_secs(5));
+    /// assert!(network.neighbors(nodes[3]).count() > 0);
+    /// # Ok::<_, String>(())
+    /// ```
     pub fn restart(&mut self, node: NodeId) {
-        if !self.is_running(node) {
+        if node.index() < self.nodes.len() && !self.is_running(node) {
             let state = self.new_state(node);
             self.nodes[node.index()].state = Some(state);
             self.running += 1;
@@ -41,16 +73,35 @@ impl Network {
 
     /// Puts nodes on a side of their own: no message crosses from one side to another. At first
     /// all nodes are on side 0.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use smol_gossip::sim::{Network, NetworkConfig};
+    /// # let epoch = std::time::Instant::now();
+    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let nodes = network.add(20);
+    /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
+    /// # network.run_for(Duration::from_secs(20));
+    /// network.split(nodes[..8].iter().copied(), 1);
+    /// network.run_for(Duration::from_secs(30));
+    /// let message = network.broadcast(nodes[0], 64);
+    /// network.run_for(Duration::from_secs(5));
+    /// assert!(network.message(message).is_some_and(|m| m.delivered <= 8));
+    /// # Ok::<_, String>(())
+    /// ```
     pub fn split(&mut self, nodes: impl IntoIterator<Item = NodeId>, side: u8) {
         for node in nodes {
-            self.nodes[node.index()].side = side;
+            if let Some(node) = self.nodes.get_mut(node.index()) {
+                node.side = side;
+            }
         }
         if self.config.noticed != Noticed::AtOnce {
             return;
         }
         for (number, node) in self.nodes.iter().enumerate() {
             for link in node.links.iter() {
-                if self.nodes[link.peer.index()].side != node.side {
+                let other = self.nodes.get(link.peer.index());
+                if other.is_some_and(|other| other.side != node.side) {
                     let closed = Occurrence::Closed {
                         at: NodeId(number as u32),
                         other: link.peer,
@@ -63,6 +114,25 @@ impl Network {
     }
 
     /// Makes the network whole again.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use smol_gossip::sim::{Network, NetworkConfig};
+    /// # let epoch = std::time::Instant::now();
+    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let nodes = network.add(20);
+    /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
+    /// # network.run_for(Duration::from_secs(20));
+    /// network.split(nodes[..8].iter().copied(), 1);
+    /// network.run_for(Duration::from_secs(30));
+    /// network.heal();
+    /// // The two sides find each other again, since they remember.
+    /// network.run_for(Duration::from_secs(240));
+    /// let message = network.broadcast(nodes[0], 64);
+    /// network.run_for(Duration::from_secs(5));
+    /// assert!(network.message(message).is_some_and(|m| m.is_complete()));
+    /// # Ok::<_, String>(())
+    /// ```
     pub fn heal(&mut self) {
         for node in &mut self.nodes {
             node.side = 0;

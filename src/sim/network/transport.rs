@@ -17,8 +17,9 @@ fn is_gossip(message: &Message<NodeId>) -> bool {
 impl Network {
     /// Whether messages between two nodes can arrive.
     pub(super) fn reaches(&self, from: NodeId, to: NodeId) -> bool {
-        let (from, to) = (&self.nodes[from.index()], &self.nodes[to.index()]);
-        to.state.is_some() && from.side == to.side
+        let from = &self.nodes[from.index()];
+        let to = self.nodes.get(to.index());
+        to.is_some_and(|to| to.state.is_some() && from.side == to.side)
     }
 
     /// Sends a message, dialing first where there is no connection.
@@ -114,7 +115,7 @@ impl Network {
         let gossip = is_gossip(&message);
         self.gossip_under_way -= u64::from(gossip);
         let reached = self.reaches(from, to);
-        let known = self.nodes[to.index()].links.numbered(from, link).is_some();
+        let known = self.link(to, from, link).is_some();
         if !reached || !known {
             self.traffic.lost += 1;
             // A node that runs but does not know the connection says so, whatever else is noticed.
@@ -156,7 +157,10 @@ impl Network {
 
     /// A node notices the end of a connection.
     pub(super) fn lose_link(&mut self, at: NodeId, other: NodeId, link: u32, refused: bool) {
-        let links = &mut self.nodes[at.index()].links;
+        let Some(node) = self.nodes.get_mut(at.index()) else {
+            return;
+        };
+        let links = &mut node.links;
         if !links.remove(other, link) || links.contains(other) {
             return;
         }
@@ -169,11 +173,17 @@ impl Network {
         );
     }
 
+    /// The end that a node has of a connection; nobody has none.
+    fn link(&mut self, at: NodeId, other: NodeId, number: u32) -> Option<&mut Link> {
+        let node = self.nodes.get_mut(at.index())?;
+        node.links.numbered(other, number)
+    }
+
     /// From now on nothing gets through a connection. Both ends find out in time.
     fn break_link(&mut self, a: NodeId, b: NodeId, number: u32) {
         let noticed = self.now + micros(self.config.loss.noticed_after);
         for (at, other) in [(a, b), (b, a)] {
-            if let Some(link) = self.nodes[at.index()].links.numbered(other, number) {
+            if let Some(link) = self.link(at, other, number) {
                 link.broken = true;
             }
             let link = number;

@@ -50,11 +50,28 @@ impl AsyncIoRuntime {
     }
 
     /// As [`SmolRuntime::context`].
+    ///
+    /// ```
+    /// use smol_gossip_runtime::SmolRuntime;
+    ///
+    /// let context = SmolRuntime::start()?.with_async_io_sleep().context();
+    /// assert!(context.enter(|| tokio::runtime::Handle::try_current().is_ok()));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn context(&self) -> Context {
         self.context.context()
     }
 
     /// As [`SmolRuntime::spawn_driver`].
+    ///
+    /// ```
+    /// use smol_gossip_runtime::SmolRuntime;
+    ///
+    /// let runtime = SmolRuntime::start()?.with_async_io_sleep();
+    /// let driver = runtime.spawn_driver(async { 7 });
+    /// assert_eq!(futures_lite::future::block_on(driver), Ok(7));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn spawn_driver<F>(&self, future: F) -> DriverHandle<F::Output>
     where
         F: Future + Send + 'static,
