@@ -1,7 +1,7 @@
 # Parts of `.ci/weekly` about the crates as others see them: features, versions, dependencies, the
 # package, and programs that depend on it. Sourced, not run.
 
-parts+=(dependents features minimal msrv api licences unused package upstream)
+parts+=(dependents ported features minimal msrv api licences unused package upstream)
 
 # The parts below change directories.
 target=$(realpath -m "$target")
@@ -49,6 +49,77 @@ PATCH
     return "$failed"
 }
 
+# The examples of iroh-gossip and the program in its README, over this crate, as they are: only the line of
+# the dependency is another one.
+part_ported() {
+    local copy="$target/ported" here=$PWD source
+    source=$(source_of iroh-gossip Cargo.toml) || return 1
+    rm -rf "$copy" && mkdir -p "$copy/src" && cp -r "$source/examples" "$copy/examples" || return 1
+    # They name crates that iroh-gossip depends on, besides itself.
+    cat >"$copy/Cargo.toml" <<MANIFEST
+[package]
+name = "ported"
+version = "0.0.0"
+edition = "2021"
+
+[workspace]
+
+[dependencies]
+iroh-gossip = { package = "smol-gossip", path = "$here" }
+blake3 = "1"
+bytes = "1"
+clap = { version = "4", features = ["derive"] }
+data-encoding = "2"
+hex = "0.4"
+iroh = { version = "1", default-features = false, features = ["tls-ring"] }
+n0-error = { version = "1", features = ["anyhow"] }
+n0-future = "0.3"
+postcard = { version = "1", features = ["use-std"] }
+rand = "0.10"
+serde = { version = "1", features = ["derive"] }
+serde-byte-array = "0.1.2"
+tokio = { version = "1", features = ["macros", "rt-multi-thread"] }
+tracing-subscriber = { version = "0.3", features = ["env-filter"] }
+
+[profile.dev.package."*"]
+debug = false
+MANIFEST
+    printf '#![doc = include_str!("%s/README.md")]\n' "$source" >"$copy/src/lib.rs"
+    (
+        cd "$copy" || exit 1
+        export CARGO_TARGET_DIR="$target/ported-target"
+        cargo build --examples && cargo test --doc && cargo run --example setup &&
+            talk "$CARGO_TARGET_DIR/debug/examples/chat"
+    )
+}
+
+# Two of iroh-gossip's chats, one of which says something.
+talk() {
+    local room=$target/ported/room ticket heard=1
+    mkdir -p "$room" && mkfifo "$room/ann.in" "$room/bob.in" || return 1
+    "$1" --no-relay --name ann open <"$room/ann.in" >"$room/ann" 2>&1 &
+    local ann=$! bob
+    exec 8>"$room/ann.in"
+    for _ in $(seq 100); do
+        ticket=$(sed -n 's/^> ticket to join us: //p' "$room/ann")
+        [ -z "$ticket" ] || break
+        sleep 0.2
+    done
+    "$1" --no-relay --name bob join "$ticket" <"$room/bob.in" >"$room/bob" 2>&1 &
+    bob=$!
+    exec 9>"$room/bob.in"
+    echo "hello from bob" >&9
+    for _ in $(seq 100); do
+        ! grep -q "hello from bob" "$room/ann" || { heard=0 && break; }
+        sleep 0.2
+    done
+    exec 8>&- 9>&-
+    kill "$ann" "$bob" 2>/dev/null
+    wait "$ann" "$bob" 2>/dev/null
+    [ "$heard" = 0 ] || cat "$room/ann" "$room/bob" >&2
+    return "$heard"
+}
+
 # Each feature alone, none, and all: it builds, without warnings, and so does what tests it.
 part_features() {
     need cargo-hack || return 1
@@ -57,6 +128,7 @@ part_features() {
     RUSTFLAGS="-D warnings" CARGO_TARGET_DIR="$target/features" \
         cargo hack check --workspace --feature-powerset --depth 2 --no-dev-deps \
         --exclude-features default,examples,test-utils,simulator,rpc-tls-ring || return 1
+    CARGO_TARGET_DIR="$target/features" cargo hack test --workspace --each-feature --lib || return 1
     RUSTDOCFLAGS="-D warnings" CARGO_TARGET_DIR="$target/features" \
         cargo hack doc --package smol-gossip --each-feature --no-deps
 }

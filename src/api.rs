@@ -227,6 +227,14 @@ pub struct GossipSender {
     lease: Arc<Lease>,
 }
 
+#[cfg(test)]
+impl GossipSender {
+    /// Checks that the orders that wait are within their bounds.
+    pub(crate) fn check_bounds(&self) {
+        self.lease.check_bounds();
+    }
+}
+
 impl GossipSender {
     /// Sends a message to the whole swarm.
     ///
@@ -464,6 +472,14 @@ pub struct GossipReceiver {
     neighbors: BTreeSet<EndpointId>,
     /// The topic stays open while this lives.
     _lease: Arc<Lease>,
+}
+
+#[cfg(test)]
+impl GossipReceiver {
+    /// Checks that the events that wait are within their bounds, with so many peers.
+    pub(crate) fn check_bounds(&self, peers: usize) {
+        self.events.check_bounds(peers);
+    }
 }
 
 impl GossipReceiver {

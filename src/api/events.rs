@@ -289,6 +289,16 @@ impl EventReceiver {
         Poll::Pending
     }
 
+    /// Checks that no more waits than may, with so many peers.
+    #[cfg(test)]
+    pub(super) fn check_bounds(&self, peers: usize) {
+        let state = lock(&self.queue.state);
+        assert!(state.waiting.len() <= self.queue.capacity, "events");
+        assert!(state.changed.len() <= peers, "changes that were dropped");
+        let taken = self.queue.capacity + 1 + peers;
+        assert!(self.taken.len() <= taken, "events that were taken");
+    }
+
     /// Why the stream ended, if not because the node did. Says it once.
     pub(super) fn take_failure(&mut self) -> Option<irpc::Error> {
         lock(&self.queue.state)

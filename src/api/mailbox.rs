@@ -367,6 +367,15 @@ impl Lease {
     }
 }
 
+#[cfg(test)]
+impl Lease {
+    /// Checks that what was ordered is within its bounds.
+    pub(super) fn check_bounds(&self) {
+        let state = lock(&self.subscription.state);
+        assert!(state.orders.len() <= COMMAND_QUEUE, "orders that wait");
+    }
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
         let mut state = lock(&self.subscription.state);

@@ -6,7 +6,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, RwLock},
+    sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::{Duration, Instant},
 };
 
@@ -80,6 +80,28 @@ impl GossipAddressLookup {
         Some(evicted)
     }
 
+    /// What is known of a peer.
+    pub(crate) fn addresses(&self, peer: &EndpointId) -> Option<AddrInfo> {
+        self.read().peers.get(peer).map(|entry| entry.info.clone())
+    }
+
+    /// Whether anything is known of a peer.
+    pub(crate) fn knows(&self, peer: &EndpointId) -> bool {
+        self.read().peers.contains_key(peer)
+    }
+
+    /// Checks that everything is within its bounds.
+    #[cfg(test)]
+    pub(crate) fn check_bounds(&self) {
+        let known = self.write();
+        assert!(known.peers.len() <= self.capacity, "known addresses");
+        let refreshes = RETENTION.as_secs().div_ceil(REFRESH.as_secs()) as usize + 1;
+        assert!(
+            known.heard.len() <= refreshes * self.capacity,
+            "times at which peers were heard of"
+        );
+    }
+
     /// Forgets peers unheard of for too long; returns when the next one is due.
     pub(crate) fn forget_stale(&self, now: Instant) -> Option<Instant> {
         let mut known = self.write();
@@ -93,8 +115,14 @@ impl GossipAddressLookup {
         None
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Known> {
-        // Nothing in here panics halfway through a change.
+    // Nothing in here panics halfway through a change, so a poisoned lock is as good as any.
+    fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.known
+            .read()
+            .unwrap_or_else(|poison| poison.into_inner())
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Known> {
         self.known
             .write()
             .unwrap_or_else(|poison| poison.into_inner())
@@ -119,11 +147,7 @@ impl AddressLookup for GossipAddressLookup {
         &self,
         id: EndpointId,
     ) -> Option<BoxStream<Result<address_lookup::Item, address_lookup::Error>>> {
-        let known = self
-            .known
-            .read()
-            .unwrap_or_else(|poison| poison.into_inner());
-        let info = known.peers.get(&id)?.info.clone();
+        let info = self.addresses(&id)?;
         let info = EndpointInfo::from(info.into_addr(id));
         let item = address_lookup::Item::new(info, Self::PROVENANCE, None);
         Some(futures_lite::stream::once(Ok(item)).boxed())

@@ -34,6 +34,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
 
     fn start_dial(&mut self, id: EndpointId) {
         debug!(peer = %id.fmt_short(), "dial");
+        self.recall_addresses(id);
         let connect = self.transport.connect(id);
         let task = self
             .events

@@ -154,6 +154,18 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         }
     }
 
+    /// Remembers again how to reach a peer that is about to be dialed. What gossip taught of it may
+    /// have expired, or have made room for others; but the topics that know the peer still know it.
+    pub(crate) fn recall_addresses(&mut self, id: EndpointId) {
+        if !self.transport.knows(id)
+            && let Some(data) = self.state.peer_data(&id)
+            && let Some(evicted) = self.transport.learn(id, data, self.now)
+        {
+            self.metrics.addresses_evicted.inc_by(evicted as u64);
+            self.forget_addresses();
+        }
+    }
+
     /// Forgets stale addresses, and comes back when the next ones are due.
     pub(crate) fn forget_addresses(&mut self) {
         if self.forget_timer.is_none()

@@ -68,6 +68,9 @@ pub(crate) trait Transport: Send + 'static {
     /// it, or `None` where it was of no use.
     fn learn(&mut self, peer: EndpointId, data: &PeerData, now: Instant) -> Option<usize>;
 
+    /// Whether anything that was learnt of a peer is still remembered.
+    fn knows(&self, peer: EndpointId) -> bool;
+
     /// Forgets what was learnt too long ago; returns when to call again, if at all.
     fn forget_stale(&mut self, now: Instant) -> Option<Instant>;
 }

@@ -187,21 +187,29 @@ impl<PI: PeerIdentity> State<PI> {
         self.active.contains(id)
     }
 
+    /// What introduces a peer that is known.
+    #[cfg(feature = "net")]
+    pub(crate) fn peer_data(&self, id: &PI) -> Option<&PeerData> {
+        self.data.get(id)
+    }
+
     /// Checks that everything is within its bounds.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "net"))]
     pub(crate) fn check_bounds(&self) {
         self.requests.check();
         self.joins.check();
         self.visits.check();
         self.alarm.check(self.config.passive_view_capacity);
-        for id in self.data.ids() {
-            let len = self.data.get(id).map_or(0, |data| data.as_bytes().len());
-            assert!(len <= self.data_limit, "peer data");
-            let known = self.active.contains(id)
-                || self.passive.contains(id)
-                || self.requests.contains(id)
-                || self.joins.contains(id);
-            assert!(known, "peer data of someone who is not known");
+        let views = self.active.ids().chain(self.passive.ids());
+        let known = views.chain(self.requests.ids()).chain(self.joins.ids());
+        let mut known: Vec<&PI> = known.collect();
+        known.sort_unstable();
+        for (id, data) in self.data.iter() {
+            assert!(data.as_bytes().len() <= self.data_limit, "peer data");
+            assert!(
+                known.binary_search(&id).is_ok(),
+                "peer data of someone who is not known"
+            );
         }
     }
 

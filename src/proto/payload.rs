@@ -36,7 +36,7 @@ impl Payload {
     }
 
     /// The content.
-    #[cfg(any(feature = "rpc", test))]
+    #[cfg(any(feature = "rpc", all(test, feature = "net")))]
     pub(crate) fn into_content(self) -> Bytes {
         self.content
     }

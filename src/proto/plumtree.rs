@@ -228,7 +228,7 @@ impl<PI: PeerIdentity> State<PI> {
     }
 
     /// Checks that everything is within its bounds.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "net"))]
     pub(crate) fn check_bounds(&self) {
         self.lazy_push.check();
         self.missing.check();

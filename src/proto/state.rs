@@ -140,7 +140,7 @@ impl<PI: PeerIdentity> State<PI> {
     }
 
     /// Whether a timer is that of a topic which the node is in.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "net"))]
     pub(crate) fn owns_timer(&self, timer: TimerId) -> bool {
         let topic = self.topics.get(timer.slot());
         topic.is_some_and(|topic| topic.generation == timer.generation)

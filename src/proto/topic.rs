@@ -162,6 +162,12 @@ impl<PI: PeerIdentity> State<PI> {
         self.membership.is_active(peer)
     }
 
+    /// What introduces a peer that is known.
+    #[cfg(feature = "net")]
+    pub(crate) fn peer_data(&self, peer: &PI) -> Option<&PeerData> {
+        self.membership.peer_data(peer)
+    }
+
     /// What the payloads that are kept to answer Grafts take, in bytes.
     ///
     /// ```
@@ -231,7 +237,7 @@ impl<PI: PeerIdentity> State<PI> {
     }
 
     /// Checks that everything in both layers is within its bounds.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "net"))]
     pub(crate) fn check_bounds(&self) {
         self.membership.check_bounds();
         self.broadcast.check_bounds();

@@ -58,6 +58,7 @@ impl Stamp {
     }
 
     /// What the system's clock says.
+    #[cfg(any(feature = "net", feature = "rpc"))]
     pub(super) fn now() -> Self {
         #[expect(
             clippy::disallowed_methods,
@@ -66,6 +67,7 @@ impl Stamp {
         Self::from_system_time(SystemTime::now())
     }
 
+    #[cfg(any(feature = "net", feature = "rpc", test))]
     pub(super) fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }

@@ -95,6 +95,28 @@ impl Inbox {
         (whole && !orders.is_empty()).then(|| orders.iter().filter_map(Order::message_id))
     }
 
+    /// Checks that everything is within its bounds, where there are so many subscriptions that the
+    /// application may still use.
+    #[cfg(test)]
+    pub(crate) fn check_bounds(&self, subscriptions: usize) {
+        let batches = self.aside.values().map(|aside| &aside.batch);
+        for batch in batches.chain([&self.in_hand]) {
+            assert!(batch.orders.len() <= super::COMMAND_QUEUE, "orders in hand");
+        }
+        assert!(self.aside.len() <= self.taken.len(), "set aside");
+        assert!(self.resumed.len() <= self.aside.len(), "resumed");
+        let agenda = lock(&self.shared.agenda);
+        assert!(agenda.untaken <= SUBSCRIBE_QUEUE, "new subscriptions");
+        assert!(agenda.untaken <= agenda.listed.len(), "new ones are listed");
+        // Those that nobody uses any more are listed to be ended.
+        let listed = agenda.listed.iter().filter_map(|item| match item {
+            Item::Subscription(subscription) => Some(subscription),
+            Item::Stop => None,
+        });
+        let used = listed.filter(|subscription| !lock(&subscription.state).released);
+        assert!(used.count() <= subscriptions, "each is listed once");
+    }
+
     /// Takes back the order that was handed out last. It comes again, with all that follows from
     /// its subscription, after [`Self::resume`]; other subscriptions go on. Meanwhile senders of
     /// this one find their queue filling up, and wait.

@@ -19,7 +19,7 @@ const MAX: usize = 1 << 20;
 
 /// A connection from `n`, which is no node of ours, to a node.
 pub(super) fn dial(world: &mut World, n: usize, to: usize) -> MemoryConnection {
-    let transport = world.network.attach(id(n));
+    let transport = world.network.attach(id(n), 1);
     world.network.introduce(id(n), id(to));
     let made = Rc::new(RefCell::new(None));
     let slot = made.clone();

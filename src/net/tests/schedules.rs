@@ -15,8 +15,9 @@ use super::{
     world::{World, message, ms, secs, topic},
 };
 use delivery::Delivery;
-use plan::{Op, Plan};
+use plan::Plan;
 
+mod apply;
 mod delivery;
 mod plan;
 mod work;
@@ -29,6 +30,9 @@ const SHARES: u64 = 4;
 
 /// How often everything is looked at.
 const SAMPLE: Duration = ms(500);
+
+/// How long all has to look well before it is believed.
+const STEADY: Duration = secs(8);
 
 /// Messages sent once all is well have numbers from here on.
 const LAST_MESSAGES: u64 = 1 << 32;
@@ -66,7 +70,7 @@ fn run(plan: &Plan) -> u64 {
         if verbose {
             eprintln!("{:?} {op:?}", world.time());
         }
-        op.apply(&mut world, &mut delivery);
+        op.apply(&mut world, &mut delivery, plan.capacity);
         // Everybody looks at it before it is looked at.
         world.run_for(Duration::ZERO);
         delivery.sample(&world);
@@ -78,10 +82,19 @@ fn run(plan: &Plan) -> u64 {
 
 /// All is well again: the swarm has to be whole.
 fn settle(plan: &Plan, world: &mut World, delivery: &mut Delivery) {
-    let end = world.time() + plan.settling();
-    while world.time() < end {
+    let (soonest, latest) = plan.settling();
+    let (soonest, latest) = (world.time() + soonest, world.time() + latest);
+    let mut well_since = None;
+    while world.time() < latest {
         world.run_for(SAMPLE);
         delivery.sample(world);
+        if !looks_well(plan, world) {
+            well_since = None;
+        } else if *well_since.get_or_insert(world.time()) + STEADY <= world.time()
+            && world.time() >= soonest
+        {
+            break;
+        }
     }
     // Of whoever changes places at this very moment one side hears first, and a Shuffle may be about
     // to be written; but not for long.
@@ -104,11 +117,20 @@ fn settle(plan: &Plan, world: &mut World, delivery: &mut Delivery) {
             );
         }
     }
+    let whole: Vec<usize> = (0..plan.topics)
+        .filter(|topic_number| check::is_connected(world, *topic_number))
+        .collect();
     let unneeded = check::unneeded_connections(world);
     let before = work::of_all(world);
     world.run_for(secs(60));
     let shuffles = plan.topics as u64 * (60 / plan.shuffle_secs + 2);
     work::check_quiet(&before, &work::of_all(world), shuffles);
+    for topic_number in whole {
+        assert!(
+            check::is_connected(world, topic_number),
+            "topic {topic_number} fell to pieces in a quiet while"
+        );
+    }
     let unneeded_before = unneeded;
     let unneeded = check::unneeded_connections(world);
     let stayed: Vec<_> = unneeded.intersection(&unneeded_before).collect();
@@ -155,6 +177,16 @@ fn settle(plan: &Plan, world: &mut World, delivery: &mut Delivery) {
             "node {n}: whoever keeps to the protocol is no burden"
         );
     }
+}
+
+/// Whether there is nothing left to put right, at a glance.
+fn looks_well(plan: &Plan, world: &World) -> bool {
+    let whole = |topic_number: usize| {
+        check::is_connected(world, topic_number) || !plan::could_be_whole(world, topic_number)
+    };
+    check::one_sided(world).is_empty()
+        && check::unwritten(world).is_empty()
+        && (0..plan.topics).all(whole)
 }
 
 /// Everybody leaves, one way or the other.
@@ -268,13 +300,6 @@ fn a_seed_has_one_trace() {
         let first = run(&plan);
         assert_eq!(first, run(&plan), "seed {seed}");
         assert_ne!(first, run(&Plan::new(seed + 100)), "seed {seed}");
-    }
-}
-
-/// Applies a step of a plan, where it applies.
-impl Op {
-    fn apply(&self, world: &mut World, delivery: &mut Delivery) {
-        plan::apply(self, world, delivery);
     }
 }
 

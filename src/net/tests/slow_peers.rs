@@ -62,6 +62,24 @@ fn item_4_a_peer_that_stops_reading_costs_only_itself() {
 }
 
 #[test]
+fn a_peer_that_reads_slowly_no_more_is_whole_again_at_once() {
+    let mut world = three(4);
+    world.limits.protocol.late_join_history = 1024;
+    world.network.set_read_rate(id(2), Some(500));
+    for number in 0..60 {
+        world.broadcast(0, 0, message(number, 1900));
+    }
+    // By now it has taken more than it would get through in a minute.
+    world.run_for(secs(20));
+    world.network.set_read_rate(id(2), None);
+    world.run_for(secs(5));
+    check::quiet(&world);
+    world.broadcast(0, 0, message(1000, 100));
+    world.run_for(secs(1));
+    assert!(world.received(2, 0, 1000).is_some());
+}
+
+#[test]
 fn item_4_half_a_header_costs_only_its_sender() {
     let mut world = three(4);
     // Or else this comes first.

@@ -1,14 +1,11 @@
 //! Nodes, their applications, and the loop that runs them all in virtual time.
 
 use std::{
-    collections::{BTreeMap, VecDeque, hash_map::DefaultHasher},
+    collections::{BTreeMap, BTreeSet, hash_map::DefaultHasher},
     future::Future,
     hash::{Hash, Hasher},
     pin::{Pin, pin},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, Wake, Waker},
     time::{Duration, Instant},
 };
@@ -20,7 +17,7 @@ use smol_gossip_runtime::{Clock, VirtualClock, VirtualRuntime};
 use super::check;
 use crate::{
     api::{
-        GossipApi,
+        GossipApi, JoinOptions,
         mailbox::{self, Mailbox},
     },
     metrics::Metrics,
@@ -38,9 +35,11 @@ use crate::{
 
 mod ids;
 mod subscription;
+mod woken;
 
 pub(super) use ids::{id, number};
 pub(super) use subscription::Subscription;
+use woken::{Flag, Woken};
 
 /// Polls of one node without any time passing: enough for whatever can be there to do at once.
 const POLLS_AT_ONCE: usize = 2000;
@@ -79,6 +78,8 @@ pub(super) struct World {
     pub(super) config: Config,
     pub(super) limits: Limits,
     pub(super) nodes: BTreeMap<usize, Running>,
+    /// Nodes whose machines are suspended.
+    asleep: BTreeSet<usize>,
     tasks: BTreeMap<u64, Task>,
     woken: Arc<Woken>,
     last_key: u64,
@@ -108,30 +109,7 @@ pub(super) struct Running {
 impl Running {
     /// Whether the node has more to do, without any time passing.
     pub(super) fn is_woken(&self) -> bool {
-        self.flag.set.load(Ordering::Relaxed)
-    }
-}
-
-/// Whom to poll, in the order in which they were woken.
-#[derive(Default)]
-struct Woken(Mutex<VecDeque<u64>>);
-
-struct Flag {
-    key: u64,
-    set: AtomicBool,
-    woken: Arc<Woken>,
-}
-
-impl Wake for Flag {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if !self.set.swap(true, Ordering::Relaxed) {
-            let mut woken = self.woken.0.lock().unwrap_or_else(PoisonError::into_inner);
-            woken.push_back(self.key);
-        }
+        self.flag.is_set()
     }
 }
 
@@ -146,6 +124,7 @@ impl World {
             config: Config::default(),
             limits: Limits::default(),
             nodes: BTreeMap::new(),
+            asleep: BTreeSet::new(),
             tasks: BTreeMap::new(),
             woken: Arc::default(),
             last_key: 0,
@@ -175,7 +154,7 @@ impl World {
 
     /// Starts a node, which may have run before.
     pub(super) fn start(&mut self, n: usize) {
-        let transport = self.network.attach(id(n));
+        let transport = self.network.attach(id(n), self.limits.known_addresses);
         let mut rng = StdRng::from_rng(&mut self.rng);
         let state = State::new(
             id(n),
@@ -226,6 +205,27 @@ impl World {
     pub(super) fn crash(&mut self, n: usize) {
         self.network.crash(id(n));
         self.nodes.remove(&n);
+        self.wake(n);
+    }
+
+    /// Suspends the machine of a node: it does nothing, and neither hears nor is heard. To itself,
+    /// all the time until it wakes passes at once.
+    pub(super) fn sleep(&mut self, n: usize) {
+        if self.nodes.contains_key(&n) {
+            self.asleep.insert(n);
+            self.network.set_asleep(id(n), true);
+        }
+    }
+
+    /// Wakes the machine of a node.
+    pub(super) fn wake(&mut self, n: usize) {
+        self.network.set_asleep(id(n), false);
+        if self.asleep.remove(&n)
+            && let Some(running) = self.nodes.get(&n)
+            && running.is_woken()
+        {
+            self.woken.push(running.flag.key);
+        }
     }
 
     /// Takes part in a topic. Returns a key for [`Self::subscription`].
@@ -241,6 +241,18 @@ impl World {
         topic_number: usize,
         bootstrap: &[usize],
     ) -> Option<u64> {
+        let capacity = JoinOptions::with_bootstrap([]).subscription_capacity;
+        self.try_join_with(n, topic_number, bootstrap, capacity)
+    }
+
+    /// Takes part in a topic, with room for so many events that are not read.
+    pub(super) fn try_join_with(
+        &mut self,
+        n: usize,
+        topic_number: usize,
+        bootstrap: &[usize],
+        capacity: usize,
+    ) -> Option<u64> {
         for peer in bootstrap {
             self.network.introduce(id(n), id(*peer));
         }
@@ -250,7 +262,13 @@ impl World {
         self.last_key += 1;
         let key = self.last_key;
         let running = self.running(n);
-        let subscribe = running.api.subscribe(topic(topic_number), bootstrap);
+        let options = JoinOptions {
+            bootstrap,
+            subscription_capacity: capacity,
+        };
+        let subscribe = running
+            .api
+            .subscribe_with_opts(topic(topic_number), options);
         let subscribed = poll_once(subscribe).expect("there is room for a subscription");
         let (sender, receiver) = subscribed.ok()?.split();
         running.subscriptions.push(Subscription {
@@ -267,6 +285,19 @@ impl World {
             reading: true,
         });
         Some(key)
+    }
+
+    /// Has the application of a node read what happens in a topic, or not.
+    pub(super) fn set_reading(&mut self, n: usize, topic_number: usize, reading: bool) {
+        let now = self.now();
+        let Some(running) = self.nodes.get_mut(&n) else {
+            return;
+        };
+        let subscriptions = running.subscriptions.iter_mut();
+        for subscription in subscriptions.filter(|one| one.topic == topic_number) {
+            subscription.reading = reading;
+            subscription.read(now, n, &mut self.trace);
+        }
     }
 
     /// Drops all subscriptions to a topic.
@@ -333,11 +364,7 @@ impl World {
 
     fn new_flag(&mut self) -> Arc<Flag> {
         self.last_key += 1;
-        let flag = Arc::new(Flag {
-            key: self.last_key,
-            set: AtomicBool::new(false),
-            woken: self.woken.clone(),
-        });
+        let flag = Arc::new(Flag::new(self.last_key, self.woken.clone()));
         flag.wake_by_ref();
         flag
     }
@@ -393,11 +420,7 @@ impl World {
 
     fn poll_woken(&mut self) {
         loop {
-            let key = {
-                let mut woken = self.woken.0.lock().unwrap_or_else(PoisonError::into_inner);
-                woken.pop_front()
-            };
-            let Some(key) = key else {
+            let Some(key) = self.woken.pop() else {
                 return;
             };
             self.poll(key);
@@ -413,7 +436,7 @@ impl World {
             "polled again and again, and no time passes"
         );
         if let Some((task, flag)) = self.tasks.get_mut(&key) {
-            flag.set.store(false, Ordering::Relaxed);
+            flag.clear();
             let waker = Waker::from(flag.clone());
             let ended = task.as_mut().poll(&mut Context::from_waker(&waker));
             if ended.is_ready() {
@@ -425,8 +448,12 @@ impl World {
         let Some((&n, running)) = found else {
             return;
         };
+        if self.asleep.contains(&n) {
+            // It stays woken, and is polled when its machine wakes up.
+            return;
+        }
         let now = self.clock.now();
-        running.flag.set.store(false, Ordering::Relaxed);
+        running.flag.clear();
         running.polls += 1;
         let waker = Waker::from(running.flag.clone());
         let span = tracing::info_span!("poll", at = ?now - self.start, n);

@@ -136,6 +136,10 @@ impl Transport for IrohTransport {
         self.lookup.learn(peer, info, now)
     }
 
+    fn knows(&self, peer: EndpointId) -> bool {
+        self.lookup.knows(&peer)
+    }
+
     fn forget_stale(&mut self, now: Instant) -> Option<Instant> {
         self.lookup.forget_stale(now)
     }

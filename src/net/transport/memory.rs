@@ -8,15 +8,17 @@
 //! - Latency with jitter for every packet. Data of one stream stays in order; streams, credit and
 //!   connections overtake each other.
 //! - Handshakes of one round trip, and half a one more for who accepts; both sides may dial at once.
-//! - Addresses: only a peer that was learnt of, or was connected to, can be dialed.
+//! - Addresses: only a peer that the application introduced, that gossip taught of, or that was
+//!   connected to until just now can be dialed. What gossip teaches is in the node's real book, and
+//!   expires; an address that is not the peer's leads nowhere.
 //! - Flow control by stream and by connection, given back as the reader reads; a limit of streams
 //!   that are open at once, given back as streams end. Streams appear to the peer with their first
 //!   data, in the order of their numbers.
 //! - What has arrived can be read after the connection is gone, as with QUIC.
 //! - A close overtakes or is overtaken by data, and undelivered data is lost with it.
-//! - Paths that are cut: packets wait and arrive late when the path heals; a connection that hears
-//!   nothing for [`PATH_TIMEOUT`] is gone.
-//! - Nodes that crash, restart, or do not read for a while. Dials that fail or hang. Connections
+//! - Paths that are cut, in one direction or in both: packets wait and arrive late when the path heals;
+//!   a connection that hears nothing for [`PATH_TIMEOUT`] is gone.
+//! - Nodes that crash, restart, sleep, or do not read for a while. Dials that fail or hang. Connections
 //!   that die, noticed by both sides, one or none.
 //!
 //! # What is not
@@ -30,13 +32,14 @@ use std::{
     future::poll_fn,
     hash::{DefaultHasher, Hash, Hasher},
     mem,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     ops::Range,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
-use ::iroh::EndpointId;
+use ::iroh::{EndpointAddr, EndpointId};
 use futures_lite::stream;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use smol_gossip_runtime::{Clock, VirtualClock};
@@ -46,7 +49,10 @@ use self::{
     handles::Dialing,
 };
 use super::{BoxFuture, BoxStream, Broken, Handshake, Transport};
-use crate::proto::PeerData;
+use crate::{
+    net::{addr_info::AddrInfo, address_lookup::GossipAddressLookup},
+    proto::PeerData,
+};
 
 mod connection;
 mod faults;
@@ -64,6 +70,10 @@ pub(crate) const DEFAULT_STREAMS: u64 = 100;
 
 /// Bytes that a stream, and all streams of a connection together, take before they are read.
 const WINDOW: u64 = 128 * 1024;
+
+/// How long it is remembered where a peer was after the last connection to it is gone. As long as
+/// iroh does.
+const REMEMBERED: Duration = Duration::from_secs(60);
 
 /// How long after a path has healed packets are sent again, at the most.
 const RETRANSMISSION: Duration = Duration::from_millis(1000);
@@ -101,16 +111,28 @@ struct Site {
     version: u8,
     version_told: u8,
     changes: Option<Waker>,
-    /// Whom it can dial.
-    known: BTreeSet<EndpointId>,
+    /// Whom the application introduced.
+    introduced: BTreeSet<EndpointId>,
+    /// When the last connection to each peer ended.
+    met: BTreeMap<EndpointId, Instant>,
     incoming: VecDeque<u64>,
     accepting: Option<Waker>,
     /// Nothing can be read before this.
     reads_from: Option<Instant>,
     /// Bytes that can be read in a second.
     read_rate: Option<u32>,
+    /// Nothing more can be read before this, at that rate.
+    paced_until: Option<Instant>,
     /// Holds for all peers, whatever the node says.
     stream_limit: Option<u64>,
+}
+
+impl Site {
+    /// Whether the node can read now.
+    fn reads(&self, now: Instant) -> bool {
+        let until = [self.reads_from, self.paced_until];
+        until.into_iter().flatten().all(|until| until <= now)
+    }
 }
 
 #[derive(Debug)]
@@ -159,12 +181,14 @@ impl MemoryNetwork {
         }
     }
 
-    /// Attaches a node, also one that was attached before and crashed.
-    pub(crate) fn attach(&self, id: EndpointId) -> MemoryTransport {
+    /// Attaches a node, also one that was attached before and crashed. It remembers the addresses of
+    /// so many peers.
+    pub(crate) fn attach(&self, id: EndpointId, known_addresses: usize) -> MemoryTransport {
         self.with(|net| net.sites.entry(id).or_default().up = true);
         MemoryTransport {
             network: self.clone(),
             id,
+            book: GossipAddressLookup::new(known_addresses),
         }
     }
 
@@ -278,16 +302,23 @@ impl Net {
     }
 
     /// Begins a handshake.
-    fn dial(&mut self, from: EndpointId, to: EndpointId) -> u64 {
+    ///
+    /// `taught` is where the dialer was told that the peer is.
+    fn dial(&mut self, from: EndpointId, to: EndpointId, taught: Option<AddrInfo>) -> u64 {
         self.last_connection += 1;
         let conn = self.last_connection;
         self.connections.insert(conn, Conn::new(from, to));
-        let known = self.site(from).known.contains(&to);
+        let known = self.knows(from, to);
+        let misled = !known
+            && taught
+                .as_ref()
+                .is_some_and(|taught| !is_address_of(taught, to));
         let fault = self.faults.dial(from, to);
         match fault {
-            _ if !known => self.end_gone(conn, Side::Dialer, "no address"),
+            _ if !known && taught.is_none() => self.end_gone(conn, Side::Dialer, "no address"),
             Some(DialFault::Impossible) => self.end_gone(conn, Side::Dialer, "no route"),
             Some(DialFault::Hangs) => {}
+            _ if misled => {}
             Some(DialFault::Refused) => {
                 self.send(conn, Side::Dialer, Packet::Refused);
                 self.schedule(self.now + PATH_TIMEOUT, Event::HandshakeTimeout { conn });
@@ -300,9 +331,24 @@ impl Net {
         conn
     }
 
-    /// Learns a way to dial a peer.
-    fn know(&mut self, id: EndpointId, peer: EndpointId) {
-        self.site(id).known.insert(peer);
+    /// Whether a node can dial a peer without having been told by gossip.
+    fn knows(&mut self, id: EndpointId, peer: EndpointId) -> bool {
+        let now = self.now;
+        let site = self.site(id);
+        let met = site.met.get(&peer);
+        let lately = met.is_some_and(|at| now < *at + REMEMBERED);
+        lately || site.introduced.contains(&peer) || self.is_connected(id, peer)
+    }
+
+    fn is_connected(&self, id: EndpointId, peer: EndpointId) -> bool {
+        let ends = |end: &End, other: &End| {
+            end.node.as_bytes() == id.as_bytes()
+                && other.node.as_bytes() == peer.as_bytes()
+                && matches!(end.phase, connection::Phase::Open)
+        };
+        let mut connections = self.connections.values();
+        connections
+            .any(|conn| ends(&conn.dialer, &conn.acceptor) || ends(&conn.acceptor, &conn.dialer))
     }
 
     fn poll_incoming(&mut self, id: EndpointId, cx: &mut Context<'_>) -> Poll<u64> {
@@ -329,15 +375,28 @@ impl Net {
 
 /// What a node tells others to be dialed by.
 fn data_of(id: EndpointId, version: u8) -> PeerData {
-    let mut data = id.as_bytes().to_vec();
-    data.push(version);
-    PeerData::new(data)
+    let address = SocketAddr::new(ip_of(id), 1 + u16::from(version));
+    AddrInfo::from(EndpointAddr::new(id).with_ip_addr(address)).encode()
+}
+
+fn ip_of(id: EndpointId) -> IpAddr {
+    let bytes = id.as_bytes().first_chunk().copied();
+    Ipv6Addr::from(bytes.unwrap_or([0_u8; 16])).into()
+}
+
+/// Whether a node is found there. Where it was before is as good as where it is.
+fn is_address_of(info: &AddrInfo, id: EndpointId) -> bool {
+    let address = info.clone().into_addr(id);
+    let ip = ip_of(id);
+    address.ip_addrs().any(|address| address.ip() == ip)
 }
 
 /// A node's end of a [`MemoryNetwork`].
 pub(crate) struct MemoryTransport {
     network: MemoryNetwork,
     id: EndpointId,
+    /// What gossip taught of addresses.
+    pub(crate) book: GossipAddressLookup,
 }
 
 impl Transport for MemoryTransport {
@@ -363,7 +422,8 @@ impl Transport for MemoryTransport {
     }
 
     fn connect(&self, peer: EndpointId) -> Handshake<MemoryConnection> {
-        let conn = self.network.with(|net| net.dial(self.id, peer));
+        let taught = self.book.addresses(&peer);
+        let conn = self.network.with(|net| net.dial(self.id, peer, taught));
         Box::pin(Dialing::new(self.network.clone(), conn, Side::Dialer, peer))
     }
 
@@ -382,15 +442,16 @@ impl Transport for MemoryTransport {
         })
     }
 
-    fn learn(&mut self, peer: EndpointId, data: &PeerData, _now: Instant) -> Option<usize> {
-        let valid = data.as_bytes().starts_with(peer.as_bytes());
-        if valid {
-            self.network.with(|net| net.know(self.id, peer));
-        }
-        valid.then_some(0)
+    fn learn(&mut self, peer: EndpointId, data: &PeerData, now: Instant) -> Option<usize> {
+        let info = AddrInfo::decode(data).ok()?;
+        self.book.learn(peer, info, now)
     }
 
-    fn forget_stale(&mut self, _now: Instant) -> Option<Instant> {
-        None
+    fn knows(&self, peer: EndpointId) -> bool {
+        self.book.knows(&peer)
+    }
+
+    fn forget_stale(&mut self, now: Instant) -> Option<Instant> {
+        self.book.forget_stale(now)
     }
 }

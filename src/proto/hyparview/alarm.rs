@@ -53,7 +53,7 @@ impl<PI: Copy + Eq> Alarm<PI> {
     }
 
     /// Checks the bounds.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "net"))]
     pub(super) fn check(&self, passive_view_capacity: usize) {
         let survey = self.survey.iter();
         let peers: usize = survey.map(|one| one.left.len() + one.asked.len()).sum();

@@ -49,8 +49,8 @@ impl<PI: Copy + Ord> Introductions<PI> {
     }
 
     #[cfg(test)]
-    pub(super) fn ids(&self) -> impl ExactSizeIterator<Item = &PI> {
-        self.0.iter().map(|(id, _)| id)
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = &(PI, PeerData)> {
+        self.0.iter()
     }
 }
 

@@ -75,7 +75,7 @@ impl<PI: Copy + Eq> Joins<PI> {
     }
 
     /// Checks the bounds.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "net"))]
     pub(super) fn check(&self) {
         assert!(self.contacts.len() <= CONTACTS_TRIED, "contacts");
         assert!(
@@ -90,6 +90,11 @@ impl<PI: Copy + Eq> Joins<PI> {
 
     pub(super) fn contains(&self, id: &PI) -> bool {
         self.contacts.iter().any(|contact| contact.id == *id)
+    }
+
+    #[cfg(all(test, feature = "net"))]
+    pub(super) fn ids(&self) -> impl Iterator<Item = &PI> {
+        self.contacts.iter().map(|contact| &contact.id)
     }
 
     /// Whether a Join to the peer may still be answered.

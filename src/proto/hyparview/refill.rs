@@ -102,7 +102,7 @@ impl<PI: Copy + Eq> Requests<PI> {
     }
 
     /// Checks the bounds.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "net"))]
     pub(super) fn check(&self) {
         assert!(self.requests.len() <= self.limit, "requests under way");
         let share = (self.limit / INTRODUCER_SHARE).max(1);

@@ -219,7 +219,7 @@ impl Node {
             .collect();
         assert_eq!(self.record.held, held, "held is what is needed");
         assert!(state.requests.len() <= 16.max(active.len()));
-        for id in state.data.ids() {
+        for (id, _) in state.data.iter() {
             assert!(
                 all.contains(id) || held.contains(id) || state.joins.contains(id),
                 "data of {id}, who is not known"

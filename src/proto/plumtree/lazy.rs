@@ -64,7 +64,7 @@ impl LazyPush {
     }
 
     /// Checks the bounds.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "net"))]
     pub(super) fn check(&self) {
         assert!(self.queue.len() <= self.limit, "announcements that wait");
         assert_eq!(self.queue.is_empty(), self.due.is_none(), "they are sent");

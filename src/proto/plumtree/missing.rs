@@ -137,7 +137,7 @@ impl Missing {
     }
 
     /// Checks the bounds.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "net"))]
     pub(super) fn check(&self) {
         assert!(self.wanted.len() <= self.limit, "missing messages");
         let queued = self.queue.len();

@@ -1,6 +1,8 @@
 //! What can be seen of the state of a node from outside. Nothing here changes anything.
 
 use super::{State, topic};
+#[cfg(feature = "net")]
+use crate::proto::PeerData;
 use crate::proto::{Config, Counters, Limits, PeerIdentity, TopicId, plumtree};
 
 impl<PI: PeerIdentity> State<PI> {
@@ -177,5 +179,12 @@ impl<PI: PeerIdentity> State<PI> {
     /// ```
     pub fn is_needed(&self, peer: &PI) -> bool {
         self.peers.is_held(peer)
+    }
+
+    /// What introduces a peer, as the first topic that knows says.
+    #[cfg(feature = "net")]
+    pub(crate) fn peer_data(&self, peer: &PI) -> Option<&PeerData> {
+        let mut topics = self.topics.iter();
+        topics.find_map(|(_, topic)| topic.state.peer_data(peer))
     }
 }

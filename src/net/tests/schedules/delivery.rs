@@ -29,6 +29,8 @@ const KEPT: Duration = secs(20);
 struct Published {
     number: u64,
     topic: usize,
+    /// The node, and since when it had been running.
+    author: (usize, Instant),
     subscription: u64,
     at: Instant,
 }
@@ -73,6 +75,7 @@ impl Delivery {
         self.last_number += 1;
         let number = self.last_number;
         let (sender, key) = (subscription.sender.clone(), subscription.key);
+        let author = (n, world.nodes[&n].since);
         let (published, clock) = (self.published.clone(), world.clock.clone());
         let content = content(number);
         world.spawn(async move {
@@ -81,6 +84,7 @@ impl Delivery {
                 published.borrow_mut().push(Published {
                     number,
                     topic,
+                    author,
                     subscription: key,
                     at: clock.now(),
                 });
@@ -134,7 +138,14 @@ impl Delivery {
         if !in_time || holds_since(world, message, to, keys[1]).is_some() {
             return;
         }
+        if !keeps_up(world, to, keys[1]) {
+            return;
+        }
         let life = world.nodes[&to].since;
+        if message.author == (to, life) {
+            // Its own node does not hear of it, in whichever subscription.
+            return;
+        }
         assert!(
             self.ever.contains(&(to, life, message.number)),
             "node {to} did not get message {} of topic {}, published at {:?}, which node {from} \
@@ -198,6 +209,14 @@ fn last_change(subscription: &Subscription, peer: usize) -> Instant {
     let changes = subscription.changes.iter().rev();
     let mut of_peer = changes.filter(|(_, other, _)| *other == peer);
     of_peer.next().map_or(subscription.since, |(at, _, _)| *at)
+}
+
+/// Whether an application reads what happens in a subscription, and always did in time. One that did
+/// not may have lost messages.
+fn keeps_up(world: &World, n: usize, key: u64) -> bool {
+    let mut subscriptions = world.nodes[&n].subscriptions.iter();
+    let subscription = subscriptions.find(|one| one.key == key);
+    subscription.is_some_and(|one| one.reading && one.lagged == 0)
 }
 
 /// Since when a node has a message, in one subscription.

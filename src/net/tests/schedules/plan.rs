@@ -4,11 +4,11 @@ use std::{collections::BTreeSet, fmt, time::Duration};
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use super::{delivery::Delivery, is_member};
+use super::is_member;
 use crate::{
     net::{
         Limits,
-        tests::world::{World, id, message, ms, secs},
+        tests::world::{World, ms, secs},
         transport::memory::DialFault,
     },
     proto::{Config, plumtree},
@@ -40,10 +40,13 @@ pub(super) enum Op {
     Stop(usize),
     Split(Vec<usize>),
     Heal,
+    /// The others hear nothing from these, but these hear the others.
+    Muffle(Vec<usize>),
     Lose {
         a: (usize, bool),
         b: (usize, bool),
     },
+    /// One way.
     Cut {
         from: usize,
         to: usize,
@@ -75,6 +78,15 @@ pub(super) enum Op {
     Jump {
         millis: u64,
     },
+    /// The machine of a node is suspended.
+    Sleep(usize),
+    Wake(usize),
+    /// The application does not read what happens in a topic, or does so again.
+    Read {
+        n: usize,
+        topic: usize,
+        reads: bool,
+    },
     ChangeAddress(usize),
     /// Peers may open so many streams towards a node, on connections made from now on.
     Streams {
@@ -92,6 +104,8 @@ pub(super) struct Plan {
     /// Whether neighbors that come up are told of earlier messages.
     pub(super) history: bool,
     pub(super) shuffle_secs: u64,
+    /// How many events wait for an application.
+    pub(super) capacity: usize,
     max_message_size: usize,
     pub(super) ops: Vec<(Duration, Op)>,
 }
@@ -104,13 +118,14 @@ impl fmt::Display for Plan {
             topics,
             history,
             shuffle_secs,
+            capacity,
             max_message_size,
             ops,
         } = self;
         writeln!(
             f,
             "seed {seed}: {nodes} nodes, {topics} topics, history {history}, a shuffle in \
-             {shuffle_secs} s, frames of {max_message_size}"
+             {shuffle_secs} s, {capacity} events, frames of {max_message_size}"
         )?;
         ops.iter()
             .try_for_each(|(at, op)| writeln!(f, "  {:>8.3} {op:?}", at.as_secs_f64()))
@@ -130,7 +145,8 @@ impl Plan {
             nodes: rng.random_range(3..=12),
             topics: rng.random_range(1..=3),
             history: rng.random_bool(0.5),
-            shuffle_secs: rng.random_range(3..=10),
+            shuffle_secs: [3, 5, 8, 13, 20][rng.random_range(0..5)],
+            capacity: if rng.random_bool(0.2) { 16 } else { 2048 },
             max_message_size: if rng.random_bool(0.2) { 512 } else { 4096 },
             ops: Vec::new(),
         };
@@ -160,9 +176,10 @@ impl Plan {
         plumtree::max_content_size(self.max_message_size)
     }
 
-    /// How long it may take until everything is as it should be again.
-    pub(super) fn settling(&self) -> Duration {
-        secs(40 + 8 * self.shuffle_secs)
+    /// How long it takes until everything is as it should be again: until no old connection is taken
+    /// for sound any more, and at the most.
+    pub(super) fn settling(&self) -> (Duration, Duration) {
+        (secs(35), secs(40 + 8 * self.shuffle_secs))
     }
 }
 
@@ -346,7 +363,7 @@ impl Maker {
         let n = self.draw_node();
         let (a, b) = self.draw_pair();
         let later = at + ms(self.rng.random_range(10..25_000));
-        match self.rng.random_range(0..12) {
+        match self.rng.random_range(0..18) {
             0 | 1 => {
                 self.push(at, Op::Crash(n));
                 self.restart(later, n);
@@ -389,6 +406,23 @@ impl Maker {
                 self.push(at, Op::Dials { to: n, fault });
                 self.push(later, Op::Dials { to: n, fault: None });
             }
+            11 => {
+                let nodes = 0..self.plan.nodes;
+                let muffled = nodes.filter(|_| self.rng.random_bool(0.4)).collect();
+                self.push(at, Op::Muffle(muffled));
+                self.push(later, Op::Muffle(Vec::new()));
+            }
+            12 | 13 => {
+                self.push(at, Op::Sleep(n));
+                self.push(later, Op::Wake(n));
+            }
+            14 => self.crash_in_a_jump(at, n),
+            15 | 16 => {
+                let topic = self.draw_topic();
+                let read = |reads| Op::Read { n, topic, reads };
+                self.push(at, read(false));
+                self.push(later, read(true));
+            }
             _ => {
                 let op = if self.rng.random_bool(0.5) {
                     let millis = self.rng.random_range(100..40_000);
@@ -401,97 +435,61 @@ impl Maker {
         }
     }
 
+    /// A node crashes and comes back, and the clock jumps in between, or while it joins again.
+    fn crash_in_a_jump(&mut self, at: Duration, n: usize) {
+        let millis = self.rng.random_range(100..40_000);
+        let jump = Op::Jump { millis };
+        let later = at + ms(self.rng.random_range(0..1000));
+        self.push(at, Op::Crash(n));
+        if self.rng.random_bool(0.5) {
+            self.push(at, jump);
+            self.restart(later, n);
+        } else {
+            self.restart(at, n);
+            self.push(later, jump);
+        }
+    }
+
     /// Nothing that was done lasts longer than this.
     fn end_faults(&mut self, at: Duration) {
         self.plan.ops.retain(|(when, _)| *when < at);
         self.push(at, Op::Heal);
+        self.push(at, Op::Muffle(Vec::new()));
         self.push(at, Op::Latency { from: 5, to: 40 });
         for n in 0..self.plan.nodes {
             self.push(at, Op::SlowReads { n, rate: None });
             self.push(at, Op::Far { n, millis: 0 });
             self.push(at, Op::Dials { to: n, fault: None });
+            self.push(at, Op::Wake(n));
+            for topic in 0..self.plan.topics {
+                let reads = true;
+                self.push(at, Op::Read { n, topic, reads });
+            }
             for to in 0..self.plan.nodes {
                 self.push(at, Op::Mend { from: n, to });
             }
         }
         self.plan.ops.sort_by_key(|(at, _)| *at);
-        let mut cut = BTreeSet::new();
+        // What never began need not end.
+        let (mut cut, mut slept, mut unread) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         self.plan.ops.retain(|(_, op)| match op {
             Op::Cut { from, to } => {
                 cut.insert((*from, *to));
                 true
             }
             Op::Mend { from, to } => cut.contains(&(*from, *to)),
+            Op::Sleep(n) => {
+                slept.insert(*n);
+                true
+            }
+            Op::Wake(n) => slept.contains(n),
+            Op::Read { n, topic, reads } => {
+                if !reads {
+                    unread.insert((*n, *topic));
+                }
+                unread.contains(&(*n, *topic))
+            }
             _ => true,
         });
-    }
-}
-
-/// Applies a step, where it applies.
-pub(super) fn apply(op: &Op, world: &mut World, delivery: &mut Delivery) {
-    match op {
-        Op::Start(n) => {
-            if !world.nodes.contains_key(n) {
-                world.start(*n);
-            }
-        }
-        Op::Join { n, topic, through } => {
-            if world.nodes.contains_key(n) {
-                // A second subscription to a topic gets what the first one gets.
-                world.try_join(*n, *topic, through);
-            }
-        }
-        Op::Leave { n, topic } => {
-            if world.nodes.contains_key(n) {
-                world.leave(*n, *topic);
-            }
-        }
-        Op::Broadcast {
-            n,
-            topic,
-            size,
-            count,
-        } => {
-            for _ in 0..*count {
-                delivery.publish(world, *n, *topic, |number| message(number, *size));
-            }
-        }
-        Op::Crash(n) => world.crash(*n),
-        Op::Shutdown(n) => {
-            if world.nodes.contains_key(n) {
-                drop(world.shutdown(*n));
-            }
-        }
-        Op::Stop(n) => {
-            if world.nodes.contains_key(n) {
-                world.stop(*n);
-            }
-        }
-        Op::Split(island) => {
-            let island = island.iter().map(|n| (id(*n), 1));
-            world.network.set_islands(island);
-        }
-        Op::Heal => world.network.set_islands([]),
-        Op::Lose { a, b } => {
-            world
-                .network
-                .lose_connections((id(a.0), a.1), (id(b.0), b.1));
-        }
-        Op::Cut { from, to } => world.network.set_cut(id(*from), id(*to), true),
-        Op::Mend { from, to } => world.network.set_cut(id(*from), id(*to), false),
-        Op::StopReads { n, millis } => {
-            let until = world.now() + ms(*millis);
-            world.network.stop_reads(id(*n), until);
-        }
-        Op::SlowReads { n, rate } => world.network.set_read_rate(id(*n), *rate),
-        Op::Latency { from, to } => world.network.set_latency(ms(*from)..ms(*to)),
-        Op::Far { n, millis } => world.network.set_far(id(*n), ms(*millis)),
-        Op::Dials { to, fault } => world.network.set_dials_to(id(*to), *fault),
-        Op::Jump { millis } => {
-            world.jump(ms(*millis));
-            delivery.forget();
-        }
-        Op::ChangeAddress(n) => world.network.change_address(id(*n)),
-        Op::Streams { n, limit } => world.network.pin_stream_limit(id(*n), *limit),
     }
 }

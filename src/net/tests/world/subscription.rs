@@ -68,6 +68,11 @@ impl Subscription {
         }
     }
 
+    pub(in crate::net::tests) fn check_bounds(&self, peers: usize) {
+        self.sender.check_bounds();
+        self.receiver.check_bounds(peers);
+    }
+
     pub(in crate::net::tests) fn neighbors(&self) -> impl Iterator<Item = EndpointId> + '_ {
         self.receiver.neighbors()
     }

@@ -201,13 +201,11 @@ impl Net {
         let Some(pair) = self.connections.get_mut(&conn) else {
             return;
         };
-        let peer = pair.end(side.other()).node;
         let end = pair.end(side);
         let node = end.node;
         if matches!(end.phase, Phase::Handshake) {
             end.phase = Phase::Open;
             self.woken.extend(end.handshake.take());
-            self.know(node, peer);
             if let Some(limit) = self.site(node).stream_limit {
                 self.set_stream_limit(conn, side, limit);
             }
@@ -222,7 +220,9 @@ impl Net {
         if end.is_gone() {
             return;
         }
+        let was_open = matches!(end.phase, Phase::Open);
         end.phase = Phase::Gone(Broken(reason.into()));
+        let node = end.node;
         let mut woken = mem::take(&mut end.closed);
         woken.extend(end.handshake.take());
         woken.append(&mut end.accepting);
@@ -238,6 +238,11 @@ impl Net {
         // Nobody is there any more to send it again.
         if let Some(other) = self.end(conn, side.other()) {
             other.parked.clear();
+            let peer = other.node;
+            if was_open {
+                let now = self.now;
+                self.site(node).met.insert(peer, now);
+            }
         }
         self.refresh_path(conn);
     }

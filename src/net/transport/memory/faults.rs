@@ -28,6 +28,10 @@ pub(super) struct Faults {
     islands: BTreeMap<EndpointId, u32>,
     /// From whom whom nothing reaches.
     cut: BTreeSet<(EndpointId, EndpointId)>,
+    /// Nothing reaches the others from these.
+    muffled: BTreeSet<EndpointId>,
+    /// Whose machines are suspended.
+    asleep: BTreeSet<EndpointId>,
     dials_to: BTreeMap<EndpointId, DialFault>,
     far: BTreeMap<EndpointId, Duration>,
 }
@@ -35,7 +39,13 @@ pub(super) struct Faults {
 impl Faults {
     pub(super) fn reaches(&self, from: EndpointId, to: EndpointId) -> bool {
         let island = |id| self.islands.get(&id).copied().unwrap_or(0);
-        island(from) == island(to) && !self.cut.contains(&(from, to))
+        let muffled = |id| self.muffled.contains(&id);
+        let asleep = |id| self.asleep.contains(&id);
+        island(from) == island(to)
+            && !self.cut.contains(&(from, to))
+            && (!muffled(from) || muffled(to))
+            && !asleep(from)
+            && !asleep(to)
     }
 
     pub(super) fn dial(&self, _from: EndpointId, to: EndpointId) -> Option<DialFault> {
@@ -78,6 +88,28 @@ impl MemoryNetwork {
         });
     }
 
+    /// Lets nothing pass from these nodes to any others. What others send reaches them.
+    pub(crate) fn set_muffled(&self, ids: impl IntoIterator<Item = EndpointId>) {
+        self.with(|net| {
+            net.faults.muffled = ids.into_iter().collect();
+            net.refresh_all_paths();
+        });
+    }
+
+    /// Has a node's machine sleep, and so its network, or wake up.
+    pub(crate) fn set_asleep(&self, id: EndpointId, asleep: bool) {
+        self.with(|net| {
+            let changed = if asleep {
+                net.faults.asleep.insert(id)
+            } else {
+                net.faults.asleep.remove(&id)
+            };
+            if changed {
+                net.refresh_all_paths();
+            }
+        });
+    }
+
     /// Decides what becomes of dials to a node.
     pub(crate) fn set_dials_to(&self, to: EndpointId, fault: Option<DialFault>) {
         self.with(|net| match fault {
@@ -116,15 +148,15 @@ impl MemoryNetwork {
     /// Ends a node without a word to anyone. Drop it afterwards.
     pub(crate) fn crash(&self, id: EndpointId) {
         self.with(|net| {
+            for (conn, side) in net.connections_of(id) {
+                net.end_gone(conn, side, "crashed");
+            }
             let site = net.site(id);
             let stream_limit = site.stream_limit;
             *site = super::Site {
                 stream_limit,
                 ..Default::default()
             };
-            for (conn, side) in net.connections_of(id) {
-                net.end_gone(conn, side, "crashed");
-            }
         });
     }
 
@@ -136,9 +168,16 @@ impl MemoryNetwork {
         });
     }
 
-    /// Lets a node read so many bytes in a second.
+    /// Lets a node read so many bytes in a second, or as many as there are.
     pub(crate) fn set_read_rate(&self, id: EndpointId, rate: Option<u32>) {
-        self.with(|net| net.site(id).read_rate = rate);
+        self.with(|net| {
+            let site = net.site(id);
+            site.read_rate = rate;
+            // The pause after the last read was one of the old rate.
+            if site.paced_until.take().is_some() {
+                net.wake_readers(id);
+            }
+        });
     }
 
     /// Lets peers of a node have so many streams open towards it, whatever it says itself.
@@ -158,7 +197,7 @@ impl MemoryNetwork {
 
     /// Tells a node how to dial a peer.
     pub(crate) fn introduce(&self, id: EndpointId, peer: EndpointId) {
-        self.with(|net| net.know(id, peer));
+        self.with(|net| net.site(id).introduced.insert(peer));
     }
 }
 

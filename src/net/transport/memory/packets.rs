@@ -132,18 +132,17 @@ impl Net {
                 continue;
             }
             let hears = !lost && !sender_gone && self.faults.reaches(from, end.node);
-            match end.silent_since {
-                None if !hears => {
-                    end.silent_since = Some(now);
-                    let timeout = Event::PathTimeout { conn, at: side };
-                    self.schedule(now + PATH_TIMEOUT, timeout);
-                }
-                Some(_) if hears => {
-                    end.silent_since = None;
-                    let parked = mem::take(&mut end.parked);
+            if hears {
+                end.silent_since = None;
+                // Also on a connection that is younger than the cut.
+                let parked = mem::take(&mut end.parked);
+                if !parked.is_empty() {
                     self.send_again(conn, side, parked);
                 }
-                None | Some(_) => {}
+            } else if end.silent_since.is_none() {
+                end.silent_since = Some(now);
+                let timeout = Event::PathTimeout { conn, at: side };
+                self.schedule(now + PATH_TIMEOUT, timeout);
             }
         }
     }
@@ -178,11 +177,7 @@ impl Net {
     }
 
     pub(super) fn is_healthy(&self, a: EndpointId, b: EndpointId) -> bool {
-        let reads = |id| {
-            self.sites
-                .get(id)
-                .is_some_and(|site| site.reads_from.is_none_or(|from| from <= self.now))
-        };
+        let reads = |id| self.sites.get(id).is_some_and(|site| site.reads(self.now));
         let between = |pair: &&super::Conn| {
             let nodes = (pair.dialer.node.as_bytes(), pair.acceptor.node.as_bytes());
             nodes == (a.as_bytes(), b.as_bytes()) || nodes == (b.as_bytes(), a.as_bytes())

@@ -75,6 +75,21 @@ impl In {
     fn is_whole(&self) -> bool {
         self.len == Some(self.arrived)
     }
+
+    /// How many chunks are read at once, at a rate by the second: no more than come in a second,
+    /// but one at least.
+    fn within(&self, rate: Option<u32>) -> usize {
+        let Some(rate) = rate else {
+            return usize::MAX;
+        };
+        let mut left = u64::from(rate);
+        let fits = |chunk: &&Bytes| {
+            let rest = left.checked_sub(chunk.len() as u64);
+            left = rest.unwrap_or(0);
+            rest.is_some()
+        };
+        self.buffer.iter().take_while(fits).count().max(1)
+    }
 }
 
 fn len_of(chunks: &[Bytes]) -> u64 {
@@ -221,7 +236,7 @@ impl Net {
         };
         let (node, gone) = (end.node, end.gone());
         let site = self.sites.entry(node).or_default();
-        let closed_gate = site.reads_from.is_some_and(|from| from > self.now);
+        let closed_gate = !site.reads(self.now);
         let rate = site.read_rate;
         let Some(end) = self.end(conn, side) else {
             return Poll::Ready(Err(Broken("gone".into())));
@@ -236,7 +251,8 @@ impl Net {
             input.waker = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        let count = input.buffer.len().min(chunks.len());
+        let at_once = chunks.len().min(input.within(rate));
+        let count = input.buffer.len().min(at_once);
         for (chunk, read) in chunks.iter_mut().zip(input.buffer.drain(..count)) {
             *chunk = read;
         }
@@ -261,9 +277,9 @@ impl Net {
         self.was_read(conn, side, len);
         if let Some(rate) = rate {
             let pause = Duration::from_secs(len) / rate.max(1);
-            let from = self.now + pause;
-            self.site(node).reads_from = Some(from);
-            self.schedule(from, Event::Readable(node));
+            let until = self.now + pause;
+            self.site(node).paced_until = Some(until);
+            self.schedule(until, Event::Readable(node));
         }
         Poll::Ready(Ok(count))
     }

@@ -127,7 +127,7 @@ fn a_peer_that_is_never_reached_is_forgotten_in_the_end() {
         node.handle(Input::DialFailed(3));
     }
     assert_eq!(node.passive(), []);
-    assert_eq!(node.state.data.ids().len(), 0);
+    assert_eq!(node.state.data.iter().len(), 0);
 }
 
 #[test]
