@@ -119,7 +119,12 @@ impl<PI: PeerIdentity> State<PI> {
         if self.active.free() > 0 {
             return true;
         }
-        let Some(dropped) = self.active.pick_to_drop(settled, turn.rng) else {
+        let dispensable = match settled {
+            0 => self.active.take_dispensable(),
+            _ => None,
+        };
+        let dropped = dispensable.or_else(|| self.active.pick_to_drop(settled, turn.rng));
+        let Some(dropped) = dropped else {
             return false;
         };
         self.active.remove(&dropped);
@@ -326,7 +331,11 @@ impl<PI: PeerIdentity> State<PI> {
         if self.remove_neighbor(id, turn) {
             self.release(*id, turn);
             // The paper forgets a failed neighbor. It may be us who failed, or the network.
-            self.keep(*id, turn);
+            if self.passive.has_room_for_failed() || !self.failed_lately(turn) {
+                self.keep(*id, turn);
+            } else {
+                self.forget_data(id);
+            }
             self.on_neighbor_failed(turn);
             self.peer_unreachable(id, turn);
             self.join_failed(id, turn);

@@ -305,6 +305,16 @@ fn node_with_seed(seed: u64, neighbors: impl IntoIterator<Item = u32>) -> Node {
     node
 }
 
+/// Neighbors 1 to 5, and a full passive view of peers that nothing bad is known of.
+fn full_node() -> Node {
+    let mut node = node_with(1..=5);
+    for first in [100, 110, 120, 130, 140] {
+        node.recv(1, shuffle(1, first..first + 7, 1));
+    }
+    assert_eq!(node.passive().len(), 30);
+    node
+}
+
 fn data(len: usize) -> PeerData {
     PeerData::new(vec![7; len])
 }

@@ -271,7 +271,7 @@ impl<PI: PeerIdentity> State<PI> {
         }
         for neighbor in self.neighbors.iter().filter(|one| !one.eager) {
             let waiting = self.lazy_push.waiting_for(neighbor);
-            announce(neighbor.peer, &waiting, &self.settings, sink);
+            announce(neighbor.peer, waiting, &self.settings, sink);
         }
         self.lazy_push.clear(now);
     }
