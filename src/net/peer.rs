@@ -62,8 +62,11 @@ pub(crate) struct Link<T: Transport> {
     pub(crate) readers: IndexMap<TopicId, VecDeque<Reader<<T::Connection as Connection>::Recv>>>,
     /// The stream that has not named its topic yet.
     pub(crate) header: Option<(TaskId, TimerKey)>,
-    /// Whether further streams of the peer are waited for.
+    /// Whether further streams of the peer are waited for. If neither that nor a header is, the peer
+    /// is held.
     pub(crate) accepting: bool,
+    /// Streams that the peer may have open.
+    pub(crate) allowed: u32,
     /// Whether it can carry nothing more. What arrived before is still read, so that the last
     /// words of a peer are heard even if they come together with its hanging up.
     pub(crate) lost: bool,

@@ -9,6 +9,7 @@ use tracing::{debug, debug_span, level_filters::LevelFilter, span::EnteredSpan, 
 
 use super::{
     blocks::Blocks,
+    burden,
     connection::{self, ConnectionKey, Done, Reader},
     digest,
     inspect::DownReason,
@@ -21,7 +22,7 @@ use crate::proto::{InEvent, Message, TopicId, hyparview, plumtree, topic::Receiv
 /// Streams looked at in a pass.
 const STREAMS_PER_PASS: usize = 16;
 
-/// Frames of one stream handled before others have their turn.
+/// Frames of one stream handled before others have their turn, or fewer that are much work.
 const FRAMES_PER_STREAM: usize = 32;
 
 /// Frames are taken out of what was read until they are this long together, and then handled: many
@@ -104,8 +105,10 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     fn link_invalid(&mut self, key: ConnectionKey, reason: &Broken) {
         if let Some(link) = self.links.get(&key) {
             debug!(peer = %link.peer.fmt_short(), %reason, "connection dropped");
+            let peer = link.peer;
             self.metrics.frames_invalid.inc();
             self.drop_link(key, "invalid data");
+            self.charge(peer, burden::INVALID);
         }
     }
 
@@ -143,17 +146,20 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         match result {
             Ok((topic, reader)) => {
                 trace!(peer = %link.peer.fmt_short(), topic = %topic.fmt_short(), "stream");
-                self.events
-                    .spawn(connection::accept_stream::<T>(key, &link.connection));
-                link.accepting = true;
-                self.dirty.insert(link.peer);
+                let peer = link.peer;
+                self.dirty.insert(peer);
                 match link.readers.get_mut(&topic) {
                     // The peer finished the stream before this one, or is about to.
                     Some(waiting) => waiting.push_back(reader),
                     None => {
                         link.readers.insert(topic, VecDeque::new());
-                        self.ready.push(link.peer, (key, topic, reader));
+                        self.ready.push(peer, (key, topic, reader));
                     }
+                }
+                self.charge(peer, burden::STREAM);
+                if !self.ready.is_held(&peer) {
+                    self.allow_more_streams(key);
+                    self.accept_streams(key);
                 }
             }
             // Nobody is to blame where the connection was lost before the header had come.
@@ -205,9 +211,14 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                     break Ok(true);
                 }
                 let taken = take_frames(&mut reader, &mut self.blocks, &mut self.frames, left);
-                left -= self.frames.len();
-                handled += self.frames.len();
-                match self.handle_frames_of(peer, key, topic).and(taken) {
+                let frames = self.frames.len();
+                let result = self.handle_frames_of(peer, key, topic);
+                // Frames that are long work count as so many more.
+                let work = self.settle_toll(peer).max(frames);
+                left = left.saturating_sub(work);
+                handled += work;
+                match result.and(taken) {
+                    Ok(true) if self.ready.is_held(&peer) => left = 0,
                     Ok(true) => {}
                     end => break end,
                 }
@@ -215,6 +226,10 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             match more {
                 Ok(true) => self.ready.push(peer, (key, topic, reader)),
                 Ok(false) if reader.is_ended() => self.stream_ended(key, topic),
+                // Else it would send on.
+                Ok(false) if self.ready.is_held(&peer) => {
+                    self.ready.push(peer, (key, topic, reader))
+                }
                 Ok(false) => {
                     if self.links.contains_key(&key) {
                         self.events.spawn(connection::read::<T>(key, topic, reader));
@@ -248,18 +263,18 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             let message = wire::decode(frame).map_err(Broken::from_error)?;
             self.metrics
                 .count_received(payload(&message).is_some(), size);
-            messages.push(message);
+            messages.push((size, message));
             Ok(())
         });
         let hashed = self.hash_news(&topic, &messages);
-        for (message, is_hashed) in messages.drain(..).zip(hashed) {
+        for ((size, message), is_hashed) in messages.drain(..).zip(hashed) {
             let received = Received {
                 from: peer,
                 link: key,
                 message,
                 is_hashed,
             };
-            self.handle_message(topic, received);
+            self.handle_message(topic, received, size);
         }
         self.messages = messages;
         result
@@ -270,16 +285,19 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     fn hash_news(
         &self,
         topic: &TopicId,
-        messages: &[Message<EndpointId>],
+        messages: &[(usize, Message<EndpointId>)],
     ) -> [bool; FRAMES_PER_STREAM] {
         let mut hashed = [false; FRAMES_PER_STREAM];
         let mut contents = [&[][..]; FRAMES_PER_STREAM];
         let mut places = [(0, None); FRAMES_PER_STREAM];
-        let news = messages.iter().enumerate().filter_map(|(place, message)| {
-            let gossip = payload(message)?;
-            let is_news = self.state.is_news(topic, &gossip.id);
-            is_news.then_some((place, gossip))
-        });
+        let news = messages
+            .iter()
+            .enumerate()
+            .filter_map(|(place, (_, message))| {
+                let gossip = payload(message)?;
+                let is_news = self.state.is_news(topic, &gossip.id);
+                is_news.then_some((place, gossip))
+            });
         let mut count = 0;
         for (place, gossip) in news {
             contents[count] = &gossip.content;
@@ -295,9 +313,11 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         hashed
     }
 
-    fn handle_message(&mut self, topic: TopicId, received: Received<EndpointId>) {
+    /// Handles a message of so many bytes.
+    fn handle_message(&mut self, topic: TopicId, received: Received<EndpointId>, size: usize) {
         let Received { from, message, .. } = &received;
         let from = *from;
+        let is_payload = payload(message).is_some();
         let mut is_over = false;
         self.parting = match message {
             Message::Swarm(hyparview::Message::Join(_)) => {
@@ -312,10 +332,13 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             }
             Message::Swarm(_) | Message::Gossip(_) => None,
         };
+        let before = self.tally(&from, is_payload);
+        let units = burden::of_frame(message, size);
         self.state
             .receive(topic, received, self.now, &mut self.rng, &mut self.outbox);
         self.work_off();
         self.parting = None;
+        self.take_toll(&from, is_payload, units, &before);
         if is_over {
             // It waits for word that its last stream has arrived, which goes out with this end of ours.
             self.finish_stream(from, topic);

@@ -101,6 +101,7 @@ impl<PI: PeerIdentity> State<PI> {
         self.shuffles.relays_left = RELAYS_PER_INTERVAL;
         self.shuffles.count = self.shuffles.count.saturating_add(1);
         self.alarm.rest();
+        self.visits.forget(turn.now);
         let interval = self.shuffle_interval();
         let is_over = |at: Instant| turn.now.saturating_duration_since(at) >= interval;
         self.seeker.take_if(|seeker| is_over(seeker.1));

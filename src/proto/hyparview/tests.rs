@@ -21,7 +21,7 @@ use super::*;
 use crate::proto::DEFAULT_MAX_MESSAGE_SIZE;
 
 /// A moment that all times in a test are counted from.
-fn base() -> Instant {
+pub(super) fn base() -> Instant {
     static BASE: OnceLock<Instant> = OnceLock::new();
     #[expect(clippy::disallowed_methods, reason = "only differences to it matter")]
     *BASE.get_or_init(Instant::now)
