@@ -4,7 +4,10 @@
 //! them is attacked, by raw endpoints on a thread of their own, with each of the attacks that
 //! `tests/hostile` has. A row compares the time from a broadcast to its deliveries while the attack
 //! lasts with the time just before it, on the same nodes. The attackers share the processors with
-//! the honest nodes: on a machine with few of them a flood costs its own processor time, too.
+//! the honest nodes: on a machine with few of them a flood costs its own processor time, too. How
+//! much that is shows the control: the same attack on an endpoint, on one more thread, that reads
+//! everything and does nothing with it. Where the machine is busy with other things, times say
+//! little; how busy the thread of the honest nodes was says more.
 //!
 //! ```sh
 //! cargo bench --bench hostile
@@ -17,13 +20,14 @@ mod attacks;
 mod support;
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc},
+    thread,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use iroh::address_lookup::memory::MemoryLookup;
-use tokio::task::JoinHandle;
+use iroh::{Endpoint, EndpointId, address_lookup::memory::MemoryLookup};
+use tokio::{sync::oneshot, task::JoinHandle};
 
 use attacks::{Assault, Attack, Target};
 use support::{
@@ -49,10 +53,17 @@ fn main() {
     let args = Args::from_env();
     let time = args.time(Duration::from_secs(2), Duration::from_secs(5));
     if args.markdown {
-        println!("| attack | before: p50, p99 | during: p50, p99 | p50 | p99 | lost | MiB |");
-        println!("|---|---|---|---|---|---|---|");
+        println!(
+            "| attack | before: p50, p99 | control: p50, p99 | during: p50, p99 | p50 | p99 \
+             | p99, to control | busy: before, control, during | lost | MiB | stopped in |"
+        );
+        println!("|---|---|---|---|---|---|---|---|---|---|---|");
     } else {
-        println!("times in ms, before and during; how many times longer; lost; MiB grown");
+        println!("p50 and p99 in ms before, in the control, and during; how many times longer");
+        println!(
+            "than before (p50, p99) and than in the control (p99); how busy the thread of the"
+        );
+        println!("honest nodes was, in %; lost; MiB grown; s to stop");
     }
     let mut lost = 0;
     for attack in attacks::ALL.iter().filter(|one| args.wants(one.name)) {
@@ -65,41 +76,62 @@ fn main() {
     assert_eq!(lost, 0, "nothing that honest nodes say is lost");
 }
 
-/// Deliveries of one phase, each the milliseconds that it took.
+/// Deliveries of one phase, and the milliseconds that they took.
 struct Phase {
     p50: f64,
     p99: f64,
+    /// How busy the thread of the honest nodes was, in percent.
+    busy: f64,
 }
 
 struct Run {
     before: Phase,
+    /// While the same attack is at someone else.
+    control: Phase,
     during: Phase,
     lost: usize,
     /// Memory of the process afterwards, attackers gone, against that before, in MiB.
     grown: f64,
+    /// How long it took to stop all nodes, in seconds.
+    stopped: f64,
 }
 
 fn print(args: &Args, attack: Attack, runs: &[Run]) {
     let median =
         |figure: fn(&Run) -> f64| quantile(&mut runs.iter().map(figure).collect::<Vec<_>>(), 0.5);
     let before = (median(|run| run.before.p50), median(|run| run.before.p99));
+    let control = (median(|run| run.control.p50), median(|run| run.control.p99));
     let during = (median(|run| run.during.p50), median(|run| run.during.p99));
     let ratios = (
         median(|run| run.during.p50 / run.before.p50),
         median(|run| run.during.p99 / run.before.p99),
+        median(|run| run.during.p99 / run.control.p99),
     );
+    let busy = [
+        median(|run| run.before.busy),
+        median(|run| run.control.busy),
+        median(|run| run.during.busy),
+    ];
     let lost: usize = runs.iter().map(|run| run.lost).sum();
     let grown = median(|run| run.grown);
+    let stopped = median(|run| run.stopped);
     let name = attack.name.replace('_', " ");
+    let [before_busy, control_busy, during_busy] = busy;
+    let ((a50, a99), (b50, b99), (c50, c99)) = (before, control, during);
+    let (r50, r99, to_control) = ratios;
     if args.markdown {
         println!(
-            "| {name} | {:.2}, {:.2} ms | {:.2}, {:.2} ms | {:.2}× | **{:.2}×** | {lost} | {grown:.1} |",
-            before.0, before.1, during.0, during.1, ratios.0, ratios.1
+            "| {name} | {a50:.2}, {a99:.2} ms | {b50:.2}, {b99:.2} ms | {c50:.2}, {c99:.2} ms \
+             | {r50:.2}× | **{r99:.2}×** | {to_control:.2}× \
+             | {before_busy:.0}, {control_busy:.0}, {during_busy:.0} % \
+             | {lost} | {grown:.1} | {stopped:.2} s |"
         );
     } else {
         println!(
-            "{name:<32} {:>6.2} {:>7.2}   {:>6.2} {:>7.2}   {:>5.2}× {:>5.2}× {lost:>4} {grown:>6.1}",
-            before.0, before.1, during.0, during.1, ratios.0, ratios.1
+            "{name:<32} {a50:>6.2} {a99:>7.2}   {b50:>6.2} {b99:>7.2}   {c50:>6.2} {c99:>7.2}   \
+             {r50:>5.2}× {r99:>5.2}× {to_control:>5.2}×   \
+             {before_busy:>3.0} {control_busy:>3.0} {during_busy:>3.0}   \
+             {lost:>4} {grown:>6.1} {stopped:>5.2}"
         );
     }
 }
@@ -158,7 +190,8 @@ impl Arena {
     }
 
     /// All talk for a while. Returns how long deliveries took, and how many there never were.
-    async fn talk(&mut self, time: Duration) -> (Vec<f64>, usize) {
+    async fn talk(&mut self, time: Duration) -> (Phase, usize) {
+        let (began, ran) = (Instant::now(), kernel::cpu_of_this_thread());
         let first = self.next;
         let mut ticks = tokio::time::interval(INTERVAL);
         let end = Instant::now() + time;
@@ -169,6 +202,8 @@ impl Arena {
                 self.next += 1;
             }
         }
+        let ran = kernel::cpu_of_this_thread() - ran;
+        let busy = 100.0 * ran.as_secs_f64() / began.elapsed().as_secs_f64();
         let expected = (self.next - first) as usize * (NODES - 1);
         let late = Instant::now() + PATIENCE;
         let mut taken = Vec::new();
@@ -179,7 +214,31 @@ impl Arena {
             taken.extend(these.map(|(_, took)| took.as_secs_f64() * 1000.0));
         }
         let lost = expected.saturating_sub(taken.len());
-        (taken, lost)
+        let phase = Phase {
+            p50: quantile(&mut taken, 0.5),
+            p99: quantile(&mut taken, 0.99),
+            busy,
+        };
+        (phase, lost)
+    }
+
+    /// All talk while an attack goes on.
+    async fn under(
+        &mut self,
+        attack: Attack,
+        target: Target,
+        time: Duration,
+        lost: &mut usize,
+    ) -> Phase {
+        let assault = Assault::start(attack, target);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let (took, lost_meanwhile) = self.talk(time).await;
+        *lost += lost_meanwhile;
+        assert!(assault.goes_on(), "{attack:?} goes on");
+        tokio::task::spawn_blocking(|| drop(assault))
+            .await
+            .expect("the attack has not panicked");
+        took
     }
 
     async fn stop(self) {
@@ -197,40 +256,87 @@ async fn run(attack: Attack, time: Duration) -> Run {
     // The tree takes shape, and memory is what it will be.
     arena.talk(Duration::from_secs(1)).await;
     let memory = kernel::resident();
-    let (before, lost_before) = arena.talk(time).await;
+    let (before, mut lost) = arena.talk(time).await;
 
     let ids: Vec<_> = arena.nodes.iter().map(Node::id).collect();
-    let assault = Assault::start(
-        attack,
-        Target {
-            id: ids[0],
-            topic: TOPIC.into(),
-            book: arena.book.clone(),
-            honest: ids[1..].to_vec(),
-            expelled: Arc::default(),
-        },
-    );
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let (during, lost_during) = arena.talk(time).await;
-    assert!(assault.goes_on(), "{attack:?} goes on");
-    tokio::task::spawn_blocking(|| drop(assault))
-        .await
-        .expect("the attack has not panicked");
-    let (_, lost_after) = arena.talk(Duration::from_secs(1)).await;
+    let target = |id| Target {
+        id,
+        topic: TOPIC.into(),
+        book: arena.book.clone(),
+        honest: ids[1..].to_vec(),
+        expelled: Arc::default(),
+    };
+    let (elsewhere, here) = (Ignoring::start(arena.book.clone()), target(ids[0]));
+    let there = target(elsewhere.id);
+    let control = arena.under(attack, there, time, &mut lost).await;
+    drop(elsewhere);
+    let during = arena.under(attack, here, time, &mut lost).await;
+    lost += arena.talk(Duration::from_secs(1)).await.1;
     let grown = kernel::resident() as f64 - memory as f64;
+    let stopping = Instant::now();
     arena.stop().await;
     Run {
-        before: phase(before),
-        during: phase(during),
-        lost: lost_before + lost_during + lost_after,
+        before,
+        control,
+        during,
+        lost,
         grown: grown / (1024.0 * 1024.0),
+        stopped: stopping.elapsed().as_secs_f64(),
     }
 }
 
-fn phase(mut took: Vec<f64>) -> Phase {
-    Phase {
-        p50: quantile(&mut took, 0.5),
-        p99: quantile(&mut took, 0.99),
+/// An endpoint on a thread of its own that reads everything, and does nothing with it.
+struct Ignoring {
+    id: EndpointId,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Ignoring {
+    fn start(book: MemoryLookup) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let (tell, told) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            on_one_thread(async {
+                let endpoint = bind(&book, Windows::Default).await;
+                tell.send(endpoint.id()).expect("it is waited for");
+                tokio::select! {
+                    () = ignore(endpoint) => panic!("the endpoint is closed"),
+                    _ = stopped => {}
+                }
+            });
+        });
+        Self {
+            id: told.recv().expect("it is bound"),
+            stop: Some(stop),
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Ignoring {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            assert!(ended.is_ok() || thread::panicking(), "it has panicked");
+        }
+    }
+}
+
+async fn ignore(endpoint: Endpoint) {
+    while let Some(incoming) = endpoint.accept().await {
+        tokio::spawn(async {
+            let Ok(connection) = incoming.await else {
+                return;
+            };
+            while let Ok(mut stream) = connection.accept_uni().await {
+                tokio::spawn(async move {
+                    let mut chunks = [const { Bytes::new() }; 32];
+                    while let Ok(Some(1..)) = stream.read_many_chunks(&mut chunks).await {}
+                });
+            }
+        });
     }
 }
 

@@ -90,7 +90,7 @@ impl Node {
             Self::Local(mailbox) => Ok(mailbox.subscribe(topic_id, opts).await?),
             #[cfg(feature = "rpc")]
             Self::Remote(node) => {
-                let (mailbox, inbox) = mailbox::remote_channel(node.max_content());
+                let (mailbox, inbox) = mailbox::channel(node.max_content());
                 let handles = mailbox.subscribe(topic_id, opts).await?;
                 node.open(inbox).await?;
                 Ok(handles)
@@ -337,7 +337,7 @@ impl GossipSender {
         if len > max {
             return Err(e!(ApiError::TooLarge { len, max }));
         }
-        Ok(self.lease.payload(message))
+        Ok(message.into())
     }
 
     async fn send(&self, order: Order) -> Result<(), ApiError> {

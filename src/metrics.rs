@@ -74,7 +74,8 @@ metrics! {
         actor_tick_in_event_rx,
         /// Timers that expired.
         actor_tick_timers,
-        /// Connections closed at once because too many peers were connected that no topic needs.
+        /// Connections closed at once because too many peers were connected that no topic needs, or
+        /// because the peer had burdened us far too much.
         connections_refused,
         /// Connections closed because the same peer had newer ones.
         connections_surplus,
@@ -92,6 +93,11 @@ metrics! {
         frames_invalid,
         /// Messages that were not sent because they would not fit a frame.
         oversize_not_sent,
+        /// Times that a peer was not read for a while because it had burdened us too much.
+        peers_held,
+        /// Connections dropped because of streams for topics that we are not in: too many, by a peer
+        /// that was held.
+        floods_dropped,
         /// Dials that failed at once because too many others waited.
         dials_refused,
         /// Peers whose addresses were forgotten because those of too many were remembered.
@@ -146,6 +152,9 @@ metrics! {
         shuffle_not_relayed,
         /// Introduced peers that were not contacted because too many requests were under way.
         pending_full,
+        /// Joins and urgent requests of peers that had come and gone too often lately: not answered
+        /// again, not made room for, and not told to others.
+        joins_limited,
     }
 }
 

@@ -10,6 +10,7 @@
 //! | `ready` | whose frames are handled next |
 //! | `receive` | results of tasks, frames of peers → protocol |
 //! | `orders` | what handles ask for → protocol |
+//! | `digest` | ids of many messages at once |
 //! | `send`, `encoder` | protocol → queues of peers, subscribers, timers |
 //! | `peer`, `queue` | what is known of a peer, and what waits for it |
 //! | `streams` | queues → streams |
@@ -47,10 +48,13 @@ mod addr_info;
 mod address_lookup;
 mod blocks;
 mod builder;
+mod burden;
 mod connection;
 mod dial;
+mod digest;
 mod driver;
 mod encoder;
+mod hold;
 mod inspect;
 mod limits;
 mod links;

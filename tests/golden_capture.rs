@@ -212,10 +212,13 @@ fn payload(content: &'static [u8], round: u16) -> plumtree::Message {
 }
 
 fn announcement(content: &[u8], round: u16) -> plumtree::Message {
-    plumtree::Message::IHave(vec![IHave {
-        id: MessageId::from_content(content),
-        round: Round::from(round),
-    }])
+    plumtree::Message::IHave(
+        [IHave {
+            id: MessageId::from_content(content),
+            round: Round::from(round),
+        }]
+        .into(),
+    )
 }
 
 /// Runs the whole play, and returns one body of every kind.

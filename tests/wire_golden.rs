@@ -76,10 +76,13 @@ fn expected(kind: &str) -> Option<Message<PublicKey>> {
                     id: None,
                     round: Round::from(0),
                 }),
-                "ihave" => plumtree::Message::IHave(vec![IHave {
-                    id: MessageId::from_content(ANNOUNCED),
-                    round: Round::from(0),
-                }]),
+                "ihave" => plumtree::Message::IHave(
+                    [IHave {
+                        id: MessageId::from_content(ANNOUNCED),
+                        round: Round::from(0),
+                    }]
+                    .into(),
+                ),
                 _ => panic!("no expectation for {kind}"),
             };
             return Some(Message::Gossip(broadcast));

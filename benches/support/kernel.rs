@@ -11,6 +11,13 @@ pub(crate) fn cpu() -> Duration {
     Duration::from_nanos(nanos)
 }
 
+/// Time that the thread has run for that asks.
+pub(crate) fn cpu_of_this_thread() -> Duration {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = text.split(' ').next().and_then(|nanos| nanos.parse().ok());
+    Duration::from_nanos(nanos.unwrap_or(0))
+}
+
 /// How often a thread of this process went to sleep by itself.
 pub(crate) fn voluntary_switches() -> u64 {
     threads("status")

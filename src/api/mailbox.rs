@@ -17,7 +17,6 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use bytes::Bytes;
 use iroh_base::EndpointId;
 
 mod inbox;
@@ -29,7 +28,7 @@ use super::{
     events::{self, Closer, EventReceiver, EventSender},
     sync::{Line, Ticket, lock, wake_all},
 };
-use crate::proto::{MessageId, Payload, TopicId};
+use crate::proto::{Payload, TopicId};
 
 /// Orders that wait in one subscription's queue; further senders wait for room.
 pub(super) const COMMAND_QUEUE: usize = 64;
@@ -37,22 +36,10 @@ pub(super) const COMMAND_QUEUE: usize = 64;
 /// Subscriptions that wait for the driver to hear of them; further ones wait for room.
 pub(super) const SUBSCRIBE_QUEUE: usize = 1024;
 
-/// A mailbox for messages of up to `max_content` bytes. Their ids are worked out by those who send,
-/// so that the driver, of which there is only one, need not.
+/// A mailbox for messages of up to `max_content` bytes.
 pub(crate) fn channel(max_content: usize) -> (Mailbox, Inbox) {
-    with_ids(max_content, true)
-}
-
-/// A mailbox of a node that is in another process, to which ids mean nothing.
-#[cfg(feature = "rpc")]
-pub(super) fn remote_channel(max_content: usize) -> (Mailbox, Inbox) {
-    with_ids(max_content, false)
-}
-
-fn with_ids(max_content: usize, identifies: bool) -> (Mailbox, Inbox) {
     let shared = Arc::new(Shared {
         max_content,
-        identifies,
         agenda: Mutex::default(),
     });
     let mailbox = Mailbox {
@@ -102,12 +89,13 @@ pub(crate) enum Order {
 }
 
 impl Order {
-    /// The id of the message, where that is known already.
-    fn message_id(&self) -> Option<MessageId> {
+    /// The message to send, if that is what is wanted.
+    #[cfg(feature = "net")]
+    pub(crate) fn payload(&mut self) -> Option<&mut Payload> {
         match self {
             Self::Broadcast(payload)
             | Self::BroadcastNeighbors(payload)
-            | Self::Publish(payload, _) => payload.known_id(),
+            | Self::Publish(payload, _) => Some(payload),
             Self::JoinPeers(_) => None,
         }
     }
@@ -119,8 +107,6 @@ pub(super) struct Closed;
 
 struct Shared {
     max_content: usize,
-    /// Whether contents are handed over with their ids.
-    identifies: bool,
     agenda: Mutex<Agenda>,
 }
 
@@ -346,15 +332,6 @@ impl Lease {
     /// The largest content that a message may have, in bytes.
     pub(super) fn max_content(&self) -> usize {
         self.shared.max_content
-    }
-
-    /// A content as it is handed over.
-    pub(super) fn payload(&self, content: Bytes) -> Payload {
-        if self.shared.identifies {
-            Payload::identified(content)
-        } else {
-            content.into()
-        }
     }
 
     /// Queues `order`, waiting for room. A future that is dropped has queued nothing.

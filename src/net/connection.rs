@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use futures_lite::future::poll_once;
 use iroh::EndpointId;
 
 use super::{
@@ -31,6 +32,9 @@ pub(crate) type ConnectionKey = LinkId;
 type Sender<T> = <<T as Transport>::Connection as Connection>::Send;
 type Receiver<T> = <<T as Transport>::Connection as Connection>::Recv;
 
+/// A stream of ours that the peer has to allow first.
+pub(crate) type Opening<T> = BoxFuture<Result<Sender<T>, Broken>>;
+
 /// What a task has done.
 pub(crate) enum Done<T: Transport> {
     /// A dial has ended.
@@ -52,6 +56,8 @@ pub(crate) enum Done<T: Transport> {
     ),
     /// A stream has new frames, or came to its end.
     Read(ConnectionKey, TopicId, Result<Reader<Receiver<T>>, Broken>),
+    /// The peer allows no further stream of ours just now. The rest waits until it does.
+    HeldUp(StreamKey, Opening<T>),
     /// A stream of ours is open.
     Opened(StreamKey, Result<Sender<T>, Broken>),
     /// A write has ended.
@@ -180,13 +186,26 @@ pub(crate) fn read<T: Transport>(
     })
 }
 
-/// Opens a stream.
+/// Opens a stream, if the peer allows it at once.
 pub(crate) fn open_stream<T: Transport>(
     key: StreamKey,
     connection: &T::Connection,
 ) -> BoxFuture<Done<T>> {
-    let open = connection.open_stream();
-    Box::pin(async move { Done::Opened(key, open.await) })
+    let mut opening: Opening<T> = Box::pin(connection.open_stream());
+    Box::pin(async move {
+        match poll_once(&mut opening).await {
+            Some(result) => Done::Opened(key, result),
+            None => Done::HeldUp(key, opening),
+        }
+    })
+}
+
+/// Opens a stream once the peer allows it.
+pub(crate) fn open_when_allowed<T: Transport>(
+    key: StreamKey,
+    opening: Opening<T>,
+) -> BoxFuture<Done<T>> {
+    Box::pin(async move { Done::Opened(key, opening.await) })
 }
 
 /// Writes a batch.

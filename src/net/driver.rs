@@ -22,6 +22,7 @@ use smol_gossip_runtime::{Runtime, Wakeup};
 use tracing::{Span, debug};
 
 use super::{
+    burden,
     inspect::Request,
     node::{Accept, Node, SHARE, Stopping, Timer},
     topics::Topics,
@@ -31,6 +32,10 @@ use crate::proto::{Command, InEvent, TimerId};
 
 /// Items that one poll handles at the most, give or take a pass, before it yields.
 const WORK_PER_POLL: usize = 512;
+
+/// A poll that has taken this long begins no further pass. Connections are looked after by others,
+/// on the same thread perhaps.
+const TIME_PER_POLL: Duration = Duration::from_millis(1);
 
 /// A timer of a topic that expires later than this was held up.
 const LATE: Duration = Duration::from_millis(10);
@@ -112,6 +117,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     /// Runs until there is nothing left to do.
     pub(crate) fn poll_node(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut budget = WORK_PER_POLL;
+        let began = self.events.now();
         self.metrics.actor_tick_main.inc();
         let state = loop {
             self.now = self.events.now();
@@ -133,7 +139,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 break Poll::Pending;
             }
             budget = budget.saturating_sub(progress);
-            if budget == 0 {
+            if budget == 0 || self.now > began + TIME_PER_POLL {
                 cx.waker().wake_by_ref();
                 break Poll::Pending;
             }
@@ -168,6 +174,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 self.metrics.headers_timed_out.inc();
                 self.drop_link(key, "a stream did not name its topic");
             }
+            Timer::Held(peer) => self.held_expired(peer),
             Timer::Dial(peer) => self.dial_expired(peer),
             Timer::ForgetAddresses => {
                 self.forget_timer = None;
@@ -226,10 +233,16 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     /// Takes a connection that was made to us.
     pub(crate) fn accepted(&mut self, connection: T::Connection) {
         self.metrics.actor_tick_endpoint.inc();
+        let peer = connection.remote_id();
         if self.is_stopping() {
             connection.close("leaving");
+        } else if self.burdens.is_deep(&peer, self.now) {
+            self.metrics.connections_refused.inc();
+            connection.close("too much of a burden");
+            self.charge(peer, burden::CONNECTION);
         } else {
             self.link_up(connection);
+            self.charge(peer, burden::CONNECTION);
         }
     }
 
@@ -272,6 +285,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             replies: Vec::new(),
             overdue: false,
         });
+        self.release_all();
         self.topics = Topics::default();
         self.inbox = None;
         self.accept = Accept::Off;
@@ -281,7 +295,10 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 .peers
                 .get(&id)
                 .is_some_and(|peer| !peer.connections.is_empty());
-            if connected {
+            if connected && self.burdens.is_burden(&id, self.now) {
+                // Nobody waits for such a one to take leave.
+                self.close_peer(id, "leaving");
+            } else if connected {
                 self.dirty.insert(id);
             } else {
                 self.cancel_dial(id);

@@ -9,7 +9,7 @@ use crate::proto;
 ///
 /// The defaults suit messages of 4 KiB and 30 neighbors. These are local decisions: nodes of one
 /// swarm may differ. Any values can be given: what would leave a node deaf is raised to the least
-/// that does not (one dial, one connection, one stream, a queue of four messages), and no time is
+/// that does not (one dial, one connection, one stream, one unit, a queue of four messages), and no time is
 /// longer than a century.
 ///
 /// ```
@@ -37,10 +37,11 @@ pub struct Limits {
     /// How long a dial may take until it counts as failed.
     pub dial_timeout: Duration,
     /// How long [`Gossip::shutdown`](super::Gossip::shutdown) waits at the most for peers to take
-    /// our farewell.
+    /// our farewell. Nobody waits for peers that have been a burden lately. Closing the endpoint
+    /// after that is iroh's part, and takes a second more where a dial has got no answer.
     pub shutdown_timeout: Duration,
     /// Streams that a peer may have open towards us on one connection, at the most; QUIC holds it
-    /// to that.
+    /// to that. It is allowed 128 at first, and more as it uses them.
     pub streams_per_connection: u32,
     /// Connections to one peer. When there are more, the oldest is closed.
     pub connections_per_peer: usize,
@@ -58,6 +59,11 @@ pub struct Limits {
     pub known_addresses: usize,
     /// Topics joined at once. A subscription beyond that ends at once.
     pub topics: usize,
+    /// How much work a peer may cause in a second that leads to nothing, in units of a small control
+    /// message; payloads that are new cost nothing, and make up for four units each. Four seconds'
+    /// worth may come at once. Beyond that the peer is read no faster than this, while all others
+    /// are read as before.
+    pub burden_per_second: u32,
 }
 
 impl Default for Limits {
@@ -78,6 +84,7 @@ impl Default for Limits {
             handshakes: 64,
             known_addresses: 1024,
             topics: 1 << 16,
+            burden_per_second: 4096,
         }
     }
 }
@@ -105,6 +112,7 @@ impl Limits {
             *bound = (*bound).max(1);
         }
         self.streams_per_connection = self.streams_per_connection.max(1);
+        self.burden_per_second = self.burden_per_second.max(1);
         // A queue that is full drops the peer for a control message.
         let frames = max_message_size.saturating_mul(4);
         self.send_queue_bytes = self.send_queue_bytes.max(frames);

@@ -44,7 +44,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             return;
         }
         let key = self.next_connection_key();
-        connection.allow_streams(self.limits.streams_per_connection);
+        let allowed = self.allow_first_streams(&connection);
         self.events.spawn(connection::closed::<T>(key, &connection));
         self.events
             .spawn(connection::accept_stream::<T>(key, &connection));
@@ -54,6 +54,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             readers: IndexMap::new(),
             header: None,
             accepting: true,
+            allowed,
             lost: false,
             used: now,
         };
@@ -84,6 +85,11 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         let Some(link) = self.links.get_mut(&key) else {
             return;
         };
+        if self.ready.is_held(&link.peer) {
+            // What is left of a flood is not worth the time that it would take.
+            self.drop_link(key, "failed");
+            return;
+        }
         if std::mem::replace(&mut link.lost, true) {
             return;
         }

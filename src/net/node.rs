@@ -16,6 +16,7 @@ use smol_gossip_runtime::{EventLoop, Runtime, TimerKey};
 
 use super::{
     blocks::Blocks,
+    burden::Burdens,
     connection::{ConnectionKey, Done, Reader},
     encoder::Encoder,
     inspect::{DownReason, Request, Watchers},
@@ -28,7 +29,9 @@ use super::{
 use crate::{
     api::mailbox::{Inbox, SubscriptionId},
     metrics::Metrics,
-    proto::{Counters, InEvent, LinkId, Outbox, PeerData, State, TimerId, TopicId, hash::Keyed},
+    proto::{
+        Counters, InEvent, LinkId, Message, Outbox, PeerData, State, TimerId, TopicId, hash::Keyed,
+    },
 };
 
 /// Items of one source that a pass of the loop takes.
@@ -64,6 +67,8 @@ pub(crate) struct Node<T: Transport, R: Runtime> {
     pub(crate) outbox: Outbox<EndpointId>,
     /// Frames that are about to be handled. Empty between two streams; kept for its memory.
     pub(crate) frames: Vec<Bytes>,
+    /// The messages of these frames, with the lengths of the frames. Kept for its memory, too.
+    pub(crate) messages: Vec<(usize, Message<EndpointId>)>,
     /// Where payloads are put.
     pub(crate) blocks: Blocks,
     /// The timers of topics, by their slot.
@@ -87,6 +92,12 @@ pub(crate) struct Node<T: Transport, R: Runtime> {
     pub(crate) dirty: IndexSet<EndpointId>,
     /// Streams with frames to handle.
     pub(crate) ready: Ready<ReadyStream<T>>,
+    /// What peers have burdened us with, and who is held for it.
+    pub(crate) burdens: Burdens,
+    /// Units that the peer whose frames are being handled is to be charged, and to be credited.
+    pub(crate) toll: (u32, u32),
+    /// Neighbors that came up, ever.
+    pub(crate) ups: u64,
     pub(crate) dials: Dials,
     pub(crate) handshakes: usize,
     pub(crate) accept: Accept,
@@ -145,6 +156,8 @@ pub(crate) enum Timer {
     Idle(EndpointId),
     /// A stream that has not named its topic.
     Header(ConnectionKey),
+    /// A peer that is held.
+    Held(EndpointId),
     /// A dial.
     Dial(EndpointId),
     /// Addresses that were not heard of for long.
@@ -176,6 +189,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             events.spawn(wait_for_connection(&transport));
         }
         let now = events.now();
+        let burden_per_second = limits.burden_per_second;
         Self {
             max_message_size: state.max_message_size(),
             transport,
@@ -187,6 +201,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             rng: StdRng::from_rng(&mut rng),
             outbox: Outbox::new(),
             frames: Vec::new(),
+            messages: Vec::new(),
             blocks: Blocks::default(),
             topic_timers: Vec::new(),
             expired: Vec::new(),
@@ -201,6 +216,9 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             links: IndexMap::new(),
             dirty: IndexSet::new(),
             ready: Ready::new(),
+            burdens: Burdens::new(burden_per_second, keyed),
+            toll: (0, 0),
+            ups: 0,
             dials: Dials::default(),
             handshakes: 0,
             accept: if accept { Accept::Waiting } else { Accept::Off },

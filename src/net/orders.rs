@@ -6,6 +6,7 @@ use smol_gossip_runtime::Runtime;
 use tracing::debug;
 
 use super::{
+    digest,
     node::{Node, SHARE},
     transport::Transport,
 };
@@ -73,7 +74,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         self.paused.len() < before
     }
 
-    fn order(&mut self, id: SubscriptionId, order: Order) {
+    fn order(&mut self, id: SubscriptionId, mut order: Order) {
         let Some(topic) = self.topics.topic_of(id) else {
             return;
         };
@@ -86,7 +87,10 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             self.paused.insert(id, topic);
             return;
         }
-        if let Some(ids) = self.inbox.as_mut().and_then(Inbox::upcoming) {
+        if let Some(upcoming) = self.inbox.as_mut().and_then(Inbox::upcoming) {
+            let mut payloads: Vec<_> = order.payload().into_iter().chain(upcoming).collect();
+            identify(&mut payloads);
+            let ids = payloads.iter().filter_map(|payload| payload.known_id());
             self.state.anticipate(&topic, ids);
         }
         match order {
@@ -129,5 +133,21 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 let peer = self.peers.get(id.as_bytes());
                 peer.is_some_and(|peer| peer.queue.bytes() > pace)
             })
+    }
+}
+
+/// Works out the ids of messages that have none yet.
+fn identify(payloads: &mut [&mut Payload]) {
+    let unknown: Vec<_> = payloads
+        .iter()
+        .filter(|payload| payload.known_id().is_none())
+        .map(|payload| payload.content())
+        .collect();
+    let ids = digest::message_ids(&unknown);
+    let unknown = payloads
+        .iter_mut()
+        .filter(|payload| payload.known_id().is_none());
+    for (payload, id) in unknown.zip(ids) {
+        payload.set_id(id);
     }
 }

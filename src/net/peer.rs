@@ -62,8 +62,11 @@ pub(crate) struct Link<T: Transport> {
     pub(crate) readers: IndexMap<TopicId, VecDeque<Reader<<T::Connection as Connection>::Recv>>>,
     /// The stream that has not named its topic yet.
     pub(crate) header: Option<(TaskId, TimerKey)>,
-    /// Whether further streams of the peer are waited for.
+    /// Whether further streams of the peer are waited for. If neither that nor a header is, the peer
+    /// is held.
     pub(crate) accepting: bool,
+    /// Streams that the peer may have open.
+    pub(crate) allowed: u32,
     /// Whether it can carry nothing more. What arrived before is still read, so that the last
     /// words of a peer are heard even if they come together with its hanging up.
     pub(crate) lost: bool,
@@ -116,8 +119,8 @@ pub(crate) struct OutStream<T: Transport> {
 
 /// What a stream of ours is busy with.
 pub(crate) enum OutState<S> {
-    /// Being opened.
-    Opening,
+    /// Being opened; `held_up` when the peer has to allow it first.
+    Opening { held_up: bool },
     /// With nothing.
     Idle(S),
     /// With a write; `last` when it carries the Disconnect.
@@ -130,7 +133,7 @@ impl<T: Transport> OutStream<T> {
     pub(crate) fn opening(key: StreamKey, now: Instant) -> Self {
         Self {
             key,
-            state: OutState::Opening,
+            state: OutState::Opening { held_up: false },
             since: now,
             fresh: true,
         }
@@ -138,10 +141,20 @@ impl<T: Transport> OutStream<T> {
 }
 
 impl<S> OutState<S> {
+    /// Whether the stream is being opened.
+    pub(crate) fn is_opening(&self) -> bool {
+        matches!(self, Self::Opening { .. })
+    }
+
+    /// Whether the stream waits for the peer to allow it.
+    pub(crate) fn is_held_up(&self) -> bool {
+        matches!(self, Self::Opening { held_up: true })
+    }
+
     /// Whether the peer has to do its part for this to go on.
     pub(crate) fn is_busy(&self) -> bool {
         match self {
-            Self::Opening | Self::Writing { .. } | Self::Finishing => true,
+            Self::Opening { .. } | Self::Writing { .. } | Self::Finishing => true,
             Self::Idle(_) => false,
         }
     }

@@ -240,7 +240,7 @@ impl Segment {
         *bytes = bytes.saturating_sub(ihaves.len() * IHAVE_BYTES);
         let per_frame = (max_message_size.saturating_sub(8) / IHAVE_BYTES).max(1);
         for chunk in ihaves.chunks(per_frame) {
-            let message = plumtree::Message::IHave(chunk.to_vec());
+            let message = plumtree::Message::IHave(chunk.into());
             // Cannot fail: the chunk was cut to fit, and no peer identity is in it.
             if let Ok(frame) =
                 wire::encode(&Message::<EndpointId>::Gossip(message), max_message_size)

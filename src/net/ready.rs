@@ -1,7 +1,8 @@
 //! Whose frames are handled next.
 //!
 //! Streams with frames to handle wait here, in line for their peer, and peers take turns. So a peer
-//! that has filled a thousand streams gets no more of a pass than one with a single stream.
+//! that has filled a thousand streams gets no more of a pass than one with a single stream. A peer
+//! that is held has no turns until it is released.
 
 use std::collections::VecDeque;
 
@@ -17,6 +18,9 @@ pub(crate) struct Ready<S> {
     lines: IndexMap<EndpointId, VecDeque<S>>,
     /// The peers of `lines`, each once, in the order of their turns.
     turns: VecDeque<EndpointId>,
+    /// The lines of peers that are held.
+    held: IndexMap<EndpointId, VecDeque<S>>,
+    /// Streams in `sole` and `lines`.
     len: usize,
 }
 
@@ -26,11 +30,12 @@ impl<S> Ready<S> {
             sole: None,
             lines: IndexMap::new(),
             turns: VecDeque::new(),
+            held: IndexMap::new(),
             len: 0,
         }
     }
 
-    /// Streams in all lines.
+    /// Streams in line, but those of peers that are held.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -40,13 +45,51 @@ impl<S> Ready<S> {
         self.turns.len() + usize::from(self.sole.is_some())
     }
 
+    /// Streams of peers that are held.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.held.values().map(VecDeque::len).sum()
+    }
+
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len == 0 && self.held.is_empty()
+    }
+
+    /// Whether a peer is held.
+    pub(crate) fn is_held(&self, peer: &EndpointId) -> bool {
+        !self.held.is_empty() && self.held.contains_key(peer)
+    }
+
+    /// Gives a peer no more turns.
+    pub(crate) fn hold(&mut self, peer: EndpointId) {
+        let line = match self.sole.take() {
+            Some((sole, stream)) if sole == peer => VecDeque::from([stream]),
+            sole => {
+                self.sole = sole;
+                self.turns.retain(|other| *other != peer);
+                self.lines.swap_remove(&peer).unwrap_or_default()
+            }
+        };
+        self.len -= line.len();
+        self.held.entry(peer).or_default().extend(line);
+    }
+
+    /// Gives a peer that was held its turns again.
+    pub(crate) fn release(&mut self, peer: EndpointId) {
+        for stream in self.held.swap_remove(&peer).into_iter().flatten() {
+            self.push(peer, stream);
+        }
     }
 
     /// Puts a stream at the end of its peer's line.
     pub(crate) fn push(&mut self, peer: EndpointId, stream: S) {
+        if !self.held.is_empty()
+            && let Some(line) = self.held.get_mut(&peer)
+        {
+            line.push_back(stream);
+            return;
+        }
         self.len += 1;
         if self.len == 1 {
             self.sole = Some((peer, stream));
@@ -137,5 +180,27 @@ mod tests {
         assert_eq!(ready.pop(), Some((peer(1), 7)));
         assert_eq!(ready.pop(), Some((peer(2), 8)));
         assert_eq!(ready.pop(), None);
+    }
+    #[test]
+    fn who_is_held_has_no_turns_and_loses_nothing() {
+        let mut ready = Ready::new();
+        ready.push(peer(1), 0);
+        ready.hold(peer(1));
+        assert_eq!((ready.pop(), ready.waiting()), (None, 1));
+        ready.push(peer(1), 1);
+        ready.push(peer(2), 2);
+        ready.push(peer(3), 3);
+        ready.hold(peer(3));
+        assert!(ready.is_held(&peer(1)) && !ready.is_held(&peer(2)));
+        assert_eq!((ready.len(), ready.peers()), (1, 1));
+        assert_eq!((ready.pop(), ready.pop()), (Some((peer(2), 2)), None));
+        ready.release(peer(1));
+        ready.push(peer(1), 4);
+        let rest = std::iter::from_fn(|| ready.pop());
+        assert!(rest.eq([0, 1, 4].map(|n| (peer(1), n))));
+        assert!(!ready.is_empty(), "one still waits");
+        ready.release(peer(3));
+        assert_eq!(ready.pop(), Some((peer(3), 3)));
+        assert!(ready.is_empty());
     }
 }

@@ -9,23 +9,25 @@ use tracing::{debug, debug_span, level_filters::LevelFilter, span::EnteredSpan, 
 
 use super::{
     blocks::Blocks,
+    burden,
     connection::{self, ConnectionKey, Done, Reader},
+    digest,
     inspect::DownReason,
     node::{Accept, Node, Timer, wait_for_connection, watch_local_data},
     peer::Link,
     transport::{Broken, Connection, RecvStream, Transport},
 };
-use crate::proto::{InEvent, Message, TopicId, hyparview, plumtree, wire};
+use crate::proto::{InEvent, Message, TopicId, hyparview, plumtree, topic::Received, wire};
 
 /// Streams looked at in a pass.
 const STREAMS_PER_PASS: usize = 16;
 
-/// Frames of one stream handled before others have their turn.
+/// Frames of one stream handled before others have their turn, or fewer that are much work.
 const FRAMES_PER_STREAM: usize = 32;
 
 /// Frames are taken out of what was read until they are this long together, and then handled: many
 /// small ones at once, but no more than the processor's cache has room for.
-const BYTES_AT_ONCE: usize = 4096;
+const BYTES_AT_ONCE: usize = 8192;
 
 type Receiver<T> = <<T as Transport>::Connection as Connection>::Recv;
 
@@ -76,6 +78,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                     self.stream_ended(key, topic);
                 }
             },
+            Done::HeldUp(key, opening) => self.stream_held_up(key, opening),
             Done::Opened(key, result) => self.stream_opened(key, result),
             Done::Written(key, result) => self.written(key, result),
             Done::Finished(key, result) => self.stream_finished(key, result),
@@ -102,8 +105,10 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     fn link_invalid(&mut self, key: ConnectionKey, reason: &Broken) {
         if let Some(link) = self.links.get(&key) {
             debug!(peer = %link.peer.fmt_short(), %reason, "connection dropped");
+            let peer = link.peer;
             self.metrics.frames_invalid.inc();
             self.drop_link(key, "invalid data");
+            self.charge(peer, burden::INVALID);
         }
     }
 
@@ -141,17 +146,20 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         match result {
             Ok((topic, reader)) => {
                 trace!(peer = %link.peer.fmt_short(), topic = %topic.fmt_short(), "stream");
-                self.events
-                    .spawn(connection::accept_stream::<T>(key, &link.connection));
-                link.accepting = true;
-                self.dirty.insert(link.peer);
+                let peer = link.peer;
+                self.dirty.insert(peer);
                 match link.readers.get_mut(&topic) {
                     // The peer finished the stream before this one, or is about to.
                     Some(waiting) => waiting.push_back(reader),
                     None => {
                         link.readers.insert(topic, VecDeque::new());
-                        self.ready.push(link.peer, (key, topic, reader));
+                        self.ready.push(peer, (key, topic, reader));
                     }
+                }
+                self.charge(peer, burden::STREAM);
+                if !self.ready.is_held(&peer) {
+                    self.allow_more_streams(key);
+                    self.accept_streams(key);
                 }
             }
             // Nobody is to blame where the connection was lost before the header had come.
@@ -203,9 +211,14 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                     break Ok(true);
                 }
                 let taken = take_frames(&mut reader, &mut self.blocks, &mut self.frames, left);
-                left -= self.frames.len();
-                handled += self.frames.len();
-                match self.handle_frames_of(peer, key, topic).and(taken) {
+                let frames = self.frames.len();
+                let result = self.handle_frames_of(peer, key, topic);
+                // Frames that are long work count as so many more.
+                let work = self.settle_toll(peer).max(frames);
+                left = left.saturating_sub(work);
+                handled += work;
+                match result.and(taken) {
+                    Ok(true) if self.ready.is_held(&peer) => left = 0,
                     Ok(true) => {}
                     end => break end,
                 }
@@ -213,6 +226,10 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             match more {
                 Ok(true) => self.ready.push(peer, (key, topic, reader)),
                 Ok(false) if reader.is_ended() => self.stream_ended(key, topic),
+                // Else it would send on.
+                Ok(false) if self.ready.is_held(&peer) => {
+                    self.ready.push(peer, (key, topic, reader))
+                }
                 Ok(false) => {
                     if self.links.contains_key(&key) {
                         self.events.spawn(connection::read::<T>(key, topic, reader));
@@ -234,33 +251,80 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         key: ConnectionKey,
         topic: TopicId,
     ) -> Result<(), Broken> {
-        let mut frames = std::mem::take(&mut self.frames);
-        let ids = frames.iter().filter_map(|frame| wire::payload_id(frame));
+        let ids = self
+            .frames
+            .iter()
+            .filter_map(|frame| wire::payload_id(frame));
         self.state.anticipate(&topic, ids);
-        let mut frames_left = frames.drain(..);
-        let result = frames_left.try_for_each(|frame| self.handle_frame(peer, key, topic, frame));
-        drop(frames_left);
-        self.frames = frames;
+        let mut messages = std::mem::take(&mut self.messages);
+        let result = self.frames.drain(..).try_for_each(|frame| {
+            self.metrics.actor_tick_in_event_rx.inc();
+            let size = frame.len();
+            let message = wire::decode(frame).map_err(Broken::from_error)?;
+            self.metrics
+                .count_received(payload(&message).is_some(), size);
+            messages.push((size, message));
+            Ok(())
+        });
+        let hashed = self.hash_news(&topic, &messages);
+        for ((size, message), is_hashed) in messages.drain(..).zip(hashed) {
+            let received = Received {
+                from: peer,
+                link: key,
+                message,
+                is_hashed,
+            };
+            self.handle_message(topic, received, size);
+        }
+        self.messages = messages;
         result
     }
 
-    fn handle_frame(
-        &mut self,
-        from: EndpointId,
-        link: ConnectionKey,
-        topic: TopicId,
-        frame: Bytes,
-    ) -> Result<(), Broken> {
-        self.metrics.actor_tick_in_event_rx.inc();
-        let size = frame.len();
-        let message = wire::decode(frame).map_err(Broken::from_error)?;
-        let payload = matches!(message, Message::Gossip(plumtree::Message::Gossip(_)));
-        self.metrics.count_received(payload, size);
-        self.parting = match &message {
+    /// Says which of these messages are payloads that are new here, and have the id that they should
+    /// have. Nothing is said of the others.
+    fn hash_news(
+        &self,
+        topic: &TopicId,
+        messages: &[(usize, Message<EndpointId>)],
+    ) -> [bool; FRAMES_PER_STREAM] {
+        let mut hashed = [false; FRAMES_PER_STREAM];
+        let mut contents = [&[][..]; FRAMES_PER_STREAM];
+        let mut places = [(0, None); FRAMES_PER_STREAM];
+        let news = messages
+            .iter()
+            .enumerate()
+            .filter_map(|(place, (_, message))| {
+                let gossip = payload(message)?;
+                let is_news = self.state.is_news(topic, &gossip.id);
+                is_news.then_some((place, gossip))
+            });
+        let mut count = 0;
+        for (place, gossip) in news {
+            contents[count] = &gossip.content;
+            places[count] = (place, Some(gossip.id));
+            count += 1;
+        }
+        if count > 1 {
+            let ids = digest::message_ids(&contents[..count]);
+            for ((place, claimed), id) in places.into_iter().zip(ids) {
+                hashed[place] = claimed == Some(id);
+            }
+        }
+        hashed
+    }
+
+    /// Handles a message of so many bytes.
+    fn handle_message(&mut self, topic: TopicId, received: Received<EndpointId>, size: usize) {
+        let Received { from, message, .. } = &received;
+        let from = *from;
+        let is_payload = payload(message).is_some();
+        let mut is_over = false;
+        self.parting = match message {
             Message::Swarm(hyparview::Message::Join(_)) => {
                 Some((from, topic, DownReason::Restarted))
             }
-            Message::Swarm(hyparview::Message::Disconnect(_)) => {
+            Message::Swarm(hyparview::Message::Disconnect(leave)) => {
+                is_over = !leave.alive;
                 if let Some(peer) = self.peers.get_mut(&from) {
                     peer.left_us = peer.wanted;
                 }
@@ -268,15 +332,17 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             }
             Message::Swarm(_) | Message::Gossip(_) => None,
         };
-        self.handle(InEvent::RecvMessage {
-            from,
-            link,
-            topic,
-            message,
-        });
+        let before = self.tally(&from, is_payload);
+        let units = burden::of_frame(message, size);
+        self.state
+            .receive(topic, received, self.now, &mut self.rng, &mut self.outbox);
         self.work_off();
         self.parting = None;
-        Ok(())
+        self.take_toll(&from, is_payload, units, &before);
+        if is_over {
+            // It waits for word that its last stream has arrived, which goes out with this end of ours.
+            self.finish_stream(from, topic);
+        }
     }
 
     /// The peer has finished a stream, and all of it was handled.
@@ -294,6 +360,14 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 self.link_read(key);
             }
         }
+    }
+}
+
+/// The payload that a message is, if it is one.
+fn payload<PI>(message: &Message<PI>) -> Option<&plumtree::Gossip> {
+    match message {
+        Message::Gossip(plumtree::Message::Gossip(gossip)) => Some(gossip),
+        Message::Gossip(_) | Message::Swarm(_) => None,
     }
 }
 

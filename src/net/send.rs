@@ -29,6 +29,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 OutEvent::EmitEvent(topic, event) => {
                     match &event {
                         crate::proto::Event::NeighborUp(_) => {
+                            self.ups += 1;
                             self.metrics.neighbor_up.inc();
                         }
                         crate::proto::Event::NeighborDown(peer) => {

@@ -3,7 +3,7 @@
 //! Each topic has a stream of its own. When the newest connection changes, the stream is finished
 //! on the old one, and opened anew once the peer has all of it or [`RETIRE_TIMEOUT`] has passed,
 //! so that messages of a topic keep their order while both connections live. When more topics have
-//! something to say than streams can be open, the stream that was idle the longest makes room.
+//! something to say than the peer allows streams, those that were idle the longest make room.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use smol_gossip_runtime::Runtime;
 use tracing::{debug, trace};
 
 use super::{
-    connection::{self, ConnectionKey, StreamKey},
+    connection::{self, ConnectionKey, Opening, StreamKey},
     inspect::Diagnostic,
     node::{Node, Timer},
     peer::{Dial, OutState, OutStream},
@@ -21,9 +21,13 @@ use super::{
 };
 use crate::proto::{InEvent, TopicId, wire::StreamHeader};
 
-/// Streams that we keep open at once towards a peer. QUIC endpoints let a peer open 100 unless
-/// told otherwise, and we cannot see what this one was told.
-pub(crate) const MAX_OPEN_STREAMS: usize = 90;
+/// Streams that we keep open at once towards a peer: as many as our own nodes allow each other at
+/// the most. How many this one allows shows when it holds one up; QUIC endpoints let a peer open a
+/// hundred unless they are told otherwise.
+pub(crate) const MAX_OPEN_STREAMS: usize = 1024;
+
+/// Streams that are being opened at once towards a peer.
+const MAX_OPENING: usize = 16;
 
 /// How long a stream on an older connection may take to finish before its topic goes on without.
 pub(crate) const RETIRE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -54,15 +58,23 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         let Some(link) = self.links.get(&newest) else {
             return;
         };
-        let mut open = peer.streams.len();
+        // Looked at only where it matters.
+        let mut opening = None;
         let mut wants_room = false;
+        let mut waiting = 0;
         for topic in peer.queue.topics().collect::<Vec<_>>() {
             let Some(stream) = peer.streams.get_mut(&topic) else {
-                if open >= MAX_OPEN_STREAMS {
-                    wants_room = true;
+                let opening = opening.get_or_insert_with(|| {
+                    let streams = peer.streams.values();
+                    streams.filter(|one| one.state.is_opening()).count()
+                });
+                let is_full = peer.streams.len() >= MAX_OPEN_STREAMS;
+                if is_full || *opening >= MAX_OPENING {
+                    wants_room |= is_full;
+                    waiting += 1;
                     continue;
                 }
-                open += 1;
+                *opening += 1;
                 self.next_serial += 1;
                 let key = StreamKey {
                     peer: id,
@@ -75,6 +87,10 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 peer.streams.insert(topic, OutStream::opening(key, now));
                 continue;
             };
+            if stream.state.is_held_up() {
+                wants_room = true;
+                waiting += 1;
+            }
             if !matches!(stream.state, OutState::Idle(_)) || stream.key.connection != newest {
                 continue;
             }
@@ -91,17 +107,17 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             }
         }
         if wants_room {
-            self.make_stream_room(id);
+            self.make_stream_room(id, waiting);
         }
         self.watch_progress(id);
     }
 
-    /// Finishes the idle stream that was used the longest ago, unless one is finishing already.
-    fn make_stream_room(&mut self, id: EndpointId) {
+    /// Finishes the idle streams that were used the longest ago: one for each of the topics that
+    /// wait, less those that are finishing already.
+    fn make_stream_room(&mut self, id: EndpointId, waiting: usize) {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        let waiting = peer.queue.topics().count();
         let finishing = peer
             .streams
             .values()
@@ -239,6 +255,21 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             self.metrics.peers_stuck.inc();
             self.watchers.tell(|| Diagnostic::StuckPeer { peer: id });
             self.drop_link(key, "too slow");
+        }
+    }
+
+    /// The peer allows no further stream for now.
+    pub(crate) fn stream_held_up(&mut self, key: StreamKey, opening: Opening<T>) {
+        self.events
+            .spawn(connection::open_when_allowed::<T>(key, opening));
+        let Some(peer) = self.peers.get_mut(&key.peer) else {
+            return;
+        };
+        if let Some(stream) = peer.streams.get_mut(&key.topic)
+            && stream.key == key
+        {
+            stream.state = OutState::Opening { held_up: true };
+            self.dirty.insert(key.peer);
         }
     }
 

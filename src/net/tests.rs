@@ -22,6 +22,7 @@
 
 mod bounds;
 mod broadcasting;
+mod burdens;
 mod check;
 mod churn;
 mod clocks;

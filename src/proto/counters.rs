@@ -95,4 +95,15 @@ counters! {
     shuffle_not_relayed,
     /// Introduced peers that were not contacted because too many requests were under way.
     pending_full,
+    /// Joins and urgent requests of peers that had come and gone too often lately: not answered again,
+    /// not made room for, and not told to others.
+    joins_limited,
+}
+
+impl Counters {
+    /// Payloads that brought nothing new.
+    #[cfg(any(test, feature = "net"))]
+    pub(crate) fn payloads_refused(&self) -> u64 {
+        self.unknown_topic + self.duplicates + self.invalid_id
+    }
 }

@@ -12,6 +12,7 @@
 //! | `refill` | asking for a place when a neighbor was lost (4.3) |
 //! | `neighbors` | becoming neighbors and parting (4.3) |
 //! | `alarm` | when many may have failed |
+//! | `visits` | how often peers come |
 //! | `shuffle` | exchanging samples (4.4) |
 //! | `data` | what introduces a peer |
 //! | `time` | waits, jittered and growing |
@@ -34,6 +35,7 @@ mod refill;
 mod shuffle;
 mod time;
 mod view;
+mod visits;
 
 #[cfg(test)]
 mod tests;
@@ -52,6 +54,7 @@ use self::{
     refill::Requests,
     shuffle::Shuffles,
     view::{ActiveView, PassiveView},
+    visits::Visits,
 };
 use super::{
     counters::Counters,
@@ -129,6 +132,7 @@ pub(crate) struct State<PI> {
     requests: Requests<PI>,
     joins: Joins<PI>,
     shuffles: Shuffles<PI>,
+    visits: Visits<PI>,
     /// The last peer that was refused a place, and when.
     seeker: Option<Box<(PeerInfo<PI>, Instant)>>,
     /// What introduces the peers that are known.
@@ -157,6 +161,7 @@ impl<PI: PeerIdentity> State<PI> {
             requests: Requests::new(limits.pending_requests),
             joins: Joins::new(),
             shuffles: Shuffles::new(),
+            visits: Visits::new(limits.joins_per_peer),
             seeker: None,
             data: Introductions::new(),
             deadline: None,
@@ -193,6 +198,7 @@ impl<PI: PeerIdentity> State<PI> {
     pub(crate) fn check_bounds(&self) {
         self.requests.check();
         self.joins.check();
+        self.visits.check();
         self.alarm.check(self.config.passive_view_capacity);
         let views = self.active.ids().chain(self.passive.ids());
         let known = views.chain(self.requests.ids()).chain(self.joins.ids());

@@ -26,6 +26,10 @@ pub struct Limits {
     pub peer_data_bytes: usize,
     /// Neighbor requests and joins under way at once.
     pub pending_requests: usize,
+    /// How often a peer may become a neighbor at its own wish without a pause; it may once more every
+    /// five seconds. One that comes more often is taken in where there is room, but nobody is dropped
+    /// for it, and others are not told.
+    pub joins_per_peer: u32,
     /// How many of the most recent messages are announced to every new neighbor, so that late
     /// joiners can ask for them. Messages published while there was no neighbor at all are always
     /// announced to the first one.
@@ -47,6 +51,7 @@ impl Default for Limits {
             lazy_queue: 4096,
             peer_data_bytes: 1024,
             pending_requests: 16,
+            joins_per_peer: 8,
             late_join_history: 0,
         }
     }

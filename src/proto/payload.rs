@@ -6,8 +6,8 @@ use super::MessageId;
 
 /// The content of a message to send, and its id where that is known already.
 ///
-/// The id of a large message is most of the work that is done for it, and needs no state. So who
-/// publishes can work it out before the state machine, which all topics share, has its turn.
+/// The id of a large message is most of the work that is done for it. Those of several messages are
+/// sooner worked out together.
 #[derive(Clone, derive_more::Debug)]
 #[debug("{} bytes", content.len())]
 pub(crate) struct Payload {
@@ -17,22 +17,28 @@ pub(crate) struct Payload {
 }
 
 impl Payload {
-    /// With its id.
-    #[cfg(any(feature = "net", feature = "rpc"))]
-    pub(crate) fn identified(content: Bytes) -> Self {
-        let id = Some(MessageId::from_content(&content));
-        Self { content, id }
-    }
-
     /// How long the content is, in bytes.
     pub(crate) fn len(&self) -> usize {
         self.content.len()
     }
 
     /// The id, if it is known already.
-    #[cfg(any(feature = "net", feature = "rpc"))]
+    #[cfg(feature = "net")]
     pub(crate) fn known_id(&self) -> Option<MessageId> {
         self.id
+    }
+
+    /// Notes the id, which is that of the content.
+    #[cfg(feature = "net")]
+    pub(crate) fn set_id(&mut self, id: MessageId) {
+        debug_assert_eq!(id, MessageId::from_content(&self.content));
+        self.id = Some(id);
+    }
+
+    /// The content, to look at.
+    #[cfg(feature = "net")]
+    pub(crate) fn content(&self) -> &[u8] {
+        &self.content
     }
 
     /// The content.

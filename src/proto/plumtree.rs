@@ -33,13 +33,13 @@
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use self::{
-    clock::{At, Clock, MaybeAt, nanos},
+    clock::{At, Clock, MaybeAt, earliest, nanos},
     delay::Delays,
     history::{History, Retention},
     lazy::LazyPush,
     missing::Missing,
     neighbors::{Neighbor, Neighbors, Serial},
-    push::deliver_from_neighbor,
+    push::{Arrived, deliver_from_neighbor},
     questions::Questions,
     size::ihaves_per_frame,
 };
@@ -62,7 +62,7 @@ mod size;
 mod tests;
 
 pub use config::Config;
-pub use message::{DeliveryScope, Gossip, Graft, IHave, Message, Round, Scope};
+pub use message::{DeliveryScope, Gossip, Graft, IHave, IHaves, Message, Round, Scope};
 pub use size::max_content_size;
 
 /// How many cache retentions long ids are remembered where new neighbors are told of earlier
@@ -77,16 +77,9 @@ pub(crate) trait Sink<PI> {
     fn deliver(&mut self, event: GossipEvent<PI>);
 }
 
-/// What the broadcast layer is told.
+/// What the broadcast layer is told, other than messages.
 #[derive(Debug)]
 pub(crate) enum Input<PI> {
-    /// A message arrived.
-    RecvMessage {
-        /// Who sent it, neighbor or not.
-        from: PI,
-        /// The message.
-        message: Message,
-    },
     /// The application sends a message.
     Broadcast(Payload, Scope),
     /// A peer became our neighbor, or is one that started anew.
@@ -109,7 +102,7 @@ pub(crate) struct Settings {
     grafts_per_second: u32,
     late_join_history: usize,
     announced_again: usize,
-    retention: Retention,
+    retention: Arc<Retention>,
     missing_ids: usize,
     claims_per_id: usize,
 }
@@ -131,12 +124,15 @@ impl Settings {
             grafts_per_second: limits.graft_replies_per_second,
             late_join_history: limits.late_join_history,
             announced_again: limits.lazy_queue,
-            retention: Retention {
-                cache_bytes: limits.cache_bytes,
-                seen_ids: limits.seen_ids,
-                payloads_for,
-                ids_for,
-            },
+            retention: Arc::new(
+                Retention {
+                    cache_bytes: limits.cache_bytes,
+                    seen_ids: limits.seen_ids,
+                    payloads_for,
+                    ids_for,
+                }
+                .sensible(),
+            ),
             missing_ids: limits.missing_ids,
             claims_per_id: limits.claims_per_id,
         }
@@ -183,7 +179,7 @@ impl<PI: PeerIdentity> State<PI> {
             me,
             clock: Clock::default(),
             neighbors: Neighbors::new(),
-            history: History::new(settings.retention, &keyed),
+            history: History::new(settings.retention.clone(), &keyed),
             missing: Missing::new(settings.missing_ids, settings.claims_per_id, keyed),
             questions: Questions::default(),
             delays: Delays::new(settings.graft_timeouts),
@@ -262,21 +258,62 @@ impl<PI: PeerIdentity> State<PI> {
         self.history.anticipate(ids);
     }
 
+    /// Whether a payload with this id has not come yet.
+    #[cfg(feature = "net")]
+    pub(crate) fn is_news(&self, id: &MessageId) -> bool {
+        self.history.find(id).is_none()
+    }
+
     /// When [`Self::handle_timeout`] has something to do. `None` when the layer is at rest.
     pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
         let introduction = self.introductions.front().map(|one| one.due);
-        let next = self
-            .lazy_push
-            .due()
-            .into_iter()
-            .chain(introduction)
-            .chain(self.missing.next_due())
-            .chain(self.idle_sweep)
-            .min()?;
+        let next = earliest(self.lazy_push.due(), introduction);
+        let next = earliest(next, self.missing.next_due());
+        let next = earliest(next, self.idle_sweep)?;
         self.clock.instant(next)
     }
 
-    /// Takes one input.
+    /// Takes a message from a peer, neighbor or not; `is_hashed` where it is known that the id of a
+    /// payload is the hash of its content.
+    pub(crate) fn receive(
+        &mut self,
+        from: PI,
+        message: Message,
+        is_hashed: bool,
+        now: Instant,
+        counters: &mut Counters,
+        sink: &mut impl Sink<PI>,
+    ) {
+        let now = self.begin(now);
+        match message {
+            Message::Gossip(gossip) => {
+                let scope = gossip.scope;
+                let arrived = Arrived { gossip, is_hashed };
+                match scope {
+                    DeliveryScope::Swarm(round) => {
+                        self.handle_payload(from, arrived, round, now, counters, sink);
+                    }
+                    DeliveryScope::Neighbors => {
+                        deliver_from_neighbor(from, arrived, counters, sink);
+                    }
+                }
+            }
+            Message::Prune => self.handle_prune(from, counters),
+            Message::Graft(graft) => self.handle_graft(from, &graft, now, counters, sink),
+            Message::IHave(ihaves) => self.handle_ihave(from, &ihaves, now, counters, sink),
+        }
+    }
+
+    /// Reads the clock, and now and then forgets what is too old.
+    fn begin(&mut self, now: Instant) -> At {
+        let now = self.clock.read(now);
+        if now >= self.last_sweep.after(self.settings.cache_evict_interval) {
+            self.sweep(now);
+        }
+        now
+    }
+
+    /// Takes one input other than a message.
     pub(crate) fn handle(
         &mut self,
         input: Input<PI>,
@@ -284,24 +321,8 @@ impl<PI: PeerIdentity> State<PI> {
         counters: &mut Counters,
         sink: &mut impl Sink<PI>,
     ) {
-        let now = self.clock.read(now);
-        if now >= self.last_sweep.after(self.settings.cache_evict_interval) {
-            self.sweep(now);
-        }
+        let now = self.begin(now);
         match input {
-            Input::RecvMessage { from, message } => match message {
-                Message::Gossip(gossip) => match gossip.scope {
-                    DeliveryScope::Swarm(round) => {
-                        self.handle_payload(from, gossip, round, now, counters, sink);
-                    }
-                    DeliveryScope::Neighbors => {
-                        deliver_from_neighbor(from, gossip, counters, sink);
-                    }
-                },
-                Message::Prune => self.handle_prune(from, counters),
-                Message::Graft(graft) => self.handle_graft(from, &graft, now, counters, sink),
-                Message::IHave(ihaves) => self.handle_ihave(from, &ihaves, now, counters, sink),
-            },
             Input::Broadcast(payload, scope) => {
                 self.broadcast(payload, scope, now, counters, sink);
             }
@@ -332,6 +353,7 @@ impl<PI: PeerIdentity> State<PI> {
             self.sweep(now);
             self.missing.shrink();
             self.delays.rest();
+            self.lazy_push.rest();
             self.idle_sweep = self.history.last_expiry();
         }
     }
@@ -346,7 +368,7 @@ impl<PI: PeerIdentity> State<PI> {
             && !earlier.eager
         {
             let waiting = self.lazy_push.waiting_for(earlier);
-            announce(peer, &waiting, &self.settings, sink);
+            announce(peer, waiting, &self.settings, sink);
         }
         let allowances = earlier.map(|one| one.allowances).unwrap_or_default();
         let serial = self.neighbors.add(peer, allowances, now);
@@ -395,7 +417,7 @@ fn make_eager<PI: PeerIdentity>(
 ) {
     if !neighbor.eager {
         let waiting = lazy_push.waiting_for(neighbor);
-        announce(neighbor.peer, &waiting, settings, sink);
+        announce(neighbor.peer, waiting, settings, sink);
         neighbor.eager = true;
         neighbor.pruned_at = MaybeAt::NONE;
     }
@@ -412,11 +434,18 @@ fn make_lazy<PI>(neighbor: &mut Neighbor<PI>, lazy_push: &LazyPush) {
 /// Sends announcements, in as many frames as they need.
 fn announce<PI: PeerIdentity>(
     to: PI,
-    ihaves: &[IHave],
+    ihaves: impl IntoIterator<Item = IHave>,
     settings: &Settings,
     sink: &mut impl Sink<PI>,
 ) {
-    for chunk in ihaves.chunks(settings.ihaves_per_frame) {
-        sink.send(to, Message::IHave(chunk.to_vec()));
+    let mut frame = IHaves::new();
+    for ihave in ihaves {
+        if frame.len() >= settings.ihaves_per_frame {
+            sink.send(to, Message::IHave(std::mem::take(&mut frame)));
+        }
+        frame.push(ihave);
+    }
+    if !frame.is_empty() {
+        sink.send(to, Message::IHave(frame));
     }
 }

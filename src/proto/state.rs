@@ -8,6 +8,7 @@ mod look;
 mod parameters;
 mod peers;
 mod sensible;
+mod slots;
 #[cfg(test)]
 pub(crate) mod swarm;
 #[cfg(test)]
@@ -15,24 +16,21 @@ mod tests;
 
 use std::time::Instant;
 
-use indexmap::IndexMap;
 use rand::Rng;
 use slab::Slab;
 use tracing::{debug_span, level_filters::LevelFilter, span::EnteredSpan};
 
-use self::peers::Peers;
+use self::{peers::Peers, slots::Slots};
 
 pub use self::{parameters::Parameters, sensible::ConfigError};
 pub use super::TopicId;
 use super::{
     Command, Config, Counters, Event, InEvent, Limits, Message, MessageId, OutEvent, Outbox,
     Payload, PeerData, PeerIdentity, Scope, TimerId,
-    hash::{Keyed, Local},
-    hyparview, topic,
+    hash::Keyed,
+    hyparview,
+    topic::{self, Received},
 };
-
-/// So many topics take no more room than they need.
-const EXACT_TOPICS: usize = 8;
 
 /// The protocol state of a node: all the topics that it takes part in.
 ///
@@ -68,7 +66,7 @@ pub struct State<PI> {
     keyed: Keyed,
     topics: Slab<Topic<PI>>,
     /// Where each topic is, in the order in which they were joined.
-    slots: IndexMap<TopicId, usize, Local>,
+    slots: Slots,
     /// How many topics have been joined so far. Tells the timers of topics in one slot apart.
     generation: u32,
     peers: Peers<PI>,
@@ -132,7 +130,7 @@ impl<PI: PeerIdentity> State<PI> {
             parameters,
             keyed,
             topics: Slab::new(),
-            slots: IndexMap::default(),
+            slots: Slots::new(),
             generation: 0,
             peers: Peers::new(),
             counters: Counters::default(),
@@ -168,6 +166,13 @@ impl<PI: PeerIdentity> State<PI> {
         if let Some(topic) = self.topic(topic) {
             topic.anticipate(ids);
         }
+    }
+
+    /// Whether a payload with this id would be looked at: the node is in the topic, and has not got
+    /// it yet.
+    #[cfg(feature = "net")]
+    pub(crate) fn is_news(&self, topic: &TopicId, id: &MessageId) -> bool {
+        self.topic(topic).is_some_and(|topic| topic.is_news(id))
     }
 
     /// Takes an event in, and appends what follows to the outbox.
@@ -207,20 +212,15 @@ impl<PI: PeerIdentity> State<PI> {
                 link,
                 topic,
                 message,
-            } => match self.slots.get(&topic) {
-                Some(slot) => {
-                    let input = topic::Input::RecvMessage {
-                        from,
-                        link,
-                        message,
-                    };
-                    self.handle_topic(*slot, input, now, rng, out);
-                }
-                None => {
-                    self.counters.unknown_topic += 1;
-                    self.answer_for_unknown_topic(from, topic, &message, out);
-                }
-            },
+            } => {
+                let received = Received {
+                    from,
+                    link,
+                    message,
+                    is_hashed: false,
+                };
+                return self.receive(topic, received, now, rng, out);
+            }
             InEvent::Command(topic, command) => self.handle_command(topic, command, now, rng, out),
             InEvent::TimerExpired(timer) => self.handle_timer(timer, now, rng, out),
             InEvent::PeerDisconnected(peer) => {
@@ -229,8 +229,8 @@ impl<PI: PeerIdentity> State<PI> {
                 self.handle_all_topics(input, now, rng, out);
             }
             InEvent::StreamLost { to, topic } => {
-                if let Some(slot) = self.slots.get(&topic) {
-                    self.handle_topic(*slot, topic::Input::StreamLost(to), now, rng, out);
+                if let Some(slot) = self.slots.find(&topic) {
+                    self.handle_topic(slot, topic::Input::StreamLost(to), now, rng, out);
                 }
             }
             InEvent::DialFailed(peer) => {
@@ -242,6 +242,39 @@ impl<PI: PeerIdentity> State<PI> {
                 self.me_data = data.clone();
                 let input = topic::Input::UpdatePeerData(data);
                 self.handle_all_topics(input, now, rng, out);
+            }
+        }
+        self.peers.disconnect_unneeded(out);
+    }
+
+    /// Takes a message in: what [`Self::handle`] does with [`InEvent::RecvMessage`].
+    pub(crate) fn receive(
+        &mut self,
+        topic: TopicId,
+        received: Received<PI>,
+        now: Instant,
+        rng: &mut impl Rng,
+        out: &mut Outbox<PI>,
+    ) {
+        let slot = self.slots.find(&topic);
+        match slot.and_then(|slot| Some((slot, self.topics.get_mut(slot)?))) {
+            Some((slot, topic)) => {
+                let _span = topic_span(&topic.id);
+                let mut sink = TopicSink {
+                    topic: topic.id,
+                    peers: &mut self.peers,
+                    out,
+                };
+                let before = topic::Before::new(&self.counters);
+                topic
+                    .state
+                    .receive(received, now, rng, &mut self.counters, &mut sink);
+                topic.state.count_since(before, &self.counters);
+                topic.set_timer(slot, out);
+            }
+            None => {
+                self.counters.unknown_topic += 1;
+                self.answer_for_unknown_topic(received.from, topic, &received.message, out);
             }
         }
         self.peers.disconnect_unneeded(out);
@@ -291,7 +324,7 @@ impl<PI: PeerIdentity> State<PI> {
         rng: &mut impl Rng,
         out: &mut Outbox<PI>,
     ) {
-        let known = self.slots.get(&topic).copied();
+        let known = self.slots.find(&topic);
         match (command, known) {
             (Command::Join(peers), known) => {
                 let slot = known.unwrap_or_else(|| self.insert_topic(topic));
@@ -315,7 +348,7 @@ impl<PI: PeerIdentity> State<PI> {
         rng: &mut impl Rng,
         out: &mut Outbox<PI>,
     ) {
-        let Some(slot) = self.slots.get(&topic).copied() else {
+        let Some(slot) = self.slots.find(&topic) else {
             self.counters.unknown_topic += 1;
             return;
         };
@@ -387,8 +420,8 @@ impl<PI: PeerIdentity> State<PI> {
         rng: &mut impl Rng,
         out: &mut Outbox<PI>,
     ) {
-        for index in 0..self.slots.len() {
-            let slot = self.slots[index];
+        let slots: Vec<usize> = self.slots.iter().map(|(_, slot)| slot).collect();
+        for slot in slots {
             self.handle_topic(slot, input.clone(), now, rng, out);
         }
     }
@@ -397,9 +430,8 @@ impl<PI: PeerIdentity> State<PI> {
         self.generation = self.generation.wrapping_add(1);
         let state = topic::State::new(self.me, self.me_data.clone(), &self.parameters, self.keyed);
         // Most nodes are in few topics, and a topic takes more than a kilobyte.
-        if self.topics.len() < EXACT_TOPICS {
+        if self.topics.len() < slots::FEW {
             self.topics.reserve_exact(1);
-            self.slots.reserve_exact(1);
         }
         let slot = self.topics.insert(Topic {
             id,
@@ -414,7 +446,7 @@ impl<PI: PeerIdentity> State<PI> {
     fn quit_topic(&mut self, slot: usize, now: Instant, rng: &mut impl Rng, out: &mut Outbox<PI>) {
         let mut topic = self.topics.remove(slot);
         let _span = topic_span(&topic.id);
-        self.slots.shift_remove(&topic.id);
+        self.slots.remove(&topic.id);
         let mut sink = TopicSink {
             topic: topic.id,
             peers: &mut self.peers,

@@ -21,15 +21,21 @@ use super::{
     Scope, hash::Keyed, hyparview, plumtree,
 };
 
-/// Input to [`State::handle`].
+/// A message of a peer.
+#[derive(Clone, Debug)]
+pub(crate) struct Received<PI> {
+    /// Who sent it, neighbor or not.
+    pub(crate) from: PI,
+    /// The connection that it came over.
+    pub(crate) link: LinkId,
+    pub(crate) message: Message<PI>,
+    /// Whether it is known that the id of a payload is the hash of its content.
+    pub(crate) is_hashed: bool,
+}
+
+/// Input to [`State::handle`]: all but messages.
 #[derive(Clone, Debug)]
 pub(crate) enum Input<PI> {
-    /// A message arrived.
-    RecvMessage {
-        from: PI,
-        link: LinkId,
-        message: Message<PI>,
-    },
     /// Keep trying to join through these peers until joined.
     Join(Vec<PI>),
     /// Send a message.
@@ -254,11 +260,52 @@ impl<PI: PeerIdentity> State<PI> {
         self.broadcast.anticipate(ids);
     }
 
+    /// Whether a payload with this id has not come yet.
+    #[cfg(feature = "net")]
+    pub(crate) fn is_news(&self, id: &MessageId) -> bool {
+        self.broadcast.is_news(id)
+    }
+
     /// When [`Self::handle_timeout`] is due.
     pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
         let membership = self.membership.next_deadline();
         let broadcast = self.broadcast.next_deadline();
-        membership.into_iter().chain(broadcast).min()
+        match (membership, broadcast) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// A message arrived.
+    pub(crate) fn receive(
+        &mut self,
+        received: Received<PI>,
+        now: Instant,
+        rng: &mut impl Rng,
+        counters: &mut Counters,
+        sink: &mut impl Sink<PI>,
+    ) {
+        let Received {
+            from,
+            link,
+            message,
+            is_hashed,
+        } = received;
+        match message {
+            Message::Gossip(message) => {
+                let mut sink = BroadcastSink(sink);
+                self.broadcast
+                    .receive(from, message, is_hashed, now, counters, &mut sink);
+            }
+            Message::Swarm(message) => {
+                let input = hyparview::Input::RecvMessage {
+                    from,
+                    link,
+                    message,
+                };
+                self.handle_membership(input, now, rng, counters, sink);
+            }
+        }
     }
 
     pub(crate) fn handle(
@@ -270,15 +317,6 @@ impl<PI: PeerIdentity> State<PI> {
         sink: &mut impl Sink<PI>,
     ) {
         let input = match input {
-            Input::RecvMessage {
-                from,
-                message: Message::Gossip(message),
-                link: _,
-            } => {
-                let input = plumtree::Input::RecvMessage { from, message };
-                let mut sink = BroadcastSink(sink);
-                return self.broadcast.handle(input, now, counters, &mut sink);
-            }
             Input::Broadcast(payload, scope) => {
                 let input = plumtree::Input::Broadcast(payload, scope);
                 let mut sink = BroadcastSink(sink);
@@ -289,15 +327,6 @@ impl<PI: PeerIdentity> State<PI> {
                 let input = hyparview::Input::Quit;
                 return self.membership.handle(input, now, rng, counters, &mut sink);
             }
-            Input::RecvMessage {
-                from,
-                link,
-                message: Message::Swarm(message),
-            } => hyparview::Input::RecvMessage {
-                from,
-                link,
-                message,
-            },
             Input::Join(peers) => hyparview::Input::Join(peers),
             Input::PeerDisconnected(peer) => hyparview::Input::PeerDisconnected(peer),
             Input::StreamLost(peer) => {
@@ -309,6 +338,17 @@ impl<PI: PeerIdentity> State<PI> {
             Input::DialFailed(peer) => hyparview::Input::DialFailed(peer),
             Input::UpdatePeerData(data) => hyparview::Input::UpdatePeerData(data),
         };
+        self.handle_membership(input, now, rng, counters, sink);
+    }
+
+    fn handle_membership(
+        &mut self,
+        input: hyparview::Input<PI>,
+        now: Instant,
+        rng: &mut impl Rng,
+        counters: &mut Counters,
+        sink: &mut impl Sink<PI>,
+    ) {
         let mut membership_sink = MembershipSink::new(sink);
         self.membership
             .handle(input, now, rng, counters, &mut membership_sink);
@@ -420,7 +460,7 @@ impl<PI: PeerIdentity, S: Sink<PI>> hyparview::Sink<PI> for MembershipSink<'_, P
 
 /// The smallest message that says nothing and asks for no answer: an announcement of no message.
 fn probe<PI>() -> Message<PI> {
-    Message::Gossip(plumtree::Message::IHave(Vec::new()))
+    Message::Gossip(plumtree::Message::IHave(plumtree::IHaves::new()))
 }
 
 /// Takes the output of the membership layer as it takes leave: nobody listens to events any more.

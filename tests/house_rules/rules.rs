@@ -48,6 +48,7 @@ const RULES: &[Rule] = &[
             "futures_lite",
             "loom",
             "slab",
+            "smallvec",
         ]),
         may_not: &[],
         above: &[],
@@ -67,6 +68,7 @@ const RULES: &[Rule] = &[
             "serde",
             "siphasher",
             "slab",
+            "smallvec",
             "tracing",
         ]),
         may_not: &[
@@ -161,6 +163,7 @@ const RULES: &[Rule] = &[
         module: "crate::sim",
         may: Some(&[
             "slab",
+            "smallvec",
             "bytes",
             "clap",
             "derive_more",
@@ -168,6 +171,7 @@ const RULES: &[Rule] = &[
             "rand",
             "serde",
             "slab",
+            "smallvec",
             "smol_gossip_runtime",
             "tracing",
         ]),

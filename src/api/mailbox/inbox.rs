@@ -10,7 +10,7 @@ use std::{
 use super::{Item, Order, Request, SUBSCRIBE_QUEUE, Shared, Subscription, SubscriptionId, Work};
 use crate::{
     api::sync::{lock, wake_all},
-    proto::MessageId,
+    proto::Payload,
 };
 
 /// Order buffers with room for more than this are not kept when they are empty.
@@ -87,12 +87,12 @@ impl Inbox {
         }
     }
 
-    /// The ids of the messages that are about to be handed out, once for each batch: after its first
-    /// order.
-    pub(crate) fn upcoming(&mut self) -> Option<impl Iterator<Item = MessageId>> {
+    /// The messages that are about to be handed out, once for each batch: after its first order.
+    #[cfg(feature = "net")]
+    pub(crate) fn upcoming(&mut self) -> Option<impl Iterator<Item = &mut Payload>> {
         let whole = mem::take(&mut self.in_hand.whole);
-        let orders = &self.in_hand.orders;
-        (whole && !orders.is_empty()).then(|| orders.iter().filter_map(Order::message_id))
+        let orders = &mut self.in_hand.orders;
+        (whole && !orders.is_empty()).then(|| orders.iter_mut().filter_map(Order::payload))
     }
 
     /// Checks that everything is within its bounds, where there are so many subscriptions that the

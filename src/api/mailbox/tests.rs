@@ -6,6 +6,7 @@ use std::{
     thread,
 };
 
+use bytes::Bytes;
 use futures_lite::{
     FutureExt, StreamExt,
     future::{block_on, poll_fn, poll_once},
@@ -44,19 +45,26 @@ fn broadcast(inbox: &mut Inbox) -> Bytes {
 }
 
 #[test]
-fn ids_of_a_batch_are_told_once_after_its_first_order() {
+fn messages_of_a_batch_are_shown_once_after_its_first_order() {
     let (api, mut inbox) = node();
     let mut topic = block_on(api.subscribe(TOPIC, vec![])).expect("the node runs");
-    let ids = |inbox: &mut Inbox| inbox.upcoming().map(Iterator::collect::<Vec<_>>);
+    let shown = |inbox: &mut Inbox| {
+        let payloads = inbox.upcoming()?;
+        Some(
+            payloads
+                .map(|one| one.content().to_vec())
+                .collect::<Vec<_>>(),
+        )
+    };
     for index in 0..3 {
         block_on(topic.broadcast(number(index))).expect("the node runs");
     }
     assert!(matches!(next(&mut inbox), Some(Work::Subscribe { .. })));
     let first = next(&mut inbox);
     assert!(matches!(first, Some(Work::Command(..))));
-    let expected = [1, 2].map(|index| MessageId::from_content(&number(index)));
-    assert_eq!(ids(&mut inbox).as_deref(), Some(&expected[..]));
-    assert_eq!(ids(&mut inbox), None);
+    let expected = [1, 2].map(|index| number(index).to_vec());
+    assert_eq!(shown(&mut inbox).as_deref(), Some(&expected[..]));
+    assert_eq!(shown(&mut inbox), None);
 
     // What is set aside is a batch again when it is resumed.
     let Some(Work::Command(id, order)) = next(&mut inbox) else {
@@ -65,9 +73,9 @@ fn ids_of_a_batch_are_told_once_after_its_first_order() {
     inbox.set_aside(id, order);
     inbox.resume(id);
     broadcast(&mut inbox);
-    assert_eq!(ids(&mut inbox).as_deref(), Some(&expected[1..]));
+    assert_eq!(shown(&mut inbox).as_deref(), Some(&expected[1..]));
     broadcast(&mut inbox);
-    assert_eq!(ids(&mut inbox), None);
+    assert_eq!(shown(&mut inbox), None);
 }
 
 #[test]

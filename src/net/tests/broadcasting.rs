@@ -268,10 +268,13 @@ fn item_16_a_stranger_delivers_but_changes_no_set() {
             id: Some(known),
             round,
         }),
-        plumtree::Message::IHave(vec![IHave {
-            id: MessageId::from_content(b"nothing"),
-            round,
-        }]),
+        plumtree::Message::IHave(
+            [IHave {
+                id: MessageId::from_content(b"nothing"),
+                round,
+            }]
+            .into(),
+        ),
     ] {
         stranger.send(&mut world, topic(0), Message::Gossip(message));
         assert_eq!(tree(&world, 0), before);
@@ -371,10 +374,13 @@ fn item_19_the_largest_numbers_harm_nobody() {
             id: Some(MessageId::from_content(&message(1, 100))),
             round: last,
         })),
-        Message::Gossip(plumtree::Message::IHave(vec![IHave {
-            id: MessageId::from_content(&message(9, 9)),
-            round: last,
-        }])),
+        Message::Gossip(plumtree::Message::IHave(
+            [IHave {
+                id: MessageId::from_content(&message(9, 9)),
+                round: last,
+            }]
+            .into(),
+        )),
         Message::Swarm(hyparview::Message::ForwardJoin(hyparview::ForwardJoin {
             peer: stranger.clone(),
             ttl,

@@ -101,7 +101,7 @@ pub(super) fn bounds(n: usize, running: &mut Running, nodes: usize) {
         "node {n}: {} tasks with {links} links, {streams} streams, {readers} readers",
         node.events.task_count()
     );
-    let timers = topics + 3 * peers + dials + links + 2;
+    let timers = topics + 3 * peers + dials + links + node.burdens.held() + 2;
     let scheduled = node.events.timers().len();
     assert!(scheduled <= timers, "node {n}: {scheduled} timers");
 }

@@ -38,7 +38,11 @@ fn held(world: &mut World) -> Held {
         cache_bytes: stats.cache_bytes,
         seen_ids: stats.seen_ids,
         missing_ids: stats.missing_ids,
-        waiting: node.ready.len() + node.paused.len() + node.outbox.len() + node.handshakes,
+        waiting: node.ready.len()
+            + node.ready.waiting()
+            + node.paused.len()
+            + node.outbox.len()
+            + node.handshakes,
     };
     // How many there are at the most follows from the rest, and is checked after every poll.
     held.node.timers = 0;

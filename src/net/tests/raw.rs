@@ -1,6 +1,10 @@
 //! Peers that do with their connection what a test wants.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+};
 
 use bytes::Bytes;
 use iroh::EndpointId;
@@ -38,6 +42,7 @@ type Heard = RefCell<Vec<(TopicId, Message<EndpointId>)>>;
 pub(super) struct Raw {
     pub(super) connection: MemoryConnection,
     heard: Rc<Heard>,
+    ended: Rc<Cell<usize>>,
     /// What goes into the stream of each topic.
     streams: BTreeMap<TopicId, async_channel::Sender<Bytes>>,
 }
@@ -46,7 +51,8 @@ impl Raw {
     pub(super) fn new(world: &mut World, n: usize, to: usize) -> Self {
         let connection = dial(world, n, to);
         let heard: Rc<Heard> = Rc::default();
-        let (accepting, all) = (connection.clone(), heard.clone());
+        let ended: Rc<Cell<usize>> = Rc::default();
+        let accepting = connection.clone();
         let (streams, opened) = async_channel::unbounded();
         world.spawn(async move {
             while let Ok(stream) = accepting.accept_stream().await {
@@ -55,16 +61,19 @@ impl Raw {
         });
         // One task for all of them, which is enough for tests that open a few.
         for _ in 0..8 {
-            let (opened, all) = (opened.clone(), all.clone());
+            let (opened, all, ended) = (opened.clone(), heard.clone(), ended.clone());
             world.spawn(async move {
                 while let Ok(stream) = opened.recv().await {
-                    read_all(stream, &all).await;
+                    if read_all(stream, &all).await {
+                        ended.set(ended.get() + 1);
+                    }
                 }
             });
         }
         Self {
             connection,
             heard,
+            ended,
             streams: BTreeMap::new(),
         }
     }
@@ -112,6 +121,11 @@ impl Raw {
         of_topic.map(|(_, message)| message).collect()
     }
 
+    /// How many streams of the node have come to a clean end.
+    pub(super) fn ended(&self) -> usize {
+        self.ended.get()
+    }
+
     /// The payloads that it read in a topic since the last time.
     pub(super) fn take_payloads(&self, topic: TopicId) -> Vec<plumtree::Gossip> {
         let payload = |message| match message {
@@ -125,13 +139,16 @@ impl Raw {
     }
 }
 
-async fn read_all(mut stream: <MemoryConnection as Connection>::Recv, heard: &Heard) {
+/// Reads a stream. Says whether it came to a clean end.
+async fn read_all(mut stream: <MemoryConnection as Connection>::Recv, heard: &Heard) -> bool {
     let mut parser = FrameParser::new(MAX);
     let mut topic = None;
     loop {
         let mut chunks = [const { Bytes::new() }; 8];
-        let Ok(count @ 1..) = stream.read(&mut chunks).await else {
-            return;
+        let count = match stream.read(&mut chunks).await {
+            Ok(0) => return true,
+            Ok(count) => count,
+            Err(_) => return false,
         };
         for mut chunk in chunks.into_iter().take(count) {
             while let Some(frame) = parser.take_frame(&mut chunk).unwrap() {

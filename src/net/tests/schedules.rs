@@ -170,6 +170,13 @@ fn settle(plan: &Plan, world: &mut World, delivery: &mut Delivery) {
             }
         }
     }
+    for (n, running) in &world.nodes {
+        let held = running.metrics.peers_held.get();
+        assert_eq!(
+            held, 0,
+            "node {n}: whoever keeps to the protocol is no burden"
+        );
+    }
 }
 
 /// Whether there is nothing left to put right, at a glance.

@@ -2,14 +2,19 @@
 
 use super::{
     check,
-    world::{World, id, message, secs},
+    raw::Raw,
+    world::{World, id, message, secs, topic},
+};
+use crate::proto::{
+    Message,
+    hyparview::{self, Disconnect},
 };
 
-/// Joins two nodes in so many topics, with a limit of 100 streams each way.
-fn joined(topics: usize) -> World {
+/// Joins two nodes in so many topics, with a limit to the streams each way.
+fn joined(topics: usize, limit: u64) -> World {
     let mut world = World::new(5);
-    world.network.pin_stream_limit(id(0), 100);
-    world.network.pin_stream_limit(id(1), 100);
+    world.network.pin_stream_limit(id(0), limit);
+    world.network.pin_stream_limit(id(1), limit);
     world.start_all(2);
     for topic in 0..topics {
         world.join(0, topic, &[]);
@@ -35,7 +40,7 @@ fn joined(topics: usize) -> World {
 #[test]
 fn item_5_a_thousand_topics_between_two_nodes() {
     let topics = 1000;
-    let mut world = joined(topics);
+    let mut world = joined(topics, 100);
     for round in 0..2 {
         for topic in 0..topics {
             let number = (round * topics + topic) as u64;
@@ -62,4 +67,48 @@ fn item_5_a_thousand_topics_between_two_nodes() {
     }
     world.run_for(secs(60));
     check::idle(&mut world);
+}
+
+#[test]
+fn as_many_streams_stay_open_as_the_peer_allows() {
+    let mut world = joined(100, 100);
+    world.run_for(secs(1));
+    for (n, other) in [(0, 1), (1, 0)] {
+        let node = &world.running(n).node;
+        let peer = node.peers.get(id(other).as_bytes()).expect("a neighbor");
+        assert_eq!(peer.streams.len(), 100, "node {n} finished none");
+    }
+}
+
+#[test]
+fn topics_take_turns_with_the_few_streams_that_a_peer_allows() {
+    let mut world = joined(20, 3);
+    for number in 0..100 {
+        world.broadcast(0, number % 20, message(number as u64, 300));
+    }
+    world.run_until("all is delivered", secs(20), |world| {
+        (0..100).all(|number| world.received(1, number % 20, number as u64).is_some())
+    });
+    world.run_for(secs(30));
+    check::quiet(&world);
+}
+
+/// What says that the stream of one that leaves has arrived goes out at once, for it waits for that:
+/// it comes with the end of the stream in the other direction. One that stays in the swarm may have
+/// more to hear, and one that leaves a topic is still a neighbor in others.
+#[test]
+fn the_stream_to_one_that_has_left_is_finished_at_once() {
+    let mut world = World::new(5);
+    world.start_all(1);
+    world.join(0, 0, &[]);
+    world.join(0, 1, &[]);
+    let mut raw = Raw::joined(&mut world, 10, 0, topic(0));
+    let join = Message::Swarm(hyparview::Message::Join(None));
+    raw.send(&mut world, topic(1), join.clone());
+    for (alive, ended) in [(true, 0), (false, 1)] {
+        let leave = Message::Swarm(hyparview::Message::Disconnect(Disconnect::new(alive)));
+        raw.send(&mut world, topic(0), leave);
+        assert_eq!(raw.ended(), ended);
+        raw.send(&mut world, topic(0), join.clone());
+    }
 }

@@ -30,6 +30,11 @@ pub(crate) const RECEIVE_WINDOW: u32 = 128 * 1024;
 /// seconds, so this takes three losses in a row; QUIC uses the smaller value of both sides.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// What the round trip is taken for until it is measured. Less than a peer is given that nothing is
+/// known of (a third of a second), as browsers do: a first packet that is lost is sent again
+/// sooner, and an endpoint that is closed while a dial gets no answer waits for nine times this.
+const INITIAL_RTT: Duration = Duration::from_millis(100);
+
 /// The code that we close connections and stop streams with. It means nothing to anyone.
 const CLOSE_CODE: VarInt = VarInt::from_u32(0);
 
@@ -40,6 +45,7 @@ pub(crate) fn transport_config(streams: u32) -> QuicTransportConfig {
         .stream_receive_window(RECEIVE_WINDOW.into())
         .max_concurrent_uni_streams(streams.into())
         .max_idle_timeout(IDLE_TIMEOUT.try_into().ok())
+        .initial_rtt(INITIAL_RTT)
         .build()
 }
 

@@ -73,9 +73,9 @@ impl<PI: Copy + Eq> Alarm<PI> {
         place.map(|place| survey.asked.swap_remove(place)).is_some()
     }
 
-    /// The last survey counts for nothing any more.
+    /// A survey that is over counts for nothing any more.
     pub(super) fn rest(&mut self) {
-        self.survey = None;
+        self.survey.take_if(|survey| survey.next.is_none());
     }
 }
 
@@ -92,12 +92,18 @@ impl<PI: PeerIdentity> State<PI> {
         }
     }
 
+    /// Whether a neighbor has failed a moment ago.
+    pub(super) fn failed_lately<R: Rng, S: Sink<PI>>(&self, turn: &Turn<'_, R, S>) -> bool {
+        let since = |at| turn.now.saturating_duration_since(at);
+        let lost_at = self.alarm.lost_at;
+        lost_at.is_some_and(|at| since(at) < self.answer_window())
+    }
+
     /// A neighbor has failed.
     pub(super) fn on_neighbor_failed<R: Rng, S: Sink<PI>>(&mut self, turn: &mut Turn<'_, R, S>) {
         self.probe_neighbors(turn);
-        let before = self.alarm.lost_at.replace(turn.now);
-        let window = self.answer_window();
-        let second = before.is_some_and(|at| turn.now.saturating_duration_since(at) < window);
+        let second = self.failed_lately(turn);
+        self.alarm.lost_at = Some(turn.now);
         if second && self.alarm.survey.is_none() {
             let mut left: Vec<PI> = self.passive.ids().copied().collect();
             // The latest to come are the likeliest to live.
@@ -122,8 +128,9 @@ impl<PI: PeerIdentity> State<PI> {
         }
         survey.next = None;
         while let Some(id) = survey.left.pop() {
-            // Those who are asked for a place find out all the same.
-            if self.passive.contains(&id) && !self.requests.contains(&id) {
+            // Those who are asked for a place find out all the same. Those who have had to go for others
+            // meanwhile are asked: they may live, and know nobody who does.
+            if !self.active.contains(&id) && !self.requests.contains(&id) {
                 survey.asked.push(id);
                 survey.next = Some(after(turn.now, jittered(SURVEY_STEP, turn.rng)));
                 let ids = self.shuffle_sample(&id, turn);

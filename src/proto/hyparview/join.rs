@@ -288,8 +288,12 @@ impl<PI: PeerIdentity> State<PI> {
         data: Option<PeerData>,
         turn: &mut Turn<'_, R, S>,
     ) {
+        let welcome = self.is_welcome(&from, turn);
         if let Some(neighbor) = self.active.neighbor(&from) {
             let restarted = link > neighbor.link;
+            if !restarted && !welcome {
+                return;
+            }
             if !restarted {
                 // It has not heard our first answer, or has given up on it.
                 neighbor.asked = Some(turn.now);
@@ -307,16 +311,20 @@ impl<PI: PeerIdentity> State<PI> {
                 link,
                 asked: None,
             });
-        } else if self.make_room(turn) {
+        } else {
+            if !self.make_room_for(welcome, turn) {
+                self.refuse(from, turn);
+                return;
+            }
             // "A node that receives a join request will start by adding the new node to its
             // active view, even if it has to drop a random node from it."
             self.add_neighbor(from, link, turn);
-        } else {
-            self.refuse(from, turn);
-            return;
         }
         self.learn_data(from, data.clone(), turn);
         self.answer(from, Priority::High, turn);
+        if !welcome {
+            return;
+        }
         let others: Vec<PI> = self
             .active
             .ids()

@@ -86,6 +86,31 @@ impl<PI: PeerIdentity> State<PI> {
         self.make_room_among(SETTLED_NEIGHBORS, turn)
     }
 
+    /// Whether a peer that comes of its own accord has not come too often lately.
+    pub(super) fn is_welcome<R: Rng, S: Sink<PI>>(
+        &mut self,
+        id: &PI,
+        turn: &mut Turn<'_, R, S>,
+    ) -> bool {
+        let welcome = self.visits.note(id, turn.now);
+        turn.counters.joins_limited += u64::from(!welcome);
+        welcome
+    }
+
+    /// Makes sure of a free slot for one who is [welcome](Self::is_welcome). For one who is not
+    /// there has to be one already.
+    pub(super) fn make_room_for<R: Rng, S: Sink<PI>>(
+        &mut self,
+        welcome: bool,
+        turn: &mut Turn<'_, R, S>,
+    ) -> bool {
+        if welcome {
+            self.make_room(turn)
+        } else {
+            self.active.free() > 0
+        }
+    }
+
     fn make_room_among<R: Rng, S: Sink<PI>>(
         &mut self,
         settled: usize,
@@ -94,7 +119,12 @@ impl<PI: PeerIdentity> State<PI> {
         if self.active.free() > 0 {
             return true;
         }
-        let Some(dropped) = self.active.pick_to_drop(settled, turn.rng) else {
+        let dispensable = match settled {
+            0 => self.active.take_dispensable(),
+            _ => None,
+        };
+        let dropped = dispensable.or_else(|| self.active.pick_to_drop(settled, turn.rng));
+        let Some(dropped) = dropped else {
             return false;
         };
         self.active.remove(&dropped);
@@ -209,7 +239,10 @@ impl<PI: PeerIdentity> State<PI> {
         }
         if let Some(asked) = self.requests.priority(&from) {
             let room = match asked {
-                Priority::High if self.requests.is_introduced(&from) => self.make_room(turn),
+                Priority::High if self.requests.is_introduced(&from) => {
+                    let welcome = self.is_welcome(&from, turn);
+                    self.make_room_for(welcome, turn)
+                }
                 Priority::High => self.make_room_among(0, turn),
                 Priority::Low => self.active.free() > 0,
             };
@@ -241,9 +274,11 @@ impl<PI: PeerIdentity> State<PI> {
         // request, even if it has to drop a random member from its active view [...]. If a node q
         // receives a low priority Neighbor request, it will only accept the request if it has a
         // free slot in its active view, otherwise it will refuse the request."
-        let room = match priority {
-            Priority::High => self.make_room(turn),
-            Priority::Low => self.active.free() > 0,
+        let room = if priority == Priority::High || self.active.free() > 0 {
+            let welcome = self.is_welcome(&from, turn);
+            self.make_room_for(welcome && priority == Priority::High, turn)
+        } else {
+            false
         };
         if room {
             self.add_neighbor(from, link, turn);
@@ -296,7 +331,11 @@ impl<PI: PeerIdentity> State<PI> {
         if self.remove_neighbor(id, turn) {
             self.release(*id, turn);
             // The paper forgets a failed neighbor. It may be us who failed, or the network.
-            self.keep(*id, turn);
+            if self.passive.has_room_for_failed() || !self.failed_lately(turn) {
+                self.keep(*id, turn);
+            } else {
+                self.forget_data(id);
+            }
             self.on_neighbor_failed(turn);
             self.peer_unreachable(id, turn);
             self.join_failed(id, turn);

@@ -15,7 +15,8 @@
 //!   Two halves of a split swarm have no other reason to look for each other again.
 //! - A young node now and then asks a random peer urgently, and both drop a neighbor for it. Views
 //!   that are full never change again otherwise, and those of nodes that joined through one
-//!   contact at once are full of each other: the swarm would stay clustered, and its paths long.
+//!   contact at once are full of each other: the swarm would stay clustered, and its paths long. So
+//!   does a young node whose neighbor names another of its neighbors in a Shuffle; that one goes.
 
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,10 @@ const LATE: u32 = 10;
 /// Shuffle: 1 in `MIX.0 + n² / MIX.1`. Of three nodes two swap once while they are young, and hardly
 /// any later, since a mixed overlay gains nothing and every swap may cost the broadcast trees a link.
 const MIX: (u32, u32) = (16, 4);
+
+/// How likely a node with a full active view is to do without a neighbor that it has in common with
+/// another, when it hears of that after its n-th Shuffle: as [`MIX`].
+const UNTANGLE: (u32, u32) = (1, 16);
 
 /// The share of all requests under way that one introducer can cause, as a divisor.
 const INTRODUCER_SHARE: usize = 4;
@@ -293,7 +298,7 @@ impl<PI: PeerIdentity> State<PI> {
             return;
         }
         let lost = self.passive.longest_lost(&self.requests);
-        if lost.is_none() && self.active.free() == 0 && self.mixes(turn) {
+        if lost.is_none() && self.active.free() == 0 && self.is_young(MIX, turn) {
             let asked: Vec<PI> = self.requests.ids().copied().collect();
             for other in self.passive.sample_except(1, &asked, turn.rng) {
                 self.request(other, Priority::High, None, turn);
@@ -308,11 +313,38 @@ impl<PI: PeerIdentity> State<PI> {
         }
     }
 
-    fn mixes<R: Rng, S: Sink<PI>>(&self, turn: &mut Turn<'_, R, S>) -> bool {
-        let (first, growth) = MIX;
+    /// Decides by chance, more and more seldom the older the node is.
+    fn is_young<R: Rng, S: Sink<PI>>(
+        &self,
+        (first, growth): (u32, u32),
+        turn: &mut Turn<'_, R, S>,
+    ) -> bool {
         let age = self.shuffles.count().saturating_sub(1);
         let odds = (age.saturating_mul(age) / growth).saturating_add(first);
         turn.rng.random_ratio(1, odds)
+    }
+
+    /// Takes a random peer in place of a neighbor that is a neighbor of `from` as well, as its Shuffle
+    /// says: what goes around in such a triangle comes to nobody else.
+    pub(super) fn untangle<R: Rng, S: Sink<PI>>(
+        &mut self,
+        from: PI,
+        named: &[PeerInfo<PI>],
+        turn: &mut Turn<'_, R, S>,
+    ) {
+        let mut named = named.iter().map(|one| one.id);
+        let common = named.find(|id| *id != from && self.active.contains(id));
+        let Some(common) = common else { return };
+        // Where everyone is in the passive view, there are triangles whatever is done.
+        if self.active.free() > 0 || !self.passive.is_full() || !self.is_young(UNTANGLE, turn) {
+            return;
+        }
+        let asked: Vec<PI> = self.requests.ids().copied().collect();
+        for other in self.passive.sample_except(1, &asked, turn.rng) {
+            if self.request(other, Priority::High, None, turn) {
+                self.active.set_dispensable(common);
+            }
+        }
     }
 
     /// A peer could not be reached, or did not answer.

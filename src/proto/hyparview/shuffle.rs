@@ -101,6 +101,10 @@ impl<PI: PeerIdentity> State<PI> {
         self.shuffles.relays_left = RELAYS_PER_INTERVAL;
         self.shuffles.count = self.shuffles.count.saturating_add(1);
         self.alarm.rest();
+        self.visits.forget(turn.now);
+        let interval = self.shuffle_interval();
+        let is_over = |at: Instant| turn.now.saturating_duration_since(at) >= interval;
+        self.seeker.take_if(|seeker| is_over(seeker.1));
         if let Some(to) = self.active.pick_except(&[], turn.rng) {
             let mut ids = self.shuffle_sample(&to, turn);
             let nodes = ids.iter().map(|id| self.introduction(*id)).collect();
@@ -232,6 +236,7 @@ impl<PI: PeerIdentity> State<PI> {
             let own = nodes.iter().find(|node| node.id == origin);
             let data = own.and_then(|node| node.data.clone());
             self.learn_data(from, data, turn);
+            self.untangle(from, &nodes, turn);
         }
         // "A node q that receives a Shuffle request will first decrease its time to live. If the
         // time to live of the message is greater than zero and the number of nodes in q's active
@@ -300,9 +305,18 @@ impl<PI: PeerIdentity> State<PI> {
         } else {
             self.shuffles.unanswered.take()
         };
-        if sent.is_none() && !related && !self.alarm.take_reply(&from) {
+        let surveyed = sent.is_none() && !related && self.alarm.take_reply(&from);
+        if sent.is_none() && !related && !surveyed {
             turn.counters.shuffle_unsolicited += 1;
             return;
+        }
+        if surveyed {
+            // It lives, whatever has become of its place in the view meanwhile.
+            let peer = PeerInfo {
+                id: from,
+                data: None,
+            };
+            self.insert_passive(peer, &[], turn);
         }
         self.bound_sample(&mut nodes, turn);
         // Whom we have asked for a place has none, but knows one other who looks for one.

@@ -21,7 +21,7 @@ use super::*;
 use crate::proto::DEFAULT_MAX_MESSAGE_SIZE;
 
 /// A moment that all times in a test are counted from.
-fn base() -> Instant {
+pub(super) fn base() -> Instant {
     static BASE: OnceLock<Instant> = OnceLock::new();
     #[expect(clippy::disallowed_methods, reason = "only differences to it matter")]
     *BASE.get_or_init(Instant::now)
@@ -302,6 +302,16 @@ fn node_with_seed(seed: u64, neighbors: impl IntoIterator<Item = u32>) -> Node {
         node.recv(id, neighbor(Priority::High));
         assert!(node.state.is_active(&id));
     }
+    node
+}
+
+/// Neighbors 1 to 5, and a full passive view of peers that nothing bad is known of.
+fn full_node() -> Node {
+    let mut node = node_with(1..=5);
+    for first in [100, 110, 120, 130, 140] {
+        node.recv(1, shuffle(1, first..first + 7, 1));
+    }
+    assert_eq!(node.passive().len(), 30);
     node
 }
 

@@ -41,6 +41,8 @@ pub(super) struct Neighbor<PI> {
 pub(super) struct ActiveView<PI> {
     neighbors: Vec<Neighbor<PI>>,
     capacity: usize,
+    /// Who is to go first where we want someone else: it may be gone already.
+    dispensable: Option<PI>,
 }
 
 impl<PI: Copy + Eq> ActiveView<PI> {
@@ -48,7 +50,18 @@ impl<PI: Copy + Eq> ActiveView<PI> {
         Self {
             neighbors: Vec::new(),
             capacity,
+            dispensable: None,
         }
+    }
+
+    /// Says who is to go first where we want someone else.
+    pub(super) fn set_dispensable(&mut self, id: PI) {
+        self.dispensable = Some(id);
+    }
+
+    /// Who is to go first where we want someone else, if it is still there.
+    pub(super) fn take_dispensable(&mut self) -> Option<PI> {
+        self.dispensable.take().filter(|id| self.contains(id))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -201,6 +214,17 @@ impl<PI: Copy + Eq> PassiveView<PI> {
         self.reserves.len() >= self.capacity
     }
 
+    /// Whether a failed neighbor can be kept without another peer going for it of whom nothing bad is
+    /// known.
+    pub(super) fn has_room_for_failed(&self) -> bool {
+        !self.is_full() || self.has_spare_suspect()
+    }
+
+    fn has_spare_suspect(&self) -> bool {
+        let suspects = self.recorded().filter(|(_, record)| record.suspect);
+        suspects.count() > self.capacity / SUSPECTS_KEPT
+    }
+
     pub(super) fn ids(&self) -> impl Iterator<Item = &PI> + Clone {
         self.reserves.iter().map(|reserve| &reserve.id)
     }
@@ -253,6 +277,10 @@ impl<PI: Copy + Eq> PassiveView<PI> {
         };
         if let Some(dropped) = dropped {
             self.remove(&dropped);
+        }
+        if self.reserves.len() == self.reserves.capacity() {
+            self.reserves
+                .reserve_exact(room_to_grow(self.reserves.len(), self.capacity));
         }
         self.reserves.push(Reserve { id, record: None });
         dropped
@@ -418,6 +446,12 @@ impl<PI: Copy + Eq> PassiveView<PI> {
         let ids = fine.map(|one| one.id).filter(|id| !except.contains(id));
         sample(ids.collect(), count, rng)
     }
+}
+
+/// How much more room a view of `len` peers takes that is to grow: as much again, but no more than there
+/// may ever be.
+fn room_to_grow(len: usize, capacity: usize) -> usize {
+    len.max(4).min(capacity.saturating_sub(len)).max(1)
 }
 
 /// A random one of `items`.

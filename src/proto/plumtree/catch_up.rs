@@ -14,7 +14,7 @@
 //! stay, nothing is said.
 
 use super::{
-    Message, Sink, State, announce,
+    IHaves, Message, Sink, State, announce,
     clock::{At, MaybeAt},
     neighbors::{Neighbor, Serial},
 };
@@ -43,7 +43,7 @@ impl<PI: PeerIdentity> State<PI> {
         if since.after(WINDOW) <= now
             && let Some(neighbor) = self.neighbors.by_serial(to)
         {
-            sink.send(neighbor.peer, Message::IHave(Vec::new()));
+            sink.send(neighbor.peer, Message::IHave(IHaves::new()));
         }
     }
 
@@ -61,7 +61,7 @@ impl<PI: PeerIdentity> State<PI> {
         let latest = self
             .history
             .announcements(self.history.next_number(), count);
-        announce(from, &latest, &self.settings, sink);
+        announce(from, latest, &self.settings, sink);
     }
 }
 

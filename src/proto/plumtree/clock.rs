@@ -41,6 +41,14 @@ impl Default for MaybeAt {
     }
 }
 
+/// The earlier of two times, where there are two.
+pub(super) fn earliest(one: Option<At>, other: Option<At>) -> Option<At> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
 /// A duration in nanoseconds, or the longest there is.
 pub(super) fn nanos(duration: Duration) -> u64 {
     // Not through `as_nanos`, whose 128 bits cost more than everything else here.

@@ -6,7 +6,7 @@
 //! the queue is a table of eight bytes a slot. A general map would hold every id a second time: 31
 //! instead of 15 MB at the default limit of ids.
 
-use std::{collections::VecDeque, hash::BuildHasher, ops::Range};
+use std::{collections::VecDeque, hash::BuildHasher, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 
@@ -66,7 +66,7 @@ pub(super) struct Known(usize);
 /// What is remembered of earlier messages.
 #[derive(Clone, Debug)]
 pub(super) struct History {
-    retention: Retention,
+    retention: Arc<Retention>,
     index: Index,
     seen: VecDeque<Seen>,
     /// The number of the oldest id, counting all that were ever remembered.
@@ -79,15 +79,22 @@ pub(super) struct History {
     unshared: usize,
 }
 
-impl History {
-    pub(super) fn new(retention: Retention, keyed: &Keyed) -> Self {
+impl Retention {
+    /// The same, with what makes no sense put right.
+    pub(super) fn sensible(self) -> Self {
         Self {
-            retention: Retention {
-                // The index holds 32 bits of a message's number.
-                seen_ids: retention.seen_ids.clamp(1, 1 << 30),
-                ids_for: retention.ids_for.max(retention.payloads_for),
-                ..retention
-            },
+            // The index holds 32 bits of a message's number.
+            seen_ids: self.seen_ids.clamp(1, 1 << 30),
+            ids_for: self.ids_for.max(self.payloads_for),
+            ..self
+        }
+    }
+}
+
+impl History {
+    pub(super) fn new(retention: Arc<Retention>, keyed: &Keyed) -> Self {
+        Self {
+            retention,
             index: Index::new(keyed),
             seen: VecDeque::new(),
             first: 0,
@@ -199,7 +206,7 @@ impl History {
 
     /// Forgets what is too old, and gives back memory that is no longer needed.
     pub(super) fn expire(&mut self, now: At) {
-        let retention = self.retention;
+        let retention = *self.retention;
         let outdated = |seen: &Seen, nanos| seen.at.after(nanos) <= now;
         while let Some(seen) = self.seen.get(self.seen.len() - self.payloads.len())
             && outdated(seen, retention.payloads_for)

@@ -13,7 +13,7 @@
 use std::collections::VecDeque;
 
 use super::{
-    clock::At,
+    clock::{At, MaybeAt},
     message::IHave,
     neighbors::{Neighbor, NeighborSet},
 };
@@ -25,6 +25,9 @@ const HOLD: u64 = 25;
 /// After this long, the next message takes with it what is held.
 const HOLD_WITHOUT_NEED: u64 = 18;
 
+/// The room that is kept from one dispatch to the next. A burst should not leave its mark.
+const KEPT_CAPACITY: usize = 8;
+
 #[derive(Clone, Debug)]
 struct Announcement {
     ihave: IHave,
@@ -35,44 +38,50 @@ struct Announcement {
 /// Announcements that wait for the next dispatch.
 #[derive(Clone, Debug)]
 pub(super) struct LazyPush {
-    limit: usize,
+    limit: u32,
     /// So many announcements are sent without being held.
-    frame: usize,
+    frame: u32,
     /// From an announcement to its dispatch, unless it is held.
     timeout: u64,
     queue: VecDeque<Announcement>,
     /// The number of the first announcement in the queue, counting all there ever were.
     first: u64,
-    due: Option<At>,
+    due: MaybeAt,
     /// When there was a dispatch last, unless it is of no importance.
-    dispatched: Option<At>,
+    dispatched: MaybeAt,
 }
 
 impl LazyPush {
     /// A queue for up to `limit` announcements, of which `frame` fit into one message.
     pub(super) fn new(limit: usize, frame: usize, timeout: u64) -> Self {
         Self {
-            limit: limit.max(1),
+            limit: u32::try_from(limit.max(1)).unwrap_or(u32::MAX),
             // Nothing is dropped for having been held.
-            frame: frame.min(limit / 2),
+            frame: u32::try_from(frame.min(limit / 2)).unwrap_or(u32::MAX),
             timeout,
             queue: VecDeque::new(),
             first: 0,
-            due: None,
-            dispatched: None,
+            due: MaybeAt::NONE,
+            dispatched: MaybeAt::NONE,
         }
     }
 
     /// Checks the bounds.
     #[cfg(all(test, feature = "net"))]
     pub(super) fn check(&self) {
-        assert!(self.queue.len() <= self.limit, "announcements that wait");
-        assert_eq!(self.queue.is_empty(), self.due.is_none(), "they are sent");
+        assert!(
+            self.queue.len() <= self.limit as usize,
+            "announcements that wait"
+        );
+        assert!(
+            !self.queue.is_empty() || self.due().is_none(),
+            "all are sent"
+        );
     }
 
     /// When the queue is to be dispatched, unless it is empty.
     pub(super) fn due(&self) -> Option<At> {
-        self.due
+        self.due.get()
     }
 
     /// The place of the next announcement.
@@ -91,17 +100,19 @@ impl LazyPush {
         now: At,
     ) -> Option<(u64, NeighborSet)> {
         let soon = now.after(self.timeout);
-        let due = self.due.get_or_insert(match self.dispatched {
+        let dispatched = self.dispatched.get();
+        let mut due = self.due.get().unwrap_or(match dispatched {
             Some(last) => soon.max(last.after(self.timeout.saturating_mul(HOLD))),
             None => soon,
         });
-        let is_full = self.queue.len() + 1 >= self.frame;
+        let is_full = self.queue.len() + 1 >= self.frame as usize;
         let was_held = |last: At| last.after(self.timeout.saturating_mul(HOLD_WITHOUT_NEED)) <= now;
-        if is_full || self.dispatched.is_none_or(was_held) {
-            *due = soon.min(*due);
+        if is_full || dispatched.is_none_or(was_held) {
+            due = soon.min(due);
         }
+        self.due = MaybeAt::some(due);
         let mut dropped = None;
-        if self.queue.len() >= self.limit
+        if self.queue.len() >= self.limit as usize
             && let Some(oldest) = self.queue.pop_front()
         {
             dropped = Some((self.first, oldest.known_to));
@@ -112,32 +123,39 @@ impl LazyPush {
     }
 
     /// What waits for a lazy neighbor.
-    pub(super) fn waiting_for<PI>(&self, neighbor: &Neighbor<PI>) -> Vec<IHave> {
+    pub(super) fn waiting_for<PI>(&self, neighbor: &Neighbor<PI>) -> impl Iterator<Item = IHave> {
         let skip = neighbor.lazy_since.saturating_sub(self.first);
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         let bit = neighbor.bit();
         self.queue
             .range(skip.min(self.queue.len())..)
-            .filter(|one| one.known_to & bit == 0)
+            .filter(move |one| one.known_to & bit == 0)
             .map(|one| one.ihave)
-            .collect()
     }
 
     /// Does not hold what waits and what comes next: a link of the tree is lost, and others may have
     /// nothing but our announcements.
     pub(super) fn hurry(&mut self, now: At) {
-        self.dispatched = None;
-        if let Some(due) = &mut self.due {
-            *due = now.after(self.timeout).min(*due);
+        self.dispatched = MaybeAt::NONE;
+        if let Some(due) = self.due.get() {
+            self.due = MaybeAt::some(now.after(self.timeout).min(due));
         }
     }
 
-    /// Empties the queue after a dispatch, and gives its memory back: a burst should not leave its
-    /// mark on a node that is quiet again.
+    /// Empties the queue after a dispatch.
     pub(super) fn clear(&mut self, now: At) {
         self.first = self.end();
-        self.queue = VecDeque::new();
-        self.due = None;
-        self.dispatched = Some(now);
+        if self.queue.capacity() <= KEPT_CAPACITY {
+            self.queue.clear();
+        } else {
+            self.queue = VecDeque::new();
+        }
+        self.due = MaybeAt::NONE;
+        self.dispatched = MaybeAt::some(now);
+    }
+
+    /// Gives memory back when nothing is under way.
+    pub(super) fn rest(&mut self) {
+        self.queue.shrink_to_fit();
     }
 }

@@ -5,6 +5,7 @@ use std::ops::{Add, Sub};
 use bytes::Bytes;
 use derive_more::From;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::proto::MessageId;
 
@@ -99,8 +100,11 @@ pub enum Message {
     /// The sender wants payloads from us, and perhaps one in particular.
     Graft(Graft),
     /// The sender has these payloads.
-    IHave(Vec<IHave>),
+    IHave(IHaves),
 }
+
+/// What an IHave message announces: most often one message, for which no memory is asked.
+pub type IHaves = SmallVec<[IHave; 1]>;
 
 /// See [`Message::Gossip`].
 #[derive(Clone, derive_more::Debug, PartialEq, Eq, Serialize, Deserialize)]

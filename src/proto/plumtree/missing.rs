@@ -8,6 +8,8 @@ use std::{
     collections::{BinaryHeap, HashMap, hash_map::Entry},
 };
 
+use smallvec::{SmallVec, smallvec};
+
 use super::{
     clock::At,
     message::Round,
@@ -41,7 +43,7 @@ pub(super) struct Wanted {
     /// Who was asked last, and when.
     pub(super) asked_last: Option<(NeighborSet, At)>,
     /// Everyone who claims to have it. Those already asked stand first, then those who came first.
-    pub(super) claims: Vec<Claim>,
+    pub(super) claims: SmallVec<[Claim; 2]>,
     /// How many were asked.
     asked: usize,
     /// How often it may still be put off without anyone being asked.
@@ -190,7 +192,7 @@ impl Missing {
                     due,
                     announced: now,
                     asked_last: None,
-                    claims: vec![claim],
+                    claims: smallvec![claim],
                     asked: 0,
                     patience: PATIENCE,
                     first: claim.claimant,

@@ -21,6 +21,22 @@ const GAIN_IN_A_ROW: u16 = 3;
 /// A peer that is lazy and pushes all the same is sent another Prune after this long.
 const PRUNE_AGAIN: u64 = 1_000_000_000;
 
+/// A payload as it came.
+pub(super) struct Arrived {
+    pub(super) gossip: Gossip,
+    /// Whether it is known that its id is the hash of its content.
+    pub(super) is_hashed: bool,
+}
+
+impl Arrived {
+    /// The payload, if its id is the hash of its content.
+    fn genuine(self) -> Option<Gossip> {
+        let Self { gossip, is_hashed } = self;
+        let is_genuine = is_hashed || MessageId::from_content(&gossip.content) == gossip.id;
+        is_genuine.then_some(gossip)
+    }
+}
+
 impl<PI: PeerIdentity> State<PI> {
     /// Sends a message of the application.
     pub(super) fn broadcast(
@@ -70,23 +86,24 @@ impl<PI: PeerIdentity> State<PI> {
     pub(super) fn handle_payload(
         &mut self,
         from: PI,
-        gossip: Gossip,
+        arrived: Arrived,
         round: Round,
         now: At,
         counters: &mut Counters,
         sink: &mut impl Sink<PI>,
     ) {
+        let id = arrived.gossip.id;
         // Before anything is hashed: a duplicate of any size costs no more than a look.
-        if let Some(known) = self.history.find(&gossip.id) {
+        if let Some(known) = self.history.find(&id) {
             counters.duplicates += 1;
-            self.delays.brought_again(&gossip.id, now);
+            self.delays.brought_again(&id, now);
             self.handle_duplicate(from, known, now, sink);
             return;
         }
-        if MessageId::from_content(&gossip.content) != gossip.id {
+        let Some(gossip) = arrived.genuine() else {
             counters.invalid_id += 1;
             return;
-        }
+        };
         let sent_on = Gossip {
             id: gossip.id,
             content: gossip.content,
@@ -271,7 +288,7 @@ impl<PI: PeerIdentity> State<PI> {
         }
         for neighbor in self.neighbors.iter().filter(|one| !one.eager) {
             let waiting = self.lazy_push.waiting_for(neighbor);
-            announce(neighbor.peer, &waiting, &self.settings, sink);
+            announce(neighbor.peer, waiting, &self.settings, sink);
         }
         self.lazy_push.clear(now);
     }
@@ -281,14 +298,14 @@ impl<PI: PeerIdentity> State<PI> {
 /// tree, so it may come again, and from anyone.
 pub(super) fn deliver_from_neighbor<PI: PeerIdentity>(
     from: PI,
-    gossip: Gossip,
+    arrived: Arrived,
     counters: &mut Counters,
     sink: &mut impl Sink<PI>,
 ) {
-    if MessageId::from_content(&gossip.content) != gossip.id {
+    let Some(gossip) = arrived.genuine() else {
         counters.invalid_id += 1;
         return;
-    }
+    };
     sink.deliver(GossipEvent {
         content: gossip.content,
         delivered_from: from,

@@ -29,9 +29,11 @@ impl<PI: PeerIdentity> State<PI> {
             self.tell_latest(from, now, sink);
             return;
         }
-        let history = &self.history;
-        let news = ihaves.iter().filter(|one| history.find(&one.id).is_none());
-        self.missing.reserve(news.count());
+        if ihaves.len() > 1 {
+            let history = &self.history;
+            let news = ihaves.iter().filter(|one| history.find(&one.id).is_none());
+            self.missing.reserve(news.count());
+        }
         let mut silent = false;
         for ihave in ihaves {
             if let Some(known) = self.history.find(&ihave.id) {
@@ -143,7 +145,7 @@ impl<PI: PeerIdentity> State<PI> {
             .take(self.settings.grafts_per_second, now)
         {
             counters.graft_limited += 1;
-            sink.send(from, Message::IHave(vec![IHave { id, round }]));
+            sink.send(from, Message::IHave([IHave { id, round }].into()));
             return;
         }
         self.history.mark_shared(known);
@@ -191,7 +193,7 @@ impl<PI: PeerIdentity> State<PI> {
             let count = count.max(self.settings.late_join_history);
             let end = self.history.next_number();
             let ihaves = self.history.announcements(end, count);
-            announce(*peer, &ihaves, &self.settings, sink);
+            announce(*peer, ihaves, &self.settings, sink);
         }
     }
 
@@ -221,7 +223,7 @@ impl<PI: PeerIdentity> State<PI> {
             let recent = self.settings.late_join_history;
             if let Some(neighbor) = self.neighbors.by_serial(introduction.to) {
                 let ihaves = self.history.announcements(introduction.before, recent);
-                announce(neighbor.peer, &ihaves, &self.settings, sink);
+                announce(neighbor.peer, ihaves, &self.settings, sink);
             }
             self.introductions.pop_front();
         }

@@ -145,7 +145,16 @@ impl Node {
     }
 
     fn recv(&mut self, from: u32, message: Message) -> Output {
-        self.handle(Input::RecvMessage { from, message })
+        let mut output = Output::default();
+        self.state.receive(
+            from,
+            message,
+            false,
+            self.now,
+            &mut self.counters,
+            &mut output,
+        );
+        output
     }
 
     fn broadcast(&mut self, content: &[u8], scope: Scope) -> Output {
@@ -198,10 +207,13 @@ fn direct(content: &[u8]) -> Message {
 }
 
 fn ihave(content: &[u8], round: u16) -> Message {
-    Message::IHave(vec![IHave {
-        id: id(content),
-        round: Round::from(round),
-    }])
+    Message::IHave(
+        [IHave {
+            id: id(content),
+            round: Round::from(round),
+        }]
+        .into(),
+    )
 }
 
 fn graft(content: &[u8]) -> Message {

@@ -104,7 +104,7 @@ impl<PI: PeerIdentity> State<PI> {
     /// # Ok::<_, smol_gossip::proto::ConfigError>(())
     /// ```
     pub fn topics(&self) -> impl ExactSizeIterator<Item = &TopicId> {
-        self.slots.keys()
+        self.slots.iter().map(|(topic, _)| topic)
     }
 
     /// Whether the node takes part in a topic.
@@ -121,7 +121,7 @@ impl<PI: PeerIdentity> State<PI> {
     /// # Ok::<_, smol_gossip::proto::ConfigError>(())
     /// ```
     pub fn contains(&self, topic: &TopicId) -> bool {
-        self.slots.contains_key(topic)
+        self.slots.find(topic).is_some()
     }
 
     /// The state of a topic, to look at.
@@ -139,7 +139,7 @@ impl<PI: PeerIdentity> State<PI> {
     /// # Ok::<_, smol_gossip::proto::ConfigError>(())
     /// ```
     pub fn topic(&self, topic: &TopicId) -> Option<&topic::State<PI>> {
-        let slot = *self.slots.get(topic)?;
+        let slot = self.slots.find(topic)?;
         self.topics.get(slot).map(|topic| &topic.state)
     }
 

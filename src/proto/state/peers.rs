@@ -42,7 +42,10 @@ impl<PI: PeerIdentity> Peers<PI> {
     pub(super) fn hold(&mut self, peer: PI) {
         match self.place(&peer) {
             Ok(place) => self.holds[place].1 += 1,
-            Err(place) => self.holds.insert(place, (peer, 1)),
+            Err(place) => {
+                self.holds.reserve_exact(1);
+                self.holds.insert(place, (peer, 1));
+            }
         }
     }
 

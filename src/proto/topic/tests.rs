@@ -85,11 +85,25 @@ impl Topic {
     }
 
     fn recv(&mut self, from: Peer, message: Message<Peer>) -> Vec<Told> {
-        self.feed(Input::RecvMessage {
+        self.recv_over(LinkId(from.into()), from, message)
+    }
+
+    fn recv_over(&mut self, link: LinkId, from: Peer, message: Message<Peer>) -> Vec<Told> {
+        let mut told = Recorder::default();
+        let Self {
+            state,
+            rng,
+            counters,
+            now,
+        } = self;
+        let received = Received {
             from,
-            link: LinkId(from.into()),
+            link,
             message,
-        })
+            is_hashed: false,
+        };
+        state.receive(received, *now, rng, counters, &mut told);
+        told.0
     }
 
     fn wait(&mut self, time: Duration) -> Vec<Told> {
@@ -146,7 +160,7 @@ fn item_16_the_tree_does_not_change_for_strangers() {
     for message in [
         plumtree::Message::Graft(graft),
         plumtree::Message::Prune,
-        plumtree::Message::IHave(Vec::new()),
+        plumtree::Message::IHave(plumtree::IHaves::new()),
     ] {
         assert_eq!(topic.recv(9, Message::Gossip(message)), []);
     }
@@ -168,11 +182,7 @@ fn a_restarted_neighbor_is_new_to_the_tree() {
     topic.recv(2, join());
     topic.recv(2, Message::Gossip(plumtree::Message::Prune));
     assert_eq!(topic.eager(), [].into());
-    let told = topic.feed(Input::RecvMessage {
-        from: 2,
-        link: LinkId(77),
-        message: join(),
-    });
+    let told = topic.recv_over(LinkId(77), 2, join());
     let down = position(&told, |t| *t == Told::Event(Event::NeighborDown(2)));
     let up = position(&told, |t| *t == Told::Event(Event::NeighborUp(2)));
     assert!(down < up);

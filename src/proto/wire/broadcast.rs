@@ -2,7 +2,7 @@
 
 use crate::proto::{
     MessageId,
-    plumtree::{DeliveryScope, Gossip, Graft, IHave, Message, Round},
+    plumtree::{DeliveryScope, Gossip, Graft, IHave, IHaves, Message, Round},
 };
 
 use super::{
@@ -109,7 +109,7 @@ pub(super) fn decode(reader: &mut Reader) -> Result<Message, DecodeError> {
         3 => {
             let count = reader.read_usize()?;
             let at_most = reader.remaining().len() / MIN_IHAVE;
-            let mut announced = Vec::with_capacity(count.min(at_most));
+            let mut announced = IHaves::with_capacity(count.min(at_most));
             for _ in 0..count {
                 let id = MessageId::from_bytes(reader.read_id()?);
                 let round = decode_round(reader)?;

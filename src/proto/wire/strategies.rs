@@ -58,7 +58,7 @@ fn broadcast() -> impl Strategy<Value = plumtree::Message> {
         1 => Just(Message::Prune),
         2 => (option::of(id()), round())
             .prop_map(|(id, round)| Message::Graft(Graft { id, round })),
-        2 => vec(announcement, 0..150).prop_map(Message::IHave),
+        2 => vec(announcement, 0..150).prop_map(|all| Message::IHave(all.into())),
     ]
 }
 

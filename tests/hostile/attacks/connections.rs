@@ -52,6 +52,23 @@ pub(super) async fn joins_and_leaves(target: Target) {
     .await;
 }
 
+/// A neighbor that insists, leaves, insists, leaves, on a single stream.
+pub(super) async fn urgent_requests_and_leaves(target: Target) {
+    let foe = Foe::new(0, &target).await;
+    let urgent = Message::Swarm(hyparview::Message::Neighbor(Neighbor {
+        priority: Priority::High,
+        data: None,
+    }));
+    let leave = Message::Swarm(hyparview::Message::Disconnect(Disconnect::new(true)));
+    let frames = [frame(&urgent), frame(&leave)].concat().repeat(100);
+    foe.as_member(async |member| {
+        loop {
+            member.write(&frames).await?;
+        }
+    })
+    .await;
+}
+
 /// Twenty that join at once, urge, and join again when they were put out.
 pub(super) async fn twenty_sybils(target: Target) {
     let urgent = Message::Swarm(hyparview::Message::Neighbor(Neighbor {

@@ -191,6 +191,27 @@ pub(super) async fn peer_data_of_all_sizes(target: Target) {
     .await;
 }
 
+/// Asks to be a neighbor at other addresses each time, as many as are let in.
+pub(super) async fn peer_data_always_new(target: Target) {
+    let foe = Foe::new(0, &target).await;
+    let id = foe.endpoint.id();
+    foe.as_member(async |member| {
+        for n in 0u32.. {
+            let ports = (0..100).map(|k| 1 + ((100 * n + k) % 60_000) as u16);
+            let addr = ports.fold(EndpointAddr::new(id), |addr, port| {
+                addr.with_ip_addr(([127, 0, 0, 1], port).into())
+            });
+            let message = hyparview::Message::Neighbor(Neighbor {
+                priority: Priority::High,
+                data: Some(address(&addr)),
+            });
+            member.say(&Message::Swarm(message)).await?;
+        }
+        Ok(())
+    })
+    .await;
+}
+
 fn made_up(n: u64) -> EndpointId {
     SecretKey::from_bytes(blake3::hash(&n.to_be_bytes()).as_bytes()).public()
 }

@@ -79,12 +79,15 @@ macro_rules! attacks {
 attacks! {
     garbage_frames in streams, noticed by |metrics, _| metrics.frames_invalid.get();
     length_of_four_gigabytes in streams, noticed by |metrics, _| metrics.frames_invalid.get();
+    frames_of_one_byte in streams, noticed by |metrics, _| metrics.frames_invalid.get();
+    a_byte_at_a_time in streams, noticed by |metrics, _| metrics.msgs_ctrl_recv.get() / 100;
     half_a_header in streams, noticed by |metrics, _| metrics.headers_timed_out.get();
     headers_and_never_a_frame in streams, noticed by |_, expelled| expelled;
     half_frames_and_silence in streams, noticed by |metrics, _| 3 * metrics.neighbor_up.get();
     a_thousand_streams in streams, noticed by |metrics, _| metrics.unknown_topic.get();
     streams_of_one_topic in streams, noticed by |metrics, _| metrics.stranger_control.get();
     streams_reset_midway in streams, noticed by |_, expelled| expelled;
+    streams_in_a_loop in streams, noticed by |metrics, _| metrics.peers_held.get();
     streams_stopped in streams, noticed by |_, expelled| expelled;
     reads_nothing in streams, noticed by |metrics, _| 3 * metrics.peers_stuck.get();
     reads_nothing_and_asks in streams, noticed by |metrics, _| metrics.peers_backlogged.get();
@@ -92,6 +95,7 @@ attacks! {
     connections_in_a_loop in connections, noticed by |metrics, _| metrics.actor_tick_endpoint.get();
     connections_kept in connections, noticed by |metrics, _| metrics.connections_surplus.get();
     joins_and_leaves in connections, noticed by |metrics, _| metrics.neighbor_down.get();
+    urgent_requests_and_leaves in connections, noticed by |metrics, _| metrics.joins_limited.get();
     twenty_sybils in connections, noticed by |metrics, _| metrics.neighbor_up.get();
 
     self_naming_forward_joins in membership, noticed by |metrics, _| {
@@ -110,6 +114,7 @@ attacks! {
         metrics.shuffle_not_relayed.get().min(metrics.addresses_evicted.get())
     };
     peer_data_of_all_sizes in membership, noticed by |metrics, _| metrics.peer_data_too_large.get();
+    peer_data_always_new in membership, noticed by |metrics, _| metrics.msgs_ctrl_recv.get() / 100;
 
     made_up_announcements in broadcast, noticed by |metrics, _| metrics.missing_full.get();
     strangers_grafts in broadcast, noticed by |metrics, _| metrics.stranger_control.get();

@@ -35,6 +35,34 @@ pub(super) async fn length_of_four_gigabytes(target: Target) {
     .await;
 }
 
+/// Frames of a single byte, which is no message.
+pub(super) async fn frames_of_one_byte(target: Target) {
+    let foe = Foe::new(0, &target).await;
+    let frames = [0, 0, 0, 1, 1].repeat(200);
+    foe.as_member(async |member| {
+        loop {
+            member.write(&frames).await?;
+        }
+    })
+    .await;
+}
+
+/// True frames, in as many packets as they have bytes.
+pub(super) async fn a_byte_at_a_time(target: Target) {
+    let foe = Foe::new(0, &target).await;
+    let frame = many(&Message::Gossip(plumtree::Message::Prune), 1);
+    foe.as_member(async |member| {
+        loop {
+            for byte in &frame {
+                member.write(&[*byte]).await?;
+                tokio::task::yield_now().await;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}
+
 /// A stream that begins to name its topic.
 pub(super) async fn half_a_header(target: Target) {
     let foe = Foe::new(0, &target).await;
@@ -131,6 +159,18 @@ pub(super) async fn streams_reset_midway(target: Target) {
         }
         connection.closed().await;
         Err(Expelled)
+    })
+    .await;
+}
+
+/// One stream after the other, each of them ended once it has named its topic.
+pub(super) async fn streams_in_a_loop(target: Target) {
+    let foe = Foe::new(0, &target).await;
+    foe.as_member(async |member| {
+        loop {
+            let mut stream = open(&member.connection, target.topic).await?;
+            stream.finish()?;
+        }
     })
     .await;
 }

@@ -74,3 +74,32 @@ fn a_quiet_swarm_is_not_probed() {
     node.recv(2, shuffle(1, [1, 7, 8], 3));
     assert!(probed(&mut node).is_empty());
 }
+
+#[test]
+fn many_failed_neighbors_do_not_push_out_who_may_live() {
+    let mut node = full_node();
+    let before = node.passive();
+    for id in 1..=5 {
+        node.handle(Input::PeerDisconnected(id));
+    }
+    let now = node.passive();
+    let gone = before.iter().filter(|id| !now.contains(id));
+    assert_eq!(gone.count(), 1, "for the first that failed");
+}
+
+#[test]
+fn a_survey_asks_those_too_who_had_to_go_meanwhile() {
+    let mut node = full_node();
+    let mut told = node.handle(Input::PeerDisconnected(2));
+    let before = node.passive();
+    told.extend(node.handle(Input::PeerDisconnected(3)));
+    for first in [200, 210, 220] {
+        node.recv(1, shuffle(1, first..first + 7, 1));
+    }
+    let now = node.passive();
+    assert!(before.iter().any(|id| !now.contains(id)));
+    told.extend(node.pass(secs(15)));
+    for id in before {
+        assert!(!sent_to(&told, id).is_empty(), "{id} was forgotten");
+    }
+}

@@ -214,3 +214,65 @@ fn a_forward_join_with_nowhere_to_go_ends_the_walk() {
     let told = node.recv(1, forward_join(9, 6));
     assert!(matches!(sent_to(&told, 9)[..], [m] if is_neighbor(m)));
 }
+
+/// A peer that comes and goes has nobody put out for it, nor told of it, but a few times.
+#[test]
+fn who_comes_and_goes_is_soon_taken_in_only_where_there_is_room() {
+    let mut node = node_with(1..=5);
+    let (mut put_out, mut told_of, mut refused) = (0, 0, 0);
+    for _ in 0..100 {
+        let told = node.recv(9, join());
+        put_out += told.iter().filter(|t| matches!(t, Told::Down(_))).count();
+        let sent = sends(&told);
+        let forwards = sent
+            .iter()
+            .filter(|(_, message)| matches!(message, Message::ForwardJoin(_)));
+        told_of += usize::from(forwards.count() > 0);
+        refused += usize::from(sent_to(&told, 9).into_iter().any(is_disconnect));
+        node.recv(9, disconnect(true));
+        // Someone else takes the place that it leaves.
+        for id in 1..=5 {
+            node.recv(id, neighbor(Priority::Low));
+        }
+    }
+    assert_eq!((put_out, told_of), (8, 8));
+    assert_eq!(refused, 92);
+    assert_eq!(node.counters.joins_limited, 92);
+
+    // With room it is taken in, and nobody hears of it.
+    let mut node = node_with(1..=3);
+    for visit in 0..100 {
+        let told = node.recv(9, join());
+        assert!(node.state.is_active(&9));
+        assert!(sent_to(&told, 9).into_iter().any(is_neighbor));
+        assert_eq!(sent_to(&told, 1).len(), usize::from(visit < 8));
+        node.recv(9, disconnect(true));
+    }
+    // And after a while it is as good as new.
+    node.pass(secs(600));
+    let told = node.recv(9, join());
+    assert_eq!(sent_to(&told, 1).len(), 1);
+}
+
+#[test]
+fn urgent_requests_again_and_again_put_nobody_out_either() {
+    let mut node = node_with(1..=5);
+    let mut put_out = 0;
+    for _ in 0..100 {
+        let told = node.recv(9, neighbor(Priority::High));
+        put_out += told.iter().filter(|t| matches!(t, Told::Down(_))).count();
+        node.recv(9, disconnect(true));
+        for id in 1..=5 {
+            node.recv(id, neighbor(Priority::Low));
+        }
+    }
+    assert_eq!(put_out, 8);
+    assert_eq!(node.active().len(), 5);
+}
+
+#[test]
+fn a_neighbor_that_joins_on_and_on_is_answered_a_few_times() {
+    let mut node = node_with([1, 2]);
+    let answers = (0..100).filter(|_| !sends(&node.recv(1, join())).is_empty());
+    assert_eq!(answers.count(), 7, "it came once before");
+}

@@ -178,3 +178,27 @@ fn a_full_view_is_mixed_while_young_and_left_alone_later() {
     assert!((4..=20).contains(&young), "{young}");
     assert!(old <= 2, "{old}");
 }
+
+#[test]
+fn a_young_node_does_without_a_neighbor_that_is_a_neighbors_neighbor() {
+    let mut node = full_node();
+    let told = node.recv(1, shuffle(1, [1, 3, 200], 1));
+    let asked: Vec<u32> = sends(&told)
+        .into_iter()
+        .filter(|(_, message)| is_neighbor(message))
+        .map(|(to, _)| to)
+        .collect();
+    let [other] = asked[..] else {
+        panic!("one is asked: {asked:?}");
+    };
+    assert_eq!(node.active(), [1, 2, 3, 4, 5], "until it has answered");
+    node.recv(other, neighbor(Priority::High));
+    assert_eq!(node.active(), [1, 2, 4, 5, other]);
+}
+
+#[test]
+fn a_node_that_knows_hardly_anyone_leaves_triangles_alone() {
+    let mut node = node_with(1..=5);
+    let told = node.recv(1, shuffle(1, [1, 3, 200], 1));
+    assert!(!sends(&told).iter().any(|(_, message)| is_neighbor(message)));
+}

@@ -3,7 +3,7 @@
 use super::*;
 
 fn nothing() -> Message {
-    Message::IHave(Vec::new())
+    Message::IHave(IHaves::new())
 }
 
 fn told(output: &Output, peer: u32) -> Vec<MessageId> {

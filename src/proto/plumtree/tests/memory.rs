@@ -199,7 +199,7 @@ proptest! {
             payloads_for: 100,
             ids_for: 300,
         };
-        let mut history = History::new(retention, &keyed());
+        let mut history = History::new(retention.sensible().into(), &keyed());
         let mut counters = Counters::default();
         let mut model: Vec<(u8, u64)> = Vec::new();
         let mut now = 0;

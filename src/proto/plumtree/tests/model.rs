@@ -43,11 +43,11 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn input(step: &Step) -> Option<Input<u32>> {
-    let recv = |from, message| Some(Input::RecvMessage { from, message });
+fn take(node: &mut Node, step: &Step) -> Option<Output> {
+    let mut recv = |from, message| Some(node.recv(from, message));
     match step {
-        Step::Up(peer) => Some(Input::NeighborUp(*peer)),
-        Step::Down(peer) => Some(Input::NeighborDown(*peer)),
+        Step::Up(peer) => Some(node.up(*peer)),
+        Step::Down(peer) => Some(node.down(*peer)),
         Step::Payload(peer, content, round) => recv(*peer, payload(&[*content], *round)),
         Step::FalsePayload(peer, content) => recv(
             *peer,
@@ -73,10 +73,7 @@ fn input(step: &Step) -> Option<Input<u32>> {
             }),
         ),
         Step::Prune(peer) => recv(*peer, Message::Prune),
-        Step::Broadcast(content, scope) => Some(Input::Broadcast(
-            Bytes::copy_from_slice(&[*content]).into(),
-            *scope,
-        )),
+        Step::Broadcast(content, scope) => Some(node.broadcast(&[*content], *scope)),
         Step::Timeout | Step::Wait(_) => None,
     }
 }
@@ -105,8 +102,8 @@ fn run(steps: &[Step], limits: &Limits, config: &Config) -> Result<Vec<Output>, 
             }
             _ => {}
         }
-        if let Some(input) = input(step) {
-            output = node.handle(input);
+        if let Some(taken) = take(&mut node, step) {
+            output = taken;
         }
 
         let eager: BTreeSet<u32> = node.state.eager().copied().collect();
@@ -200,9 +197,7 @@ proptest! {
         };
         let mut node = Node::with(forever, &Limits::default());
         for step in &steps {
-            if let Some(input) = input(step) {
-                node.handle(input);
-            }
+            take(&mut node, step);
             node.wait(ms(2));
         }
     }

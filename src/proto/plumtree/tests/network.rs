@@ -114,7 +114,17 @@ impl Swarm {
                     && self.links.contains_key(&(from, to))
                     && !self.dead.contains(&(from, to))
                 {
-                    self.input(to, Input::RecvMessage { from, message });
+                    let mut output = Output::default();
+                    let node = &mut self.nodes[to as usize];
+                    node.receive(
+                        from,
+                        message,
+                        false,
+                        self.now,
+                        &mut self.counters,
+                        &mut output,
+                    );
+                    self.carry_out(to, output);
                 }
             } else if let Some((_, node)) = deadline {
                 let mut output = Output::default();
