@@ -46,7 +46,9 @@ fn an_overlay_forms_and_survives_its_nodes() {
             overlay.full >= 0.97 && overlay.mean_degree >= 4.97,
             "{overlay:?}"
         );
-        assert_eq!((overlay.connected, overlay.symmetric), (1.0, 1.0));
+        assert!(overlay.connected >= 1.0, "{overlay:?}");
+        // The farewell of a neighbor that is given up just then is still on its way.
+        assert!(overlay.symmetric >= 0.998, "{overlay:?}");
         // A few more than in a large swarm, where fewer of those who are named are known already.
         assert!(membership.messages_per_cycle <= 10.5, "{membership:?}");
         for (noticed, least) in [(Noticed::AtOnce, 0.999), (Noticed::OnSend, 0.98)] {
