@@ -328,7 +328,9 @@ impl<PI: PeerIdentity> State<PI> {
             }
             Input::NeighborUp(peer) => self.handle_neighbor_up(peer, now, sink),
             Input::NeighborDown(peer) => {
-                self.remove_neighbor(&peer);
+                if let Some(lost) = self.remove_neighbor(&peer) {
+                    self.replace_link(&lost, now, sink);
+                }
                 self.lazy_push.hurry(now);
             }
             Input::StreamLost(peer) => {

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use super::clock::At;
+use super::clock::{At, MaybeAt};
 use crate::proto::MessageId;
 
 /// No timeout is more than this many times what is configured: whoever announces early and sends
@@ -104,6 +104,9 @@ pub(super) struct Delays {
     /// A link of the tree was lost, or there is silence, and no message has come since: nothing is to
     /// be expected of the tree.
     pub(super) broken: bool,
+    /// When announcers were last asked to push from now on. What they announce until they have heard
+    /// of it they will not push.
+    turned_at: MaybeAt,
 }
 
 impl Delays {
@@ -114,6 +117,7 @@ impl Delays {
             recovered: VecDeque::new(),
             silence: None,
             broken: true,
+            turned_at: MaybeAt::NONE,
         }
     }
 
@@ -166,9 +170,17 @@ impl Delays {
         self.recovered = VecDeque::new();
     }
 
+    /// Announcers are asked to push from now on.
+    pub(super) fn turned(&mut self, now: At) {
+        self.turned_at = MaybeAt::some(now);
+    }
+
     /// How long a message that is announced now may take to come along the tree.
-    pub(super) fn until_graft(&self) -> u64 {
-        if self.broken {
+    pub(super) fn until_graft(&self, now: At) -> u64 {
+        let turned = self.turned_at.get();
+        if turned.is_some_and(|at| now < at.after(self.answer.timeout())) {
+            0
+        } else if self.broken {
             self.lag.least()
         } else {
             self.lag.timeout()
@@ -184,20 +196,20 @@ mod tests {
     fn what_was_asked_for_counts_when_the_tree_brings_it_too() {
         let mut delays = Delays::new([80 * MS, 40 * MS]);
         delays.heard();
-        let before = delays.until_graft();
+        let before = delays.until_graft(At(0));
         let at = |millis: u64| At(millis * MS);
         let id = MessageId::from_content;
         for number in 0..100u8 {
             delays.recovered(id(&[number]), at(0));
         }
-        assert_eq!(delays.until_graft(), before, "the tree may be broken");
+        assert_eq!(delays.until_graft(At(0)), before, "the tree may be broken");
         delays.brought_again(&id(&[0]), at(1900));
-        assert_eq!(delays.until_graft(), before, "that was long ago");
+        assert_eq!(delays.until_graft(At(0)), before, "that was long ago");
         delays.brought_again(&id(&[99]), at(1900));
-        let after = delays.until_graft();
+        let after = delays.until_graft(At(0));
         assert!(after > before, "{after}");
         delays.brought_again(&id(&[99]), at(9000));
-        assert_eq!(delays.until_graft(), after, "it counts once");
+        assert_eq!(delays.until_graft(At(0)), after, "it counts once");
     }
 
     const MS: u64 = 1_000_000;

@@ -55,10 +55,15 @@ impl Merit {
         self.surplus = (self.surplus - 1).max(-SURPLUS);
     }
 
+    /// Whether it has just brought a payload that was new.
+    pub(super) fn is_busy(&self, now: At) -> bool {
+        self.useful_at.get().is_some_and(|at| now < at.after(BUSY))
+    }
+
     /// It has brought a duplicate. Returns whether that is reason enough to prune it: always, unless
     /// it has just brought something new, in which case it has to happen a few times.
     pub(super) fn brought_duplicate(&mut self, now: At) -> bool {
-        let busy = self.useful_at.get().is_some_and(|at| now < at.after(BUSY));
+        let busy = self.is_busy(now);
         self.surplus = self.surplus.saturating_add(1);
         let prune = !busy || self.surplus > SURPLUS;
         if prune {
@@ -126,6 +131,10 @@ impl<PI: Copy + Ord> Neighbors<PI> {
 
     pub(super) fn iter(&self) -> std::slice::Iter<'_, Neighbor<PI>> {
         self.list.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> std::slice::IterMut<'_, Neighbor<PI>> {
+        self.list.iter_mut()
     }
 
     pub(super) fn find(&mut self, peer: &PI) -> Option<&mut Neighbor<PI>> {

@@ -1,11 +1,11 @@
 //! What lazy links are for: messages that are announced, missed, asked for and answered.
 
 use super::{
-    DeliveryScope, Gossip, Graft, IHave, Message, Sink, State, announce, catch_up,
+    DeliveryScope, Gossip, Graft, IHave, Message, Round, Sink, State, announce, catch_up,
     clock::At,
     make_eager,
     missing::{Claim, Outcome, Wanted},
-    neighbors::NeighborSet,
+    neighbors::{Neighbor, NeighborSet},
 };
 use crate::proto::{Counters, MessageId, PeerIdentity};
 
@@ -44,7 +44,7 @@ impl<PI: PeerIdentity> State<PI> {
                 claimant: neighbor.serial,
                 round: ihave.round,
             };
-            let due = now.after(self.delays.until_graft());
+            let due = now.after(self.delays.until_graft(now));
             let announced_first = neighbor.announced_first;
             let outcome =
                 self.missing
@@ -113,6 +113,23 @@ impl<PI: PeerIdentity> State<PI> {
                 self.missing.shrink();
             }
         }
+    }
+
+    /// A link is gone that brought payloads a moment ago. The paper waits until what is missing is
+    /// announced, and then for a timeout; everything that is said meanwhile would be late by that.
+    /// So all who announce are asked to push from now on. Which of these links are too many the
+    /// next duplicates will tell.
+    pub(super) fn replace_link(&mut self, lost: &Neighbor<PI>, now: At, sink: &mut impl Sink<PI>) {
+        if !lost.eager || !lost.merit.is_busy(now) {
+            return;
+        }
+        for neighbor in self.neighbors.iter_mut().filter(|one| !one.eager) {
+            make_eager(neighbor, &self.lazy_push, &self.settings, sink);
+            let round = Round::from(0);
+            sink.send(neighbor.peer, Message::Graft(Graft { id: None, round }));
+        }
+        self.missing.hasten(now);
+        self.delays.turned(now);
     }
 
     /// A neighbor wants payloads, and perhaps one that it missed (section 3.8).

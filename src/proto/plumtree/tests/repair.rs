@@ -251,3 +251,39 @@ fn a_graft_does_not_wait_when_a_link_of_the_tree_was_lost() {
     node.recv(2, ihave(b"three", 0));
     assert_eq!(node.wait(ms(80)).grafts(), [(2, Some(id(b"three")))]);
 }
+
+#[test]
+fn a_lost_link_of_a_busy_tree_is_replaced_at_once() {
+    let mut node = Node::among([1, 2, 3]);
+    for peer in [2, 3] {
+        node.recv(peer, Message::Prune);
+    }
+    node.recv(1, payload(b"before", 0));
+    node.recv(2, ihave(b"announced", 0));
+    let output = node.down(1);
+    assert_eq!(output.grafts(), [(2, None), (3, None)]);
+    assert_eq!(node.eager(), [2, 3]);
+    let announced = Some(id(b"announced"));
+    assert_eq!(node.wait(ms(0)).grafts(), [(2, announced)]);
+    // It has not heard yet that it should push.
+    node.recv(3, ihave(b"meanwhile", 0));
+    let meanwhile = Some(id(b"meanwhile"));
+    assert_eq!(node.wait(ms(0)).grafts(), [(3, meanwhile)]);
+    node.recv(2, payload(b"announced", 0));
+    node.recv(3, payload(b"meanwhile", 0));
+    node.wait(ms(40));
+    node.recv(3, ihave(b"later", 0));
+    assert!(node.wait(ms(40)).sent.is_empty(), "by now it pushes");
+}
+
+#[test]
+fn a_lost_link_of_a_tree_at_rest_is_not_replaced_before_something_is_missing() {
+    let mut node = Node::among([1, 2, 3]);
+    node.recv(2, Message::Prune);
+    node.recv(1, payload(b"before", 0));
+    // One that was busy before, and one that never brought anything.
+    assert!(node.down(3).sent.is_empty());
+    node.wait(ms(1000));
+    assert!(node.down(1).sent.is_empty());
+    assert_eq!(node.lazy(), [2]);
+}
