@@ -62,6 +62,12 @@ pub(crate) const INVALID: u32 = 1024;
 /// Units for streams of topics that we are not in, where there are too many of them.
 pub(crate) const STREAMS_OF_OTHERS: u32 = 16 * 1024;
 
+/// Units for a peer that is introduced: a key to be checked, and a place in a view to be found.
+const KEY: usize = 3;
+
+/// So many announcements for which there was no room are a unit.
+pub(crate) const ANNOUNCEMENTS: u64 = 2;
+
 /// Units that a new message makes up for.
 pub(crate) const NEWS: u32 = 4;
 
@@ -78,10 +84,10 @@ pub(crate) fn of_frame<PI>(message: &Message<PI>, len: usize) -> u32 {
     let first = match message {
         // It is answered, if only by an announcement.
         Message::Gossip(plumtree::Message::Graft(_)) => 2,
-        // To see that a key is one takes longer than all else.
-        Message::Swarm(hyparview::Message::Shuffle(shuffle)) => 2 + shuffle.nodes.len(),
-        Message::Swarm(hyparview::Message::ShuffleReply(reply)) => 1 + reply.nodes.len(),
-        Message::Swarm(hyparview::Message::ForwardJoin(_)) => 2,
+        // It is answered or sent on, and to see that a key is one takes longer than all else.
+        Message::Swarm(hyparview::Message::Shuffle(shuffle)) => 4 + KEY * shuffle.nodes.len(),
+        Message::Swarm(hyparview::Message::ShuffleReply(reply)) => 1 + KEY * reply.nodes.len(),
+        Message::Swarm(hyparview::Message::ForwardJoin(_)) => 2 + KEY,
         Message::Gossip(_) | Message::Swarm(_) => 1,
     };
     u32::try_from(first)

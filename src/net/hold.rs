@@ -27,6 +27,8 @@ pub(crate) struct Tally {
     refused: u64,
     false_ids: u64,
     restless: u64,
+    /// Announcements for which there was no room.
+    unheard: u64,
     ups: u64,
     /// Bytes that wait for its sender.
     queued: usize,
@@ -50,6 +52,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             refused: counters.payloads_refused(),
             false_ids: counters.invalid_id,
             restless: counters.joins_limited,
+            unheard: counters.missing_full,
             ups: self.ups,
             // Nobody is answered for a payload with more than a Prune.
             queued: if payload { 0 } else { self.queued(from) },
@@ -79,6 +82,8 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         }
         let answer = burden::of_bytes(after.queued.saturating_sub(before.queued));
         *charge = charge.saturating_add(units).saturating_add(answer);
+        let unheard = (after.unheard - before.unheard) / burden::ANNOUNCEMENTS;
+        *charge = charge.saturating_add(u32::try_from(unheard).unwrap_or(u32::MAX));
         if restless && up {
             *charge += burden::RESTLESS;
         } else if restless {

@@ -15,7 +15,7 @@ use super::{
     time::{after, doubled, jittered, part},
     view,
 };
-use crate::proto::{LinkId, PeerData, PeerInfo};
+use crate::proto::{LinkId, PeerData, PeerInfo, peer::is_same};
 
 /// How long a Join may go unanswered before it is sent again: at first, and at most.
 ///
@@ -67,7 +67,7 @@ pub(super) struct Joins<PI> {
     contacts: Vec<Contact<PI>>,
 }
 
-impl<PI: Copy + Eq> Joins<PI> {
+impl<PI: Copy + Ord> Joins<PI> {
     pub(super) fn new() -> Self {
         Self {
             contacts: Vec::new(),
@@ -85,11 +85,13 @@ impl<PI: Copy + Eq> Joins<PI> {
     }
 
     fn contact(&mut self, id: &PI) -> Option<&mut Contact<PI>> {
-        self.contacts.iter_mut().find(|contact| contact.id == *id)
+        self.contacts
+            .iter_mut()
+            .find(|contact| is_same(&contact.id, id))
     }
 
     pub(super) fn contains(&self, id: &PI) -> bool {
-        self.contacts.iter().any(|contact| contact.id == *id)
+        self.contacts.iter().any(|contact| is_same(&contact.id, id))
     }
 
     #[cfg(all(test, feature = "net"))]
@@ -99,7 +101,9 @@ impl<PI: Copy + Eq> Joins<PI> {
 
     /// Whether a Join to the peer may still be answered.
     pub(super) fn is_under_way(&self, id: &PI) -> bool {
-        self.contacts.iter().any(|c| c.id == *id && c.under_way)
+        self.contacts
+            .iter()
+            .any(|c| is_same(&c.id, id) && c.under_way)
     }
 
     pub(super) fn under_way(&self) -> impl Iterator<Item = &PI> {

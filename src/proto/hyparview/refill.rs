@@ -26,7 +26,7 @@ use super::{
     Message, Neighbor, PeerIdentity, Priority, Sink, State, Turn,
     time::{after, doubled, jittered, part},
 };
-use crate::proto::PeerInfo;
+use crate::proto::{PeerInfo, peer::is_same};
 
 /// The wait before a peer that could not be reached is tried again: first, and at most.
 const UNREACHABLE_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -74,7 +74,7 @@ pub(super) struct Requests<PI> {
     limit: usize,
 }
 
-impl<PI: Copy + Eq> Requests<PI> {
+impl<PI: Copy + Ord> Requests<PI> {
     pub(super) fn new(limit: usize) -> Self {
         Self {
             requests: Vec::new(),
@@ -83,7 +83,7 @@ impl<PI: Copy + Eq> Requests<PI> {
     }
 
     pub(super) fn contains(&self, id: &PI) -> bool {
-        self.requests.iter().any(|request| request.id == *id)
+        self.requests.iter().any(|request| is_same(&request.id, id))
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = &PI> {
@@ -96,13 +96,19 @@ impl<PI: Copy + Eq> Requests<PI> {
 
     /// How urgently the peer was asked, when it was.
     pub(super) fn priority(&self, id: &PI) -> Option<Priority> {
-        let request = self.requests.iter().find(|request| request.id == *id)?;
+        let request = self
+            .requests
+            .iter()
+            .find(|request| is_same(&request.id, id))?;
         Some(request.priority)
     }
 
     /// Whether the peer was asked because someone else wants us to.
     pub(super) fn is_introduced(&self, id: &PI) -> bool {
-        let request = self.requests.iter().find(|request| request.id == *id);
+        let request = self
+            .requests
+            .iter()
+            .find(|request| is_same(&request.id, id));
         request.is_some_and(|request| request.introducer.is_some())
     }
 
@@ -153,7 +159,7 @@ impl<PI: Copy + Eq> Requests<PI> {
     }
 
     fn remove(&mut self, id: &PI) -> Option<Request<PI>> {
-        let index = self.requests.iter().position(|r| r.id == *id)?;
+        let index = self.requests.iter().position(|r| is_same(&r.id, id))?;
         let removed = self.requests.remove(index);
         if self.requests.is_empty() {
             // A node with a full view never has any.

@@ -9,7 +9,7 @@ use std::{num::NonZeroU16, time::Instant};
 use rand::{Rng, RngExt};
 
 use super::refill::Requests;
-use crate::proto::LinkId;
+use crate::proto::{LinkId, peer::is_same};
 
 /// The share of the passive view that is kept for peers which could not be reached, as a divisor.
 ///
@@ -45,7 +45,7 @@ pub(super) struct ActiveView<PI> {
     dispensable: Option<PI>,
 }
 
-impl<PI: Copy + Eq> ActiveView<PI> {
+impl<PI: Copy + Ord> ActiveView<PI> {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             neighbors: Vec::new(),
@@ -81,13 +81,15 @@ impl<PI: Copy + Eq> ActiveView<PI> {
     }
 
     pub(super) fn contains(&self, id: &PI) -> bool {
-        self.neighbors.iter().any(|neighbor| neighbor.id == *id)
+        self.neighbors
+            .iter()
+            .any(|neighbor| is_same(&neighbor.id, id))
     }
 
     pub(super) fn neighbor(&mut self, id: &PI) -> Option<&mut Neighbor<PI>> {
         self.neighbors
             .iter_mut()
-            .find(|neighbor| neighbor.id == *id)
+            .find(|neighbor| is_same(&neighbor.id, id))
     }
 
     /// Adds a neighbor as the youngest. Does nothing where there is no room, or it is one already.
@@ -101,7 +103,7 @@ impl<PI: Copy + Eq> ActiveView<PI> {
     }
 
     pub(super) fn remove(&mut self, id: &PI) -> Option<Neighbor<PI>> {
-        let index = self.neighbors.iter().position(|n| n.id == *id)?;
+        let index = self.neighbors.iter().position(|n| is_same(&n.id, id))?;
         Some(self.neighbors.remove(index))
     }
 
@@ -114,13 +116,19 @@ impl<PI: Copy + Eq> ActiveView<PI> {
 
     /// A random neighbor that is none of `except`.
     pub(super) fn pick_except(&self, except: &[PI], rng: &mut impl Rng) -> Option<PI> {
-        let others = self.ids().copied().filter(|id| !except.contains(id));
+        let others = self
+            .ids()
+            .copied()
+            .filter(|id| !except.iter().any(|one| is_same(one, id)));
         pick(others, rng)
     }
 
     /// Up to `count` random neighbors that are none of `except`.
     pub(super) fn sample_except(&self, count: usize, except: &[PI], rng: &mut impl Rng) -> Vec<PI> {
-        let others = self.ids().copied().filter(|id| !except.contains(id));
+        let others = self
+            .ids()
+            .copied()
+            .filter(|id| !except.iter().any(|one| is_same(one, id)));
         sample(others.collect(), count, rng)
     }
 }
@@ -201,7 +209,7 @@ pub(super) struct PassiveView<PI> {
     capacity: usize,
 }
 
-impl<PI: Copy + Eq> PassiveView<PI> {
+impl<PI: Copy + Ord> PassiveView<PI> {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             reserves: Vec::new(),
@@ -230,11 +238,13 @@ impl<PI: Copy + Eq> PassiveView<PI> {
     }
 
     pub(super) fn contains(&self, id: &PI) -> bool {
-        self.reserves.iter().any(|reserve| reserve.id == *id)
+        self.reserves.iter().any(|reserve| is_same(&reserve.id, id))
     }
 
     fn place(&self, id: &PI) -> Option<usize> {
-        self.reserves.iter().position(|reserve| reserve.id == *id)
+        self.reserves
+            .iter()
+            .position(|reserve| is_same(&reserve.id, id))
     }
 
     /// What is remembered of a peer, if anything is.
@@ -443,7 +453,9 @@ impl<PI: Copy + Eq> PassiveView<PI> {
     /// Up to `count` random peers to tell others about.
     pub(super) fn sample_except(&self, count: usize, except: &[PI], rng: &mut impl Rng) -> Vec<PI> {
         let fine = self.reserves.iter().filter(|one| self.is_fine(one));
-        let ids = fine.map(|one| one.id).filter(|id| !except.contains(id));
+        let ids = fine
+            .map(|one| one.id)
+            .filter(|id| !except.iter().any(|one| is_same(one, id)));
         sample(ids.collect(), count, rng)
     }
 }

@@ -10,6 +10,7 @@
 use std::time::{Duration, Instant};
 
 use super::time::after;
+use crate::proto::peer::is_same;
 
 /// How long it takes until a peer may come once more.
 const EVERY: Duration = Duration::from_secs(5);
@@ -26,7 +27,7 @@ pub(super) struct Visits<PI> {
     at_once: u32,
 }
 
-impl<PI: Copy + Eq> Visits<PI> {
+impl<PI: Copy + Ord> Visits<PI> {
     pub(super) fn new(at_once: u32) -> Self {
         Self {
             visitors: Vec::new(),
@@ -37,7 +38,10 @@ impl<PI: Copy + Eq> Visits<PI> {
     /// A peer comes. Says whether it is welcome, or has come too often.
     pub(super) fn note(&mut self, id: &PI, now: Instant) -> bool {
         self.forget(now);
-        let place = self.visitors.iter().position(|(visitor, _)| visitor == id);
+        let place = self
+            .visitors
+            .iter()
+            .position(|(visitor, _)| is_same(visitor, id));
         let until = place.map_or(now, |place| self.visitors[place].1);
         let until = after(until, EVERY);
         if until > after(now, EVERY.saturating_mul(self.at_once)) {

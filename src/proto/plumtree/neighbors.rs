@@ -1,6 +1,7 @@
 //! The neighbors: who gets payloads at once, and who gets announcements.
 
 use super::clock::{Allowance, At, MaybeAt};
+use crate::proto::peer::is_same;
 
 /// A link that has brought something new within this time is part of a busy tree. Of messages that
 /// are under way together each finds another link of a circle to be the one too many: were all of
@@ -138,9 +139,7 @@ impl<PI: Copy + Ord> Neighbors<PI> {
     }
 
     pub(super) fn find(&mut self, peer: &PI) -> Option<&mut Neighbor<PI>> {
-        // By order, since keys are compared for equality in constant time, which costs more.
-        let mut list = self.list.iter_mut();
-        list.find(|one| one.peer.cmp(peer).is_eq())
+        self.list.iter_mut().find(|one| is_same(&one.peer, peer))
     }
 
     pub(super) fn by_serial(&mut self, serial: Serial) -> Option<&mut Neighbor<PI>> {
@@ -178,7 +177,7 @@ impl<PI: Copy + Ord> Neighbors<PI> {
 
     /// Removes a neighbor, keeping the order of the others.
     pub(super) fn remove(&mut self, peer: &PI) -> Option<Neighbor<PI>> {
-        let place = self.list.iter().position(|one| one.peer == *peer)?;
+        let place = self.list.iter().position(|one| is_same(&one.peer, peer))?;
         Some(self.list.remove(place))
     }
 }
