@@ -16,135 +16,22 @@
 mod support;
 
 use std::{
-    hint::black_box,
     process::Command as Process,
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use rand::{SeedableRng, rngs::StdRng};
 use smol_gossip::proto::{
-    DeliveryScope, Message, MessageId, PeerInfo, Round,
-    hyparview::{self, ForwardJoin, Neighbor, Priority, Shuffle, Ttl},
-    plumtree::{self, Gossip, Graft, IHave},
-    wire,
+    Message, MessageId, PeerInfo, Round,
+    hyparview::{self, ForwardJoin, Shuffle, Ttl},
+    plumtree::{self, Graft, IHave},
 };
-use support::{Args, Better, Table, kernel};
-
-/// As long as a real identity, and as cheap to compare and hash.
-type Id = [u8; 32];
-
-const TOPIC: [u8; 32] = [7; 32];
-const MAX: usize = 4096;
+use support::{
+    Args, Better, Table, kernel,
+    machine::{Id, Machine, Ours, Upstream, gossip, neighbor, peer, populated, receive},
+};
 
 /// Time between events.
 const STEP: Duration = Duration::from_millis(1);
-
-/// What happens to a state.
-#[derive(Clone, Debug)]
-enum Step {
-    /// A message arrives: the body of a frame.
-    Receive(Id, Bytes),
-    /// The application takes part.
-    Join,
-}
-
-/// A state that is fed with steps.
-trait Machine: Sized {
-    type Event;
-
-    fn new() -> Self;
-
-    /// Turns a step into the state's own type, which is not measured.
-    fn event(step: &Step) -> Self::Event;
-
-    fn handle(&mut self, event: Self::Event, now: Instant);
-}
-
-struct Ours {
-    state: smol_gossip::proto::State<Id>,
-    rng: StdRng,
-    outbox: smol_gossip::proto::Outbox<Id>,
-}
-
-impl Machine for Ours {
-    type Event = smol_gossip::proto::InEvent<Id>;
-
-    fn new() -> Self {
-        let mut rng = StdRng::seed_from_u64(1);
-        let state = smol_gossip::proto::State::new(
-            peer(0),
-            Default::default(),
-            Default::default(),
-            Default::default(),
-            &mut rng,
-        );
-        Self {
-            state: state.expect("the defaults make sense"),
-            rng,
-            outbox: Default::default(),
-        }
-    }
-
-    fn event(step: &Step) -> Self::Event {
-        use smol_gossip::proto::{Command, InEvent, LinkId};
-        match step {
-            Step::Receive(from, body) => InEvent::RecvMessage {
-                from: *from,
-                link: LinkId(1),
-                topic: TOPIC.into(),
-                message: wire::decode(body.clone()).expect("a valid message"),
-            },
-            Step::Join => InEvent::Command(TOPIC.into(), Command::Join(vec![])),
-        }
-    }
-
-    fn handle(&mut self, event: Self::Event, now: Instant) {
-        self.state
-            .handle(event, now, &mut self.rng, &mut self.outbox);
-        for out in self.outbox.drain(..) {
-            black_box(out);
-        }
-    }
-}
-
-struct Upstream {
-    state: iroh_gossip::proto::State<Id, StdRng>,
-}
-
-impl Machine for Upstream {
-    type Event = iroh_gossip::proto::InEvent<Id>;
-
-    fn new() -> Self {
-        Self {
-            state: iroh_gossip::proto::State::new(
-                peer(0),
-                Default::default(),
-                Default::default(),
-                StdRng::seed_from_u64(1),
-            ),
-        }
-    }
-
-    fn event(step: &Step) -> Self::Event {
-        use iroh_gossip::proto::{Command, InEvent};
-        match step {
-            Step::Receive(from, body) => {
-                // Its message type is private but for its encoding, in which the topic leads.
-                let bytes = [&TOPIC[..], body].concat();
-                let message = postcard::from_bytes(&bytes).expect("a valid message");
-                InEvent::RecvMessage(*from, message)
-            }
-            Step::Join => InEvent::Command(TOPIC.into(), Command::Join(vec![])),
-        }
-    }
-
-    fn handle(&mut self, event: Self::Event, now: Instant) {
-        for out in self.state.handle(event, now.into(), None) {
-            black_box(out);
-        }
-    }
-}
 
 /// Steps that are measured, after steps that are not.
 struct Case {
@@ -291,24 +178,11 @@ const CASES: &[Case] = &[
     },
 ];
 
-fn peer(n: u64) -> Id {
-    *blake3::hash(&n.to_le_bytes()).as_bytes()
-}
-
 fn info(n: u64) -> PeerInfo<Id> {
     PeerInfo {
         id: peer(n),
         data: None,
     }
-}
-
-fn gossip(n: u64, size: usize) -> Message<Id> {
-    let content = support::node::message(n, size);
-    Message::Gossip(plumtree::Message::Gossip(Gossip {
-        id: MessageId::from_content(&content),
-        content,
-        scope: DeliveryScope::Swarm(Round::from(3)),
-    }))
 }
 
 fn ihave(numbers: std::ops::Range<u64>, known: bool) -> Message<Id> {
@@ -327,29 +201,6 @@ fn graft(n: u64) -> Message<Id> {
         id: Some(MessageId::from_content(&support::node::message(n, 100))),
         round: Round::from(3),
     }))
-}
-
-fn neighbor() -> Message<Id> {
-    Message::Swarm(hyparview::Message::Neighbor(Neighbor {
-        priority: Priority::High,
-        data: None,
-    }))
-}
-
-fn receive((from, message): (u64, Message<Id>)) -> Step {
-    // Written with room, since no frame here is meant to be refused.
-    let frame = wire::encode(&message, 2 * MAX).expect("it fits");
-    Step::Receive(peer(from), frame.slice(wire::LENGTH_PREFIX..))
-}
-
-/// A state with neighbors.
-fn populated<M: Machine>(neighbors: u64, now: Instant) -> M {
-    let mut machine = M::new();
-    machine.handle(M::event(&Step::Join), now);
-    for n in 1..=neighbors {
-        machine.handle(M::event(&receive((n, neighbor()))), now);
-    }
-    machine
 }
 
 /// A state that is ready for the first event of a case, and all its events.

@@ -8,6 +8,7 @@
 #![allow(dead_code, reason = "each bench uses a part")]
 
 pub(crate) mod kernel;
+pub(crate) mod machine;
 pub(crate) mod node;
 pub(crate) mod raw;
 pub(crate) mod table;

@@ -49,13 +49,36 @@ pub(crate) async fn bind_for(lookup: &MemoryLookup, windows: Windows, alpn: &[u8
     endpoint
 }
 
+/// What a node may be given that is not by default.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// The most neighbors that a node has in a topic.
+    pub(crate) active_view: usize,
+    /// The largest frame, in bytes.
+    pub(crate) max_message_size: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            active_view: smol_gossip::proto::HyparviewConfig::default().active_view_capacity,
+            max_message_size: smol_gossip::proto::DEFAULT_MAX_MESSAGE_SIZE,
+        }
+    }
+}
+
 /// A gossip node, ours or upstream's. Both have the same interface, but not the same types.
 pub(crate) trait Node: Sized + Send + Sync + 'static {
     type Sender: Clone + Send + Sync + 'static;
     type Receiver: Send + 'static;
 
     /// Starts a node behind a router.
-    fn start(endpoint: Endpoint) -> Self;
+    fn start(endpoint: Endpoint) -> Self {
+        Self::start_with(endpoint, Settings::default())
+    }
+
+    /// The same, not by default.
+    fn start_with(endpoint: Endpoint, settings: Settings) -> Self;
 
     fn id(&self) -> EndpointId;
 
@@ -89,8 +112,15 @@ macro_rules! node {
             type Sender = $gossip::api::GossipSender;
             type Receiver = $gossip::api::GossipReceiver;
 
-            fn start(endpoint: Endpoint) -> Self {
-                let gossip = $gossip::Gossip::builder().spawn(endpoint.clone());
+            fn start_with(endpoint: Endpoint, settings: Settings) -> Self {
+                let membership = $gossip::proto::HyparviewConfig {
+                    active_view_capacity: settings.active_view,
+                    ..Default::default()
+                };
+                let gossip = $gossip::Gossip::builder()
+                    .membership_config(membership)
+                    .max_message_size(settings.max_message_size)
+                    .spawn(endpoint.clone());
                 let router = Router::builder(endpoint)
                     .accept($gossip::ALPN, gossip.clone())
                     .spawn();

@@ -46,11 +46,24 @@ impl Table {
     /// does not take part. Behind a contestant's median stands how many times better ours is: the
     /// median of the ratios within each repetition.
     pub(crate) fn row(&self, what: &str, unit: &str, better: Better, samples: &[Vec<f64>]) {
+        self.print(what, unit, Some(better), samples);
+    }
+
+    /// Prints a row of figures that are not to be compared.
+    pub(crate) fn figures(&self, what: &str, unit: &str, samples: &[Vec<f64>]) {
+        self.print(what, unit, None, samples);
+    }
+
+    fn print(&self, what: &str, unit: &str, better: Option<Better>, samples: &[Vec<f64>]) {
         let ours = samples.first().map(Vec::as_slice).unwrap_or_default();
         let mut cells = Vec::new();
         for (index, samples) in samples.iter().enumerate() {
             let mut cell = spread(samples);
-            if index > 0 && !samples.is_empty() && !ours.is_empty() {
+            if let Some(better) = better
+                && index > 0
+                && !samples.is_empty()
+                && !ours.is_empty()
+            {
                 let mut ratios: Vec<_> = ours
                     .iter()
                     .zip(samples)
@@ -113,6 +126,7 @@ fn figure(value: f64) -> String {
     let digits = match scaled.abs() {
         size if size >= 100.0 => 0,
         size if size >= 10.0 => 1,
+        size if size > 0.0 && size < 0.1 => 3,
         _ => 2,
     };
     format!("{scaled:.digits$}{suffix}")

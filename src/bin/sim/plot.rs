@@ -14,6 +14,10 @@ pub(crate) const STYLE: &str = "text{font-family:system-ui,sans-serif}\
     .lazy{stroke:#ddd;stroke-width:.8}.eager{stroke:#0072b2;stroke-width:1.6}\
     .node{fill:#0072b2}.root{fill:#d55e00}";
 
+/// What pictures of their own add to that: paper, and other colors where it is dark.
+const PAPER: &str = ".paper{fill:#fff}@media(prefers-color-scheme:dark){.paper{fill:#161b22}\
+    text{fill:#e6edf3}.tick,.label{fill:#c3cbd4}.grid{stroke:#30363d}.axis{stroke:#8b949e}}";
+
 const WIDTH: f64 = 560.0;
 const HEIGHT: f64 = 300.0;
 /// Room for what stands left of, above, right of and below the plot.
@@ -49,6 +53,8 @@ pub(crate) enum Scales {
     LogX,
     /// Both are.
     LogBoth,
+    /// Both are, the points are marked, and the ticks of the horizontal axis stand at them.
+    LogMarked,
 }
 
 impl Plot {
@@ -64,14 +70,23 @@ impl Plot {
         let y_min = fold(self.y_range.0, f64::min, |point| point.1);
         let y_max = fold(self.y_range.1, f64::max, |point| point.1);
         let log_x = self.scales != Scales::Linear;
-        let log_y = self.scales == Scales::LogBoth;
-        let steps = |log, range| if log { 1.0 } else { step(range) };
-        let (x_step, y_step) = (steps(log_x, x_max - x_min), steps(log_y, y_max - y_min));
-        let tick = |log, value: f64, step| match log {
-            true => power_of_ten(value.round() as i32),
-            false => number(value, step),
+        let log_y = matches!(self.scales, Scales::LogBoth | Scales::LogMarked);
+        let marked = self.scales == Scales::LogMarked;
+        let (x_ticks, y_ticks) = if marked {
+            let mut at: Vec<f64> = points().map(|point| point.0).collect();
+            at.sort_by(f64::total_cmp);
+            at.dedup();
+            let at_points = at.into_iter().map(|x| (x, plain(x)));
+            (at_points.collect(), one_two_five(y_min, y_max))
+        } else {
+            (ticks(log_x, x_min, x_max), ticks(log_y, y_min, y_max))
         };
-        let y_max = (y_max / y_step).ceil() * y_step;
+        let end = |ticks: &[(f64, String)]| ticks.last().map_or(y_max, |tick| tick.0);
+        let y_max = end(&y_ticks).max(y_max);
+        let y_min = match y_ticks.first() {
+            Some(first) if marked => first.0,
+            _ => y_min,
+        };
         let place_x =
             |x: f64| left + (x - x_min) / (x_max - x_min).max(1e-9) * (WIDTH - left - right);
         let place_y = |y: f64| {
@@ -79,38 +94,16 @@ impl Plot {
         };
         let mut svg = open(WIDTH, HEIGHT, self.title);
         text(&mut svg, left, 16.0, "start", "title", self.title);
-        let mut y = (y_min / y_step).ceil() * y_step;
-        while y <= y_max + y_step * 0.01 {
-            let at = place_y(y);
+        for (y, name) in &y_ticks {
+            let at = place_y(*y);
             line(&mut svg, (left, at), (WIDTH - right, at), "grid");
-            text(
-                &mut svg,
-                left - 6.0,
-                at + 4.0,
-                "end",
-                "tick",
-                &tick(log_y, y, y_step),
-            );
-            y += y_step;
+            text(&mut svg, left - 6.0, at + 4.0, "end", "tick", name);
         }
-        let mut x = (x_min / x_step).ceil() * x_step;
-        while x <= x_max + x_step * 0.01 {
-            let at = place_x(x);
-            line(
-                &mut svg,
-                (at, HEIGHT - bottom),
-                (at, HEIGHT - bottom + 4.0),
-                "axis",
-            );
-            text(
-                &mut svg,
-                at,
-                HEIGHT - bottom + 17.0,
-                "middle",
-                "tick",
-                &tick(log_x, x, x_step),
-            );
-            x += x_step;
+        let base = HEIGHT - bottom;
+        for (x, name) in x_ticks.iter().filter(|tick| tick.0 <= x_max + 1e-9) {
+            let at = place_x(*x);
+            line(&mut svg, (at, base), (at, base + 4.0), "axis");
+            text(&mut svg, at, base + 17.0, "middle", "tick", name);
         }
         line(
             &mut svg,
@@ -156,6 +149,16 @@ impl Plot {
                     r#"<polyline points="{}" fill="none" stroke="{color}" stroke-width="2"/>"#,
                     path.join(" ")
                 );
+                for (x, y) in series.points.iter().filter(|_| marked) {
+                    let _ = write!(
+                        svg,
+                        r#"<circle cx="{:.1}" cy="{:.1}" r="3.5" fill="{color}"><title>{}: {}</title></circle>"#,
+                        place_x(*x),
+                        place_y(*y),
+                        plain(*x),
+                        plain(*y)
+                    );
+                }
             }
             let at = left + (WIDTH - left - right) * index as f64 / count;
             let _ = write!(
@@ -285,6 +288,44 @@ pub(crate) fn escape(text: &str) -> String {
         .replace('>', "&gt;")
 }
 
+/// Where to put ticks, and what they say. The last is beyond the end, or at it.
+fn ticks(log: bool, min: f64, max: f64) -> Vec<(f64, String)> {
+    let step = if log { 1.0 } else { step(max - min) };
+    let first = (min / step).ceil() as i64;
+    let last = (max / step - 1e-9).ceil() as i64;
+    let named = (first..=last).map(|n| n as f64 * step);
+    named
+        .map(|at| match log {
+            true => (at, power_of_ten(at.round() as i32)),
+            false => (at, number(at, step)),
+        })
+        .collect()
+}
+
+/// One, two and five times every power of ten, from the last below `min` to the first above `max`.
+/// These are logarithms, and so are the ticks.
+fn one_two_five(min: f64, max: f64) -> Vec<(f64, String)> {
+    let powers = min.floor() as i32..=max.ceil() as i32;
+    let all: Vec<f64> = powers
+        .flat_map(|power| [1.0f64, 2.0, 5.0].map(|digit| digit.log10() + f64::from(power)))
+        .collect();
+    let below = all.iter().rposition(|at| *at <= min + 1e-9).unwrap_or(0);
+    let above = all.iter().position(|at| *at >= max - 1e-9);
+    let wanted = &all[below..=above.unwrap_or(all.len() - 1)];
+    wanted.iter().map(|at| (*at, plain(*at))).collect()
+}
+
+/// What a logarithm is of, in three digits or more.
+fn plain(logarithm: f64) -> String {
+    let value = 10f64.powf(logarithm);
+    let digits = (2 - (logarithm + 1e-9).floor() as i32).max(0);
+    let text = format!("{value:.*}", digits as usize);
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').into(),
+        false => text,
+    }
+}
+
 /// A round distance between ticks: about six of them.
 fn step(range: f64) -> f64 {
     let rough = (range / 6.0).max(1e-6);
@@ -318,15 +359,23 @@ fn power_of_ten(power: i32) -> String {
 
 /// A picture of its own, of plots in two columns.
 pub(crate) fn picture(plots: &[Plot]) -> String {
-    let rows = plots.len().div_ceil(2);
-    let (width, height) = (2.0 * WIDTH, rows as f64 * HEIGHT);
-    let mut svg = open(width, height, "plots");
+    let columns = plots.len().clamp(1, 2);
+    let rows = plots.len().div_ceil(columns);
+    let (width, height) = (columns as f64 * WIDTH, rows as f64 * HEIGHT);
+    let name = match plots {
+        [one] => one.title,
+        _ => "plots",
+    };
+    let mut svg = open(width, height, name);
     let _ = write!(
         svg,
-        r#"<style>{STYLE}</style><rect width="{width}" height="{height}" fill="white"/>"#
+        r#"<style>{STYLE}{PAPER}</style><rect width="{width}" height="{height}" class="paper"/>"#
     );
     for (index, plot) in plots.iter().enumerate() {
-        let (x, y) = ((index % 2) as f64 * WIDTH, (index / 2) as f64 * HEIGHT);
+        let (x, y) = (
+            (index % columns) as f64 * WIDTH,
+            (index / columns) as f64 * HEIGHT,
+        );
         let one = plot.svg();
         let placed = format!(r#"<svg x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" "#);
         svg += &one.replacen("<svg ", &placed, 1);
