@@ -31,14 +31,15 @@ use crate::support::{
     raw::Reader,
 };
 
-/// Messages under way at once, each until all neighbors have it.
-const WINDOW: usize = 64;
+/// Messages that are published together, once all neighbors have those before. Were each to follow
+/// as soon as there is room, they would go out in larger batches to few neighbors than to many.
+const ROUND: u64 = 64;
 
 /// The size of a message, in bytes.
 const SIZE: usize = 64;
 
 /// Messages before the measurement.
-const WARM_UP: u64 = 200;
+const WARM_UP: u64 = 4 * ROUND;
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -56,8 +57,9 @@ struct Flow {
 impl Flow {
     fn arrived(&self, count: u64) {
         let before = self.delivered.fetch_add(count, Relaxed);
-        let complete = (before + count) / self.neighbors - before / self.neighbors;
-        self.permits.add_permits(complete as usize);
+        let round = ROUND * self.neighbors;
+        let complete = (before + count) / round - before / round;
+        self.permits.add_permits((complete * ROUND) as usize);
     }
 
     fn deliveries(&self) -> u64 {
@@ -113,26 +115,28 @@ async fn cost<N: Node>(
             _ => {}
         }
     }
-    // From here on, exactly the window is under way.
+    // Nothing is under way now, and rounds are counted from here.
+    flow.delivered.store(0, Relaxed);
     while let Ok(permit) = flow.permits.try_acquire() {
         permit.forget();
     }
-    let before = flow.deliveries();
-    flow.permits.add_permits(WINDOW);
+    flow.permits.add_permits(ROUND as usize);
     let stop = Arc::new(AtomicBool::new(false));
     let (publishing, stopping, sender) = (flow.clone(), stop.clone(), sender.clone());
     let publisher = tokio::spawn(async move {
         let mut published = 0;
         while !stopping.load(Relaxed) {
-            let permit = publishing.permits.acquire().await;
-            permit.expect("never closed").forget();
-            N::broadcast(&sender, message(number + published, SIZE)).await;
-            published += 1;
+            let round = publishing.permits.acquire_many(ROUND as u32).await;
+            round.expect("never closed").forget();
+            for _ in 0..ROUND {
+                N::broadcast(&sender, message(number + published, SIZE)).await;
+                published += 1;
+            }
         }
         published
     });
     let warm = async {
-        while flow.deliveries() - before < WARM_UP * flow.neighbors {
+        while flow.deliveries() < WARM_UP * flow.neighbors {
             sleep(Duration::from_millis(5)).await;
         }
     };
@@ -147,7 +151,7 @@ async fn cost<N: Node>(
     stop.store(true, Relaxed);
     let rest = async {
         let published = publisher.await.expect("no panic");
-        while flow.deliveries() - before < published * flow.neighbors {
+        while flow.deliveries() < published * flow.neighbors {
             sleep(Duration::from_millis(5)).await;
         }
     };
