@@ -4,7 +4,12 @@
 //! about the next: a stream is not read while frames of the last read still wait to be handled.
 //! That is all the flow control there is, and QUIC passes it on to the peer.
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    pin::pin,
+    task::{Poll, ready},
+};
 
 use bytes::Bytes;
 use futures_lite::future::poll_once;
@@ -122,11 +127,16 @@ impl<S: RecvStream> Reader<S> {
     }
 
     async fn read_more(&mut self) -> Result<(), Broken> {
-        let mut chunks = [const { Bytes::new() }; CHUNKS_PER_READ];
-        let count = self.stream.read(&mut chunks).await?;
-        self.ended = count == 0;
-        self.chunks.extend(chunks.into_iter().take(count));
-        Ok(())
+        // The chunks are there while it is polled. A stream that is silent, as most are, would keep a
+        // kilobyte for them otherwise.
+        poll_fn(|cx| {
+            let mut chunks = [const { Bytes::new() }; CHUNKS_PER_READ];
+            let count = ready!(pin!(self.stream.read(&mut chunks)).poll(cx))?;
+            self.ended = count == 0;
+            self.chunks.extend(chunks.into_iter().take(count));
+            Poll::Ready(Ok(()))
+        })
+        .await
     }
 }
 

@@ -116,7 +116,8 @@ pub(crate) trait SendStream: Send + 'static {
 /// A stream that the peer writes.
 pub(crate) trait RecvStream: Send + 'static {
     /// Waits for data, and fills a leading part of `chunks` with it. Zero means that the stream
-    /// ended cleanly.
+    /// ended cleanly. Cancel-safe: nothing is lost where the future is dropped, and its waker is still
+    /// woken when there is data.
     fn read(&mut self, chunks: &mut [Bytes]) -> impl Future<Output = Result<usize, Broken>> + Send;
 
     /// Tells the peer that we read no further.

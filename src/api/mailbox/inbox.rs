@@ -8,10 +8,9 @@ use std::{
 };
 
 use super::{Item, Order, Request, SUBSCRIBE_QUEUE, Shared, Subscription, SubscriptionId, Work};
-use crate::{
-    api::sync::{lock, wake_all},
-    proto::Payload,
-};
+use crate::api::sync::{lock, wake_all};
+#[cfg(feature = "net")]
+use crate::proto::Payload;
 
 /// Order buffers with room for more than this are not kept when they are empty.
 const KEPT_CAPACITY: usize = 8;

@@ -217,6 +217,16 @@ pub(super) fn idle(world: &mut World) {
     }
 }
 
+/// The neighbors of each member.
+pub(super) fn neighbors_of_all(world: &World, topic_number: usize) -> Vec<(usize, Vec<usize>)> {
+    let name = topic(topic_number);
+    let members = world.nodes.iter();
+    let members = members.filter(|(_, running)| running.node.state.contains(&name));
+    members
+        .map(|(n, _)| (*n, world.neighbors(*n, topic_number)))
+        .collect()
+}
+
 /// Whether all nodes that take part in a topic are in one piece.
 pub(super) fn is_connected(world: &World, topic_number: usize) -> bool {
     let name = topic(topic_number);

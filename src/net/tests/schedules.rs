@@ -113,7 +113,8 @@ fn settle(plan: &Plan, world: &mut World, delivery: &mut Delivery) {
         if plan::could_be_whole(world, topic_number) {
             assert!(
                 check::is_connected(world, topic_number),
-                "topic {topic_number} is in pieces"
+                "topic {topic_number} is in pieces: {:?}",
+                check::neighbors_of_all(world, topic_number)
             );
         }
     }
@@ -145,6 +146,10 @@ fn settle(plan: &Plan, world: &mut World, delivery: &mut Delivery) {
         .flat_map(|(n, running)| running.subscriptions.iter().map(|one| (*n, one.topic)))
         .collect();
     let members: IndexSet<_> = members.into_iter().collect();
+    // A node that nobody knew may be found at any time: what was said before is not for it.
+    let whole: Vec<usize> = (0..plan.topics)
+        .filter(|topic_number| check::is_connected(world, *topic_number))
+        .collect();
     for (number, &(n, topic_number)) in (LAST_MESSAGES..).zip(&members) {
         let size = if number % 2 == 0 {
             100
@@ -155,7 +160,7 @@ fn settle(plan: &Plan, world: &mut World, delivery: &mut Delivery) {
     }
     world.run_for(secs(10));
     delivery.sample(world);
-    for topic_number in 0..plan.topics {
+    for topic_number in whole {
         if !check::is_connected(world, topic_number) {
             continue;
         }

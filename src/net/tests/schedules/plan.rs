@@ -194,7 +194,8 @@ pub(super) fn could_be_whole(world: &World, topic: usize) -> bool {
     };
     let knows = |a: usize, b: usize| {
         let since = of(b).map(|one| one.since).min();
-        of(a).any(|one| one.through.contains(&b) && Some(one.since) >= since)
+        // What happens at one instant, after a jump of the clock, may have been in any order.
+        of(a).any(|one| one.through.contains(&b) && Some(one.since) > since)
     };
     let mut reached = BTreeSet::new();
     let mut next: Vec<usize> = members.first().copied().into_iter().collect();
