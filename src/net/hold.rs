@@ -13,6 +13,7 @@ use super::{
     node::{Node, Timer},
     transport::{Connection, Transport},
 };
+use crate::proto::TopicId;
 
 /// How many streams for topics that we are not in a peer may have open while it is held. Each of
 /// them is a window's worth of memory that it can fill.
@@ -160,14 +161,19 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         allowed
     }
 
-    /// Lets a peer open more streams where it has use for them.
-    pub(crate) fn allow_more_streams(&mut self, key: ConnectionKey) {
+    /// Lets a peer open more streams where it has use for them: it has many open at once, or has to
+    /// finish one for each that it opens.
+    pub(crate) fn allow_more_streams(&mut self, key: ConnectionKey, topic: &TopicId) {
         let limit = self.limits.streams_per_connection;
-        if let Some(link) = self.links.get_mut(&key)
-            && link.allowed < limit
-            && link.readers.len() >= link.allowed as usize / 2
-        {
+        let is_ours = self.state.contains(topic);
+        let Some(link) = self.links.get_mut(&key) else {
+            return;
+        };
+        link.opened = link.opened.saturating_add(u32::from(is_ours));
+        let is_used = link.opened > link.allowed || link.readers.len() >= link.allowed as usize / 2;
+        if is_used && link.allowed < limit {
             link.allowed = link.allowed.saturating_mul(2).min(limit);
+            link.opened = 0;
             link.connection.allow_streams(link.allowed);
         }
     }

@@ -55,6 +55,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             header: None,
             accepting: true,
             allowed,
+            opened: 0,
             lost: false,
             used: now,
         };

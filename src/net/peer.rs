@@ -67,6 +67,8 @@ pub(crate) struct Link<T: Transport> {
     pub(crate) accepting: bool,
     /// Streams that the peer may have open.
     pub(crate) allowed: u32,
+    /// Streams that it has opened since it was last allowed more, for topics that we are in.
+    pub(crate) opened: u32,
     /// Whether it can carry nothing more. What arrived before is still read, so that the last
     /// words of a peer are heard even if they come together with its hanging up.
     pub(crate) lost: bool,

@@ -158,7 +158,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 }
                 self.charge(peer, burden::STREAM);
                 if !self.ready.is_held(&peer) {
-                    self.allow_more_streams(key);
+                    self.allow_more_streams(key, &topic);
                     self.accept_streams(key);
                 }
             }

@@ -21,10 +21,11 @@ use super::{
 };
 use crate::proto::{InEvent, TopicId, wire::StreamHeader};
 
-/// Streams that we keep open at once towards a peer. An open one takes a kilobyte and a half at both
-/// ends together, also where its topic is silent. How many the peer allows shows when it holds one up;
-/// QUIC endpoints let a peer open a hundred unless they are told otherwise.
-pub(crate) const MAX_OPEN_STREAMS: usize = 256;
+/// Streams that we keep open at once towards a peer: as many as our own nodes allow each other at
+/// the most. Where topics are busy, fewer would cost more than what open ones take, which is about a
+/// kilobyte at both ends together. How many the peer allows shows when it holds one up; QUIC endpoints
+/// let a peer open a hundred unless they are told otherwise.
+pub(crate) const MAX_OPEN_STREAMS: usize = 1024;
 
 /// Streams that are being opened at once towards a peer.
 const MAX_OPENING: usize = 16;
