@@ -44,9 +44,15 @@ part_dependents() {
 iroh-gossip = { path = "$here/tests/dependents/iroh-gossip" }
 PATCH
     # Its tests look for relays unless they are told that there is no internet.
-    CARGO_TARGET_DIR="$target/dependents" cargo test --manifest-path "$copy/Cargo.toml" \
-        --test sync --test client -- ${DOCS_TESTS:-} || failed=1
-    return "$failed"
+    # On a busy machine some fail now and then, over iroh-gossip itself as well: a sync whose connection
+    # is closed too soon. What is ours to blame for fails every time.
+    local attempt
+    for attempt in 1 2 3; do
+        CARGO_TARGET_DIR="$target/dependents" cargo test --manifest-path "$copy/Cargo.toml" \
+            --test sync --test client -- ${DOCS_TESTS:-} && return "$failed"
+        echo "attempt $attempt of three has failed" >&2
+    done
+    return 1
 }
 
 # The examples of iroh-gossip and the program in its README, over this crate, as they are: only the line of
