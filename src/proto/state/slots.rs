@@ -39,7 +39,7 @@ impl Slots {
 
     /// All topics and their slots.
     pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (&TopicId, usize)> {
-        (0..self.len()).map(|index| {
+        (0..self.len()).map(move |index| {
             let (topic, slot) = match self {
                 Self::Few(slots) => (&slots[index].0, slots[index].1),
                 Self::Many(slots) => {
