@@ -44,8 +44,8 @@ part_dependents() {
 iroh-gossip = { path = "$here/tests/dependents/iroh-gossip" }
 PATCH
     # Its tests look for relays unless they are told that there is no internet.
-    # On a busy machine some fail now and then, over iroh-gossip itself as well: a sync whose connection
-    # is closed too soon. What is ours to blame for fails every time.
+    # Some of them fail now and then over iroh-gossip itself as well: a sync whose connection is closed too
+    # soon. So they may be tried three times; what fails in each is worth a look all the same.
     local attempt
     for attempt in 1 2 3; do
         CARGO_TARGET_DIR="$target/dependents" cargo test --manifest-path "$copy/Cargo.toml" \

@@ -89,7 +89,7 @@ fn main() {
     }
 }
 
-/// What the node in the middle is told, and what it tells.
+/// What the node in the middle is told.
 struct Middle {
     book: MemoryLookup,
     ends: [EndpointId; 2],

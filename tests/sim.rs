@@ -1,10 +1,13 @@
 //! What holds for simulated swarms, whatever the figures are.
 #![cfg(feature = "test-utils")]
 
-use std::{sync::LazyLock, time::Instant};
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
 
 use smol_gossip::sim::{
-    NetworkConfig, Noticed,
+    NetworkConfig, Noticed, Overlay,
     paper::{SetUp, one_by_one},
     scenario::{Bootstrap, Kind, Scenario},
 };
@@ -47,8 +50,14 @@ fn an_overlay_forms_and_survives_its_nodes() {
             "{overlay:?}"
         );
         assert!(overlay.connected >= 1.0, "{overlay:?}");
-        // The farewell of a neighbor that is given up just then is still on its way.
+        // The farewell of a neighbor that is given up just then is still on its way, but not for long.
         assert!(overlay.symmetric >= 0.998, "{overlay:?}");
+        let mut later = network.clone();
+        let agrees = (0..5).any(|_| {
+            later.run_for(Duration::from_secs(2));
+            Overlay::of(&later).symmetric == 1.0
+        });
+        assert!(agrees, "one side of a link does not know of it");
         // A few more than in a large swarm, where fewer of those who are named are known already.
         assert!(membership.messages_per_cycle <= 10.5, "{membership:?}");
         for (noticed, least) in [(Noticed::AtOnce, 0.999), (Noticed::OnSend, 0.98)] {

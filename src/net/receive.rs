@@ -282,6 +282,8 @@ impl<T: Transport, R: Runtime> Node<T, R> {
 
     /// Says which of these messages are payloads that are new here, and have the id that they should
     /// have. Nothing is said of the others.
+    ///
+    /// There are no more messages than frames are taken from a stream.
     fn hash_news(
         &self,
         topic: &TopicId,

@@ -24,6 +24,11 @@ pub(crate) fn is_same<PI: Ord>(one: &PI, other: &PI) -> bool {
     one.cmp(other).is_eq()
 }
 
+/// Whether an identity is one of some.
+pub(crate) fn is_among<PI: Ord>(id: &PI, some: &[PI]) -> bool {
+    some.iter().any(|one| is_same(one, id))
+}
+
 /// Opaque bytes that introduce a peer: to the protocol just cargo, to the network layer addresses.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PeerData(Bytes);

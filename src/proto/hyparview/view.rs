@@ -9,7 +9,10 @@ use std::{num::NonZeroU16, time::Instant};
 use rand::{Rng, RngExt};
 
 use super::refill::Requests;
-use crate::proto::{LinkId, peer::is_same};
+use crate::proto::{
+    LinkId,
+    peer::{is_among, is_same},
+};
 
 /// The share of the passive view that is kept for peers which could not be reached, as a divisor.
 ///
@@ -116,19 +119,13 @@ impl<PI: Copy + Ord> ActiveView<PI> {
 
     /// A random neighbor that is none of `except`.
     pub(super) fn pick_except(&self, except: &[PI], rng: &mut impl Rng) -> Option<PI> {
-        let others = self
-            .ids()
-            .copied()
-            .filter(|id| !except.iter().any(|one| is_same(one, id)));
+        let others = self.ids().copied().filter(|id| !is_among(id, except));
         pick(others, rng)
     }
 
     /// Up to `count` random neighbors that are none of `except`.
     pub(super) fn sample_except(&self, count: usize, except: &[PI], rng: &mut impl Rng) -> Vec<PI> {
-        let others = self
-            .ids()
-            .copied()
-            .filter(|id| !except.iter().any(|one| is_same(one, id)));
+        let others = self.ids().copied().filter(|id| !is_among(id, except));
         sample(others.collect(), count, rng)
     }
 }
@@ -453,9 +450,7 @@ impl<PI: Copy + Ord> PassiveView<PI> {
     /// Up to `count` random peers to tell others about.
     pub(super) fn sample_except(&self, count: usize, except: &[PI], rng: &mut impl Rng) -> Vec<PI> {
         let fine = self.reserves.iter().filter(|one| self.is_fine(one));
-        let ids = fine
-            .map(|one| one.id)
-            .filter(|id| !except.iter().any(|one| is_same(one, id)));
+        let ids = fine.map(|one| one.id).filter(|id| !is_among(id, except));
         sample(ids.collect(), count, rng)
     }
 }

@@ -4,7 +4,8 @@
 //! overlay. Nobody knows that beforehand. Where it is too short, messages are asked for that the
 //! tree is about to bring: they come twice, a good link is pruned, and with senders that change the
 //! tree never comes to rest. So the configured times are only the least that is waited; beyond
-//! that, the timeouts follow what was measured.
+//! that, the timeouts follow what was measured. Nothing is waited for where it is known that the tree
+//! will not bring it: when announcers have just been asked to take the place of a lost link.
 
 use std::collections::VecDeque;
 

@@ -310,6 +310,7 @@ fn overlay_of_a_burst_join() {
     for cycles in [0, 1, 4, 15, 30] {
         net.sent.clear();
         net.pass(secs(cycles.max(1) * 60));
+        assert!(cycles == 0 || net.is_whole(), "after {cycles} cycles");
         let (path, clustering) = net.shape();
         println!(
             "+{cycles}: whole {} degree {:.3} full {:.3} path {path:.2} clustering {clustering:.4} messages {:.2}",
