@@ -259,10 +259,18 @@ impl<PI: PeerIdentity> State<PI> {
         let slot = self.slots.find(&topic);
         match slot.and_then(|slot| Some((slot, self.topics.get_mut(slot)?))) {
             Some((slot, topic)) => {
-                let (counters, peers) = (&mut self.counters, &mut self.peers);
-                topic.run(slot, counters, peers, out, |state, counters, sink| {
-                    state.receive(received, now, rng, counters, sink);
-                });
+                let _span = topic_span(&topic.id);
+                let mut sink = TopicSink {
+                    topic: topic.id,
+                    peers: &mut self.peers,
+                    out,
+                };
+                let before = topic::Before::new(&self.counters);
+                topic
+                    .state
+                    .receive(received, now, rng, &mut self.counters, &mut sink);
+                topic.state.count_since(before, &self.counters);
+                topic.set_timer(slot, out);
             }
             None => {
                 self.counters.unknown_topic += 1;
@@ -361,17 +369,19 @@ impl<PI: PeerIdentity> State<PI> {
         };
         match topic.armed {
             Some(deadline) if deadline <= now => {
+                let _span = topic_span(&topic.id);
                 topic.armed = None;
-                let (counters, peers) = (&mut self.counters, &mut self.peers);
-                topic.run(
-                    timer.slot(),
-                    counters,
-                    peers,
+                let mut sink = TopicSink {
+                    topic: topic.id,
+                    peers: &mut self.peers,
                     out,
-                    |state, counters, sink| {
-                        state.handle_timeout(now, rng, counters, sink);
-                    },
-                );
+                };
+                let before = topic::Before::new(&self.counters);
+                topic
+                    .state
+                    .handle_timeout(now, rng, &mut self.counters, &mut sink);
+                topic.state.count_since(before, &self.counters);
+                topic.set_timer(timer.slot(), out);
             }
             Some(deadline) => out.push_back(OutEvent::SetTimer(timer, deadline)),
             None => {}
@@ -389,10 +399,18 @@ impl<PI: PeerIdentity> State<PI> {
         let Some(topic) = self.topics.get_mut(slot) else {
             return;
         };
-        let (counters, peers) = (&mut self.counters, &mut self.peers);
-        topic.run(slot, counters, peers, out, |state, counters, sink| {
-            state.handle(input, now, rng, counters, sink);
-        });
+        let _span = topic_span(&topic.id);
+        let mut sink = TopicSink {
+            topic: topic.id,
+            peers: &mut self.peers,
+            out,
+        };
+        let before = topic::Before::new(&self.counters);
+        topic
+            .state
+            .handle(input, now, rng, &mut self.counters, &mut sink);
+        topic.state.count_since(before, &self.counters);
+        topic.set_timer(slot, out);
     }
 
     fn handle_all_topics(
@@ -450,27 +468,6 @@ impl<PI: PeerIdentity> Topic<PI> {
             slot: slot as u32,
             generation: self.generation,
         }
-    }
-
-    /// Has the topic do something, counts what comes of it, and sees to the timer.
-    fn run<'a>(
-        &mut self,
-        slot: usize,
-        counters: &mut Counters,
-        peers: &'a mut Peers<PI>,
-        out: &'a mut Outbox<PI>,
-        work: impl FnOnce(&mut topic::State<PI>, &mut Counters, &mut TopicSink<'a, PI>),
-    ) {
-        let _span = topic_span(&self.id);
-        let mut sink = TopicSink {
-            topic: self.id,
-            peers,
-            out,
-        };
-        let before = topic::Before::new(counters);
-        work(&mut self.state, counters, &mut sink);
-        self.state.count_since(before, counters);
-        self.set_timer(slot, sink.out);
     }
 
     /// Sets the timer to when the topic wants to be woken, if it is not set to that already.
