@@ -121,7 +121,9 @@ impl<PI: PeerIdentity> State<PI> {
             0 => self.active.take_dispensable(),
             _ => None,
         };
-        let dropped = dispensable.or_else(|| self.active.pick_to_drop(settled, turn.rng));
+        let sink = &*turn.sink;
+        let is_spare = |id: &PI| sink.is_spare(id);
+        let dropped = dispensable.or_else(|| self.active.pick_to_drop(settled, is_spare, turn.rng));
         let Some(dropped) = dropped else {
             return false;
         };
