@@ -25,21 +25,22 @@ const SILENT_MESSAGES: u32 = 3;
 /// What is assumed of the lag before anything was measured: mean and deviation, in terms of the least
 /// timeout. It is too long for most swarms. Were it too short, then the first senders after the first
 /// would have the tree torn up before it was measured.
-const LAG_PRIOR: (u64, u64) = (5, 1);
+const LAG_PRIOR: (u64, u64) = (5, 2);
 
-/// So many deviations above the mean is what is waited for the tree. TCP has four. A Graft for what is on
-/// its way does more harm than one that is late: the tree changes over it, and hardly ever for the
-/// better; the worse it gets, the more is late. With eight a swarm of 5,000 nodes has half as many
-/// hops too many after a hundred messages, and everyone has them sooner.
-const LAG_DEVIATIONS: u64 = 8;
+/// So many deviations above the mean is what is waited, as TCP does.
+const DEVIATIONS: u64 = 4;
 
-/// The same for the answer to a Graft.
-const ANSWER_DEVIATIONS: u64 = 4;
+/// The same for what a tree at rest is to bring: one whose links have been there for a while, and that has
+/// not just brought something else. A Graft for what is on its way does more harm there than one that is
+/// late: the tree changes over it, and hardly ever for the better; and the worse the tree, the more is
+/// late. In a busy tree the next messages would have to wait too, and where links come and go there is
+/// more that will not come.
+const DEVIATIONS_AT_REST: u64 = 8;
 
 /// An estimate of a delay from samples: mean and mean deviation, as TCP estimates round trips
-/// (Jacobson and Karels, SIGCOMM'88). What is waited is the mean and so many `DEVIATIONS`.
+/// (Jacobson and Karels, SIGCOMM'88).
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Delay<const DEVIATIONS: u64> {
+pub(super) struct Delay {
     /// What is waited at least.
     least: u64,
     /// All in nanoseconds.
@@ -47,7 +48,7 @@ pub(super) struct Delay<const DEVIATIONS: u64> {
     deviation: u64,
 }
 
-impl<const DEVIATIONS: u64> Delay<DEVIATIONS> {
+impl Delay {
     /// Waits `least` at least. The first samples correct `prior`, a mean and a deviation in terms of
     /// that.
     pub(super) fn new(least: u64, prior: (u64, u64)) -> Self {
@@ -89,9 +90,12 @@ impl<const DEVIATIONS: u64> Delay<DEVIATIONS> {
 
     /// How long to wait.
     pub(super) fn timeout(&self) -> u64 {
-        let measured = self
-            .mean
-            .saturating_add(self.deviation.saturating_mul(DEVIATIONS));
+        self.beyond_mean(DEVIATIONS)
+    }
+
+    fn beyond_mean(&self, deviations: u64) -> u64 {
+        let beyond = self.deviation.saturating_mul(deviations);
+        let measured = self.mean.saturating_add(beyond);
         measured.clamp(self.least, self.longest())
     }
 
@@ -109,9 +113,9 @@ struct Recovered(VecDeque<(MessageId, At)>);
 #[derive(Clone, Debug)]
 pub(super) struct Delays {
     /// From the first announcement of a message to the payload that the tree brings.
-    pub(super) lag: Delay<LAG_DEVIATIONS>,
+    pub(super) lag: Delay,
     /// From a Graft to the payload that answers it.
-    pub(super) answer: Delay<ANSWER_DEVIATIONS>,
+    pub(super) answer: Delay,
     /// Messages that came because they were asked for, and when they were announced first. That says
     /// nothing of the tree: what does is whether it brings them all the same, and when.
     ///
@@ -203,13 +207,16 @@ impl Delays {
         self.turned_at = MaybeAt::some(now);
     }
 
-    /// How long a message that is announced now may take to come along the tree.
-    pub(super) fn until_graft(&self, now: At) -> u64 {
+    /// How long a message that is announced now may take to come along the tree. `at_rest` says
+    /// whether the tree is.
+    pub(super) fn until_graft(&self, at_rest: bool, now: At) -> u64 {
         let turned = self.turned_at.get();
         if turned.is_some_and(|at| now < at.after(self.answer.timeout())) {
             0
         } else if self.broken {
             self.lag.least()
+        } else if at_rest {
+            self.lag.beyond_mean(DEVIATIONS_AT_REST)
         } else {
             self.lag.timeout()
         }
@@ -224,27 +231,35 @@ mod tests {
     fn what_was_asked_for_counts_when_the_tree_brings_it_too() {
         let mut delays = Delays::new([80 * MS, 40 * MS]);
         delays.heard();
-        let before = delays.until_graft(At(0));
+        let before = delays.until_graft(false, At(0));
         let at = |millis: u64| At(millis * MS);
         let id = MessageId::from_content;
         for number in 0..100u8 {
             delays.recovered(id(&[number]), at(0));
         }
-        assert_eq!(delays.until_graft(At(0)), before, "the tree may be broken");
+        assert_eq!(
+            delays.until_graft(false, At(0)),
+            before,
+            "the tree may be broken"
+        );
         delays.brought_again(&id(&[0]), at(1900));
-        assert_eq!(delays.until_graft(At(0)), before, "that was long ago");
+        assert_eq!(
+            delays.until_graft(false, At(0)),
+            before,
+            "that was long ago"
+        );
         delays.brought_again(&id(&[99]), at(1900));
-        let after = delays.until_graft(At(0));
+        let after = delays.until_graft(false, At(0));
         assert!(after > before, "{after}");
         delays.brought_again(&id(&[99]), at(9000));
-        assert_eq!(delays.until_graft(At(0)), after, "it counts once");
+        assert_eq!(delays.until_graft(false, At(0)), after, "it counts once");
     }
 
     const MS: u64 = 1_000_000;
 
     #[test]
     fn a_timeout_follows_what_is_measured() {
-        let mut delay = Delay::<LAG_DEVIATIONS>::new(80 * MS, (0, 0));
+        let mut delay = Delay::new(80 * MS, (0, 0));
         assert_eq!(delay.timeout(), 80 * MS);
         for _ in 0..200 {
             delay.sample(300 * MS);
@@ -258,19 +273,19 @@ mod tests {
 
     #[test]
     fn a_timeout_is_bounded() {
-        let mut delay = Delay::<LAG_DEVIATIONS>::new(80 * MS, (0, 0));
+        let mut delay = Delay::new(80 * MS, (0, 0));
         for _ in 0..100 {
             delay.sample(u64::MAX);
         }
         assert_eq!(delay.timeout(), 25 * 80 * MS);
-        let mut none = Delay::<LAG_DEVIATIONS>::new(0, (0, 0));
+        let mut none = Delay::new(0, (0, 0));
         none.sample(u64::MAX);
         assert_eq!(none.timeout(), 0);
     }
 
     #[test]
     fn a_few_that_are_far_are_not_forgotten_over_many_that_are_near() {
-        let mut delay = Delay::<LAG_DEVIATIONS>::new(80 * MS, (0, 0));
+        let mut delay = Delay::new(80 * MS, (0, 0));
         for turn in 0..400 {
             delay.sample(if turn % 10 == 0 { 500 * MS } else { 0 });
         }
