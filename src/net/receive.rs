@@ -381,6 +381,9 @@ fn peer_span(peer: &EndpointId) -> Option<EnteredSpan> {
 }
 
 /// Takes some frames of a stream, up to `most`. Says whether there may be more without reading.
+///
+/// Payloads are looked up and hashed together. A message about membership is the last that is taken,
+/// since the keys in it are long work: what it costs is charged before the next one is decoded.
 fn take_frames<S: RecvStream>(
     reader: &mut Reader<S>,
     blocks: &mut Blocks,
@@ -392,7 +395,11 @@ fn take_frames<S: RecvStream>(
         match reader.take_frame(blocks)? {
             Some(frame) => {
                 bytes += frame.len();
+                let is_last = wire::is_membership(&frame);
                 frames.push(frame);
+                if is_last {
+                    break;
+                }
             }
             None => return Ok(false),
         }
