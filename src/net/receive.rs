@@ -202,7 +202,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             };
             link.used = self.now;
             let _span = peer_span(&peer);
-            if let Some(peer) = self.peers.get_mut(&peer) {
+            if let Some(peer) = self.peers.get_mut(peer.as_bytes()) {
                 peer.heard = self.now;
             }
             let mut left = FRAMES_PER_STREAM;
@@ -327,7 +327,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             }
             Message::Swarm(hyparview::Message::Disconnect(leave)) => {
                 is_over = !leave.alive;
-                if let Some(peer) = self.peers.get_mut(&from) {
+                if let Some(peer) = self.peers.get_mut(from.as_bytes()) {
                     peer.left_us = peer.wanted;
                 }
                 Some((from, topic, DownReason::Left))
