@@ -266,7 +266,10 @@ impl<T: Transport, R: Runtime> Node<T, R> {
 
     /// Closes all connections to a peer.
     pub(crate) fn close_peer(&mut self, id: EndpointId, reason: &'static str) {
-        let keys = self.peers.get(id.as_bytes()).map(|peer| peer.connections.clone());
+        let keys = self
+            .peers
+            .get(id.as_bytes())
+            .map(|peer| peer.connections.clone());
         for key in keys.into_iter().flatten() {
             self.drop_link(key, reason);
         }
