@@ -3,11 +3,13 @@
 //! Four honest nodes, all neighbors of each other, say something fifty times a second each. One of
 //! them is attacked, by raw endpoints on a thread of their own, with each of the attacks that
 //! `tests/hostile` has. A row compares the time from a broadcast to its deliveries while the attack
-//! lasts with the time just before it, on the same nodes. The attackers share the processors with
-//! the honest nodes: on a machine with few of them a flood costs its own processor time, too. How
-//! much that is shows the control: the same attack on an endpoint, on one more thread, that reads
-//! everything and does nothing with it. Where the machine is busy with other things, times say
-//! little; how busy the thread of the honest nodes was says more.
+//! lasts with the time just before it, on the same nodes. Where there are two processors, the honest
+//! nodes have one to themselves: an attacker on the same machine is woken by each packet to it, on
+//! the processor that sent it, and would have the honest nodes wait for its own work, some
+//! milliseconds at a time. What is left of that, in the kernel and in the caches, shows the
+//! control: the same attack on an endpoint, on one more thread, that reads everything and does
+//! nothing with it. Where the machine is busy with other things, times say little; how busy the
+//! thread of the honest nodes was says more.
 //!
 //! ```sh
 //! cargo bench --bench hostile
@@ -33,6 +35,7 @@ use attacks::{Assault, Attack, Target};
 use support::{
     Args, kernel,
     node::{Node, Ours, Windows, bind, on_one_thread},
+    processors::Processors,
     quantile,
 };
 
@@ -147,10 +150,12 @@ struct Arena {
     epoch: Instant,
     next: u64,
     book: MemoryLookup,
+    processors: Processors,
 }
 
 impl Arena {
     async fn new() -> Self {
+        let processors = Processors::divide();
         let book = MemoryLookup::new();
         let epoch = Instant::now();
         let deliveries = Deliveries::default();
@@ -186,6 +191,7 @@ impl Arena {
             epoch,
             next: 0,
             book,
+            processors,
         }
     }
 
@@ -230,7 +236,7 @@ impl Arena {
         time: Duration,
         lost: &mut usize,
     ) -> Phase {
-        let assault = Assault::start(attack, target);
+        let assault = self.processors.elsewhere(|| Assault::start(attack, target));
         tokio::time::sleep(Duration::from_millis(300)).await;
         let (took, lost_meanwhile) = self.talk(time).await;
         *lost += lost_meanwhile;
@@ -266,7 +272,8 @@ async fn run(attack: Attack, time: Duration) -> Run {
         honest: ids[1..].to_vec(),
         expelled: Arc::default(),
     };
-    let (elsewhere, here) = (Ignoring::start(arena.book.clone()), target(ids[0]));
+    let start = || Ignoring::start(arena.book.clone());
+    let (elsewhere, here) = (arena.processors.elsewhere(start), target(ids[0]));
     let there = target(elsewhere.id);
     let control = arena.under(attack, there, time, &mut lost).await;
     drop(elsewhere);

@@ -10,6 +10,7 @@
 pub(crate) mod kernel;
 pub(crate) mod machine;
 pub(crate) mod node;
+pub(crate) mod processors;
 pub(crate) mod raw;
 pub(crate) mod table;
 

@@ -80,7 +80,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
 
     /// Gives the place of a dial free.
     fn end_dial(&mut self, id: EndpointId) {
-        let Some(peer) = self.peers.get_mut(&id) else {
+        let Some(peer) = self.peers.get_mut(id.as_bytes()) else {
             return;
         };
         match std::mem::replace(&mut peer.dial, Dial::None) {
@@ -96,7 +96,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
 
     /// Gives up on a peer that could not be dialed, unless it has come to us meanwhile.
     fn dial_over(&mut self, id: EndpointId, reason: &dyn Display) {
-        let Some(peer) = self.peers.get_mut(&id) else {
+        let Some(peer) = self.peers.get_mut(id.as_bytes()) else {
             return;
         };
         if !peer.connections.is_empty() {
@@ -117,7 +117,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         while self.dials.active < self.limits.dials
             && let Some(id) = self.dials.waiting.pop_front()
         {
-            let Some(peer) = self.peers.get_mut(&id) else {
+            let Some(peer) = self.peers.get_mut(id.as_bytes()) else {
                 continue;
             };
             peer.dial = Dial::None;
@@ -129,7 +129,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     }
 
     fn set_dial(&mut self, id: EndpointId, dial: Dial) {
-        if let Some(peer) = self.peers.get_mut(&id) {
+        if let Some(peer) = self.peers.get_mut(id.as_bytes()) {
             peer.dial = dial;
         }
     }

@@ -293,7 +293,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         for id in peers {
             let connected = self
                 .peers
-                .get(&id)
+                .get(id.as_bytes())
                 .is_some_and(|peer| !peer.connections.is_empty());
             if connected && self.burdens.is_burden(&id, self.now) {
                 // Nobody waits for such a one to take leave.

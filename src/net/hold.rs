@@ -128,7 +128,10 @@ impl<T: Transport, R: Runtime> Node<T, R> {
 
     fn release(&mut self, peer: EndpointId) {
         self.ready.release(peer);
-        let connections = self.peers.get(&peer).map(|peer| peer.connections.clone());
+        let connections = self
+            .peers
+            .get(peer.as_bytes())
+            .map(|peer| peer.connections.clone());
         for key in connections.into_iter().flatten() {
             self.accept_streams(key);
         }
@@ -180,7 +183,11 @@ impl<T: Transport, R: Runtime> Node<T, R> {
 
     /// Drops what is still read of a peer that is held, though its connection is lost.
     fn drop_lost(&mut self, peer: EndpointId) {
-        if self.peers.get(&peer).is_none_or(|one| one.draining == 0) {
+        if self
+            .peers
+            .get(peer.as_bytes())
+            .is_none_or(|one| one.draining == 0)
+        {
             return;
         }
         let links = self.links.iter();
@@ -192,7 +199,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
 
     /// Drops connections of a peer that is held, where it could fill our memory through them.
     fn drop_floods(&mut self, peer: EndpointId) {
-        let Some(entry) = self.peers.get(&peer) else {
+        let Some(entry) = self.peers.get(peer.as_bytes()) else {
             return;
         };
         let is_flood = |key: &&ConnectionKey| {

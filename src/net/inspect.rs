@@ -286,7 +286,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         let connected = |peer: &super::peer::Peer<T>| !peer.connections.is_empty();
         let reason = match self.parting {
             Some((from, at, reason)) if from == peer && at == topic => reason,
-            _ if self.peers.get(&peer).is_some_and(connected) => DownReason::Replaced,
+            _ if self.peers.get(peer.as_bytes()).is_some_and(connected) => DownReason::Replaced,
             _ => DownReason::Lost,
         };
         debug!(topic = %topic.fmt_short(), peer = %peer.fmt_short(), ?reason, "no neighbor any more");

@@ -97,7 +97,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         // It may have failed in part; now all that waits for it comes to an end.
         link.connection.close("failed");
         let id = link.peer;
-        if let Some(peer) = self.peers.get_mut(&id) {
+        if let Some(peer) = self.peers.get_mut(id.as_bytes()) {
             peer.connections.retain(|other| *other != key);
             peer.draining += 1;
         }
@@ -127,7 +127,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             self.events.cancel_timer(timer);
         }
         let id = link.peer;
-        let Some(peer) = self.peers.get_mut(&id) else {
+        let Some(peer) = self.peers.get_mut(id.as_bytes()) else {
             return;
         };
         if link.lost {
@@ -136,7 +136,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             peer.connections.retain(|other| *other != key);
             self.lose_streams(id, |connection| connection == key);
         }
-        let Some(peer) = self.peers.get(&id) else {
+        let Some(peer) = self.peers.get(id.as_bytes()) else {
             return;
         };
         if peer.connections.is_empty() && peer.draining == 0 {
@@ -148,7 +148,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
 
     /// The last connection to a peer is gone.
     fn peer_down(&mut self, id: EndpointId) {
-        let Some(peer) = self.peers.get_mut(&id) else {
+        let Some(peer) = self.peers.get_mut(id.as_bytes()) else {
             return;
         };
         debug!(peer = %id.fmt_short(), wanted = peer.wanted, "disconnected");
@@ -175,7 +175,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
 
     /// Closes the connections of a peer that nobody needs, and those that a newer one replaced.
     pub(crate) fn close_unneeded(&mut self, id: EndpointId) {
-        let Some(peer) = self.peers.get_mut(&id) else {
+        let Some(peer) = self.peers.get_mut(id.as_bytes()) else {
             return;
         };
         if peer.wanted {
@@ -216,7 +216,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
 
     /// Closes connections that nobody needs once they have been silent for long enough.
     pub(crate) fn idle_expired(&mut self, id: EndpointId) {
-        let Some(peer) = self.peers.get_mut(&id) else {
+        let Some(peer) = self.peers.get_mut(id.as_bytes()) else {
             return;
         };
         peer.idle_timer = None;
@@ -237,7 +237,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     }
 
     fn watch_idle(&mut self, id: EndpointId) {
-        if let Some(peer) = self.peers.get(&id) {
+        if let Some(peer) = self.peers.get(id.as_bytes()) {
             let idle = idle_deadline(peer, &self.limits);
             // The peer may go on and on, since it needs us, and use one of two connections.
             let spare = self.spare_deadline(id).into_iter();
@@ -246,7 +246,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     }
 
     fn set_idle_timer(&mut self, id: EndpointId, deadline: Option<Instant>) {
-        let Some(peer) = self.peers.get_mut(&id) else {
+        let Some(peer) = self.peers.get_mut(id.as_bytes()) else {
             return;
         };
         match (peer.idle_timer, deadline) {
@@ -266,7 +266,10 @@ impl<T: Transport, R: Runtime> Node<T, R> {
 
     /// Closes all connections to a peer.
     pub(crate) fn close_peer(&mut self, id: EndpointId, reason: &'static str) {
-        let keys = self.peers.get(&id).map(|peer| peer.connections.clone());
+        let keys = self
+            .peers
+            .get(id.as_bytes())
+            .map(|peer| peer.connections.clone());
         for key in keys.into_iter().flatten() {
             self.drop_link(key, reason);
         }
@@ -275,7 +278,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     /// Closes older connections that neither side uses any more: ours are finished there, and the
     /// peer has streams on the newest one and none on the old.
     fn close_replaced(&mut self, id: EndpointId) {
-        let Some(peer) = self.peers.get(&id) else {
+        let Some(peer) = self.peers.get(id.as_bytes()) else {
             return;
         };
         let Some((newest, older @ [_, ..])) = peer.connections.split_last() else {
@@ -319,7 +322,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
 
     /// The connections to a peer that neither side uses, but one where there would be no other.
     fn spare_connections(&self, id: EndpointId) -> Vec<ConnectionKey> {
-        let Some(peer) = self.peers.get(&id) else {
+        let Some(peer) = self.peers.get(id.as_bytes()) else {
             return Vec::new();
         };
         if peer.connections.len() < 2 || self.transport.local_id() > id {

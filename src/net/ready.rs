@@ -58,7 +58,7 @@ impl<S> Ready<S> {
 
     /// Whether a peer is held.
     pub(crate) fn is_held(&self, peer: &EndpointId) -> bool {
-        !self.held.is_empty() && self.held.contains_key(peer)
+        !self.held.is_empty() && self.held.contains_key(peer.as_bytes())
     }
 
     /// Gives a peer no more turns.
@@ -85,7 +85,7 @@ impl<S> Ready<S> {
     /// Puts a stream at the end of its peer's line.
     pub(crate) fn push(&mut self, peer: EndpointId, stream: S) {
         if !self.held.is_empty()
-            && let Some(line) = self.held.get_mut(&peer)
+            && let Some(line) = self.held.get_mut(peer.as_bytes())
         {
             line.push_back(stream);
             return;
@@ -102,7 +102,7 @@ impl<S> Ready<S> {
     }
 
     fn line_up(&mut self, peer: EndpointId, stream: S) {
-        match self.lines.get_mut(&peer) {
+        match self.lines.get_mut(peer.as_bytes()) {
             Some(line) => line.push_back(stream),
             None => {
                 self.lines.insert(peer, VecDeque::from([stream]));
@@ -118,7 +118,7 @@ impl<S> Ready<S> {
             return Some(sole);
         }
         let peer = self.turns.pop_front()?;
-        let line = self.lines.get_mut(&peer)?;
+        let line = self.lines.get_mut(peer.as_bytes())?;
         let stream = line.pop_front()?;
         self.len -= 1;
         if line.is_empty() {

@@ -202,7 +202,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             };
             link.used = self.now;
             let _span = peer_span(&peer);
-            if let Some(peer) = self.peers.get_mut(&peer) {
+            if let Some(peer) = self.peers.get_mut(peer.as_bytes()) {
                 peer.heard = self.now;
             }
             let mut left = FRAMES_PER_STREAM;
@@ -327,7 +327,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             }
             Message::Swarm(hyparview::Message::Disconnect(leave)) => {
                 is_over = !leave.alive;
-                if let Some(peer) = self.peers.get_mut(&from) {
+                if let Some(peer) = self.peers.get_mut(from.as_bytes()) {
                     peer.left_us = peer.wanted;
                 }
                 Some((from, topic, DownReason::Left))
@@ -381,6 +381,9 @@ fn peer_span(peer: &EndpointId) -> Option<EnteredSpan> {
 }
 
 /// Takes some frames of a stream, up to `most`. Says whether there may be more without reading.
+///
+/// Payloads are looked up and hashed together. A message about membership is the last that is taken,
+/// since the keys in it are long work: what it costs is charged before the next one is decoded.
 fn take_frames<S: RecvStream>(
     reader: &mut Reader<S>,
     blocks: &mut Blocks,
@@ -392,7 +395,11 @@ fn take_frames<S: RecvStream>(
         match reader.take_frame(blocks)? {
             Some(frame) => {
                 bytes += frame.len();
+                let is_last = wire::is_membership(&frame);
                 frames.push(frame);
+                if is_last {
+                    break;
+                }
             }
             None => return Ok(false),
         }

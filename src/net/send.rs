@@ -44,7 +44,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 OutEvent::SetTimer(id, deadline) => self.set_topic_timer(id, Some(deadline)),
                 OutEvent::CancelTimer(id) => self.set_topic_timer(id, None),
                 OutEvent::DisconnectPeer(id) => {
-                    if let Some(peer) = self.peers.get_mut(&id) {
+                    if let Some(peer) = self.peers.get_mut(id.as_bytes()) {
                         peer.wanted = false;
                         self.dirty.insert(id);
                     }

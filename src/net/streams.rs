@@ -46,7 +46,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
 
     fn flush_peer(&mut self, id: EndpointId) {
         let now = self.now;
-        let Some(peer) = self.peers.get_mut(&id) else {
+        let Some(peer) = self.peers.get_mut(id.as_bytes()) else {
             return;
         };
         peer.dirty = false;
@@ -116,7 +116,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     /// Finishes the idle streams that were used the longest ago: one for each of the topics that
     /// wait, less those that are finishing already.
     fn make_stream_room(&mut self, id: EndpointId, waiting: usize) {
-        let Some(peer) = self.peers.get_mut(&id) else {
+        let Some(peer) = self.peers.get_mut(id.as_bytes()) else {
             return;
         };
         let finishing = peer
@@ -140,7 +140,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     /// Finishes a stream that is idle.
     pub(crate) fn finish_stream(&mut self, id: EndpointId, topic: TopicId) {
         let now = self.now;
-        let Some(peer) = self.peers.get_mut(&id) else {
+        let Some(peer) = self.peers.get_mut(id.as_bytes()) else {
             return;
         };
         let Some(stream) = peer.streams.get_mut(&topic) else {
@@ -166,7 +166,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
 
     /// Leads the streams of a peer over to its newest connection.
     pub(crate) fn retire_old_streams(&mut self, id: EndpointId) {
-        let Some(peer) = self.peers.get_mut(&id) else {
+        let Some(peer) = self.peers.get_mut(id.as_bytes()) else {
             return;
         };
         let newest = peer.connections.last().copied();
@@ -192,7 +192,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
 
     /// Goes on without the streams that older connections would not finish in time.
     pub(crate) fn retire_expired(&mut self, id: EndpointId) {
-        let Some(peer) = self.peers.get_mut(&id) else {
+        let Some(peer) = self.peers.get_mut(id.as_bytes()) else {
             return;
         };
         peer.retire_timer = None;
@@ -204,7 +204,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     /// Forgets our streams on some of the connections of a peer. Where the peer can still be
     /// reached, the protocol learns what may not have arrived.
     pub(crate) fn lose_streams(&mut self, id: EndpointId, lost: impl Fn(ConnectionKey) -> bool) {
-        let Some(peer) = self.peers.get_mut(&id) else {
+        let Some(peer) = self.peers.get_mut(id.as_bytes()) else {
             return;
         };
         let mut topics = Vec::new();
@@ -224,7 +224,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
 
     /// Sees to it that a stuck stream is noticed.
     fn watch_progress(&mut self, id: EndpointId) {
-        let Some(peer) = self.peers.get_mut(&id) else {
+        let Some(peer) = self.peers.get_mut(id.as_bytes()) else {
             return;
         };
         let busy = peer.streams.values().any(|stream| stream.state.is_busy());
@@ -236,7 +236,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
 
     /// Drops connections on which something has been stuck for too long.
     pub(crate) fn stuck_expired(&mut self, id: EndpointId) {
-        let Some(peer) = self.peers.get_mut(&id) else {
+        let Some(peer) = self.peers.get_mut(id.as_bytes()) else {
             return;
         };
         peer.stuck_timer = None;
@@ -263,7 +263,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     pub(crate) fn stream_held_up(&mut self, key: StreamKey, opening: Opening<T>) {
         self.events
             .spawn(connection::open_when_allowed::<T>(key, opening));
-        let Some(peer) = self.peers.get_mut(&key.peer) else {
+        let Some(peer) = self.peers.get_mut(key.peer.as_bytes()) else {
             return;
         };
         if let Some(stream) = peer.streams.get_mut(&key.topic)
@@ -295,7 +295,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         if let Err(reason) = result {
             self.link_failed(key.connection, &reason);
         }
-        if let Some(peer) = self.peers.get_mut(&key.peer)
+        if let Some(peer) = self.peers.get_mut(key.peer.as_bytes())
             && let Some(stream) = peer.streams.get(&key.topic)
             && stream.key == key
         {
@@ -310,7 +310,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     /// A stream waits for more, or is finished if there will be no more.
     fn stream_idle(&mut self, key: StreamKey, sender: Sender<T>, fresh: bool) {
         let now = self.now;
-        let stream = self.peers.get_mut(&key.peer).and_then(|peer| {
+        let stream = self.peers.get_mut(key.peer.as_bytes()).and_then(|peer| {
             let newest = peer.connections.last().copied();
             let stream = peer.streams.get_mut(&key.topic)?;
             (stream.key == key).then_some((stream, newest))

@@ -214,6 +214,12 @@ pub fn payload_id(body: &[u8]) -> Option<MessageId> {
     id.first_chunk().copied().map(MessageId::from_bytes)
 }
 
+/// Whether the body of a frame is a message about membership, if it is any.
+#[cfg(feature = "net")]
+pub(crate) fn is_membership(body: &[u8]) -> bool {
+    body.first() == Some(&SWARM)
+}
+
 /// Makes room for a body of `len` bytes, which fits into `u32`, and writes the length.
 fn begin_frame(len: usize, out: &mut Vec<u8>) {
     out.reserve_exact(LENGTH_PREFIX + len);

@@ -12,8 +12,8 @@ use super::{
 use crate::{
     net::transport::{Connection, SendStream},
     proto::{
-        Message, MessageId, Round,
-        hyparview::{self, Disconnect},
+        Message, MessageId, PeerInfo, Round,
+        hyparview::{self, Disconnect, Shuffle, Ttl},
         plumtree::{self, DeliveryScope, Gossip, Graft},
         wire::{self, StreamHeader},
     },
@@ -180,6 +180,32 @@ fn what_is_asked_for_is_paid_for_by_its_size() {
     // Two units for the question, three for the answer.
     assert!(answers <= (AT_ONCE + 11 * RATE) / 5, "{answers} answers");
     assert!(answers > 1000, "{answers} answers");
+}
+
+#[test]
+fn keys_that_take_long_to_check_are_checked_a_few_at_a_time() {
+    let mut world = pair();
+    let mut foe = Raw::joined(&mut world, 10, 0, topic(0));
+    let nodes = (20..28).map(|n| PeerInfo {
+        id: id(n),
+        data: None,
+    });
+    let shuffle = membership(hyparview::Message::Shuffle(Shuffle {
+        origin: id(10),
+        nodes: nodes.collect(),
+        ttl: Ttl(6),
+    }));
+    foe.write(&mut world, topic(0), shuffle.repeat(3000).into());
+    world.run_until("it is held", secs(10), |world| held(world) > 0);
+    world.run_for(ms(100));
+    let before = handled(&world);
+    for _ in 0..500 {
+        let so_far = handled(&world);
+        world.run_for(ms(1));
+        let portion = handled(&world) - so_far;
+        assert!(portion <= 4, "{portion} Shuffles at a time");
+    }
+    assert!(handled(&world) > before, "some are read");
 }
 
 #[test]
