@@ -44,6 +44,7 @@ use std::{sync::Arc, time::Instant};
 
 use rand::Rng;
 
+pub(crate) use config::Settings;
 pub use config::{Config, Ttl};
 pub use message::{Disconnect, ForwardJoin, Message, Neighbor, Priority, Shuffle, ShuffleReply};
 
@@ -59,7 +60,6 @@ use self::{
 use super::{
     counters::Counters,
     ids::LinkId,
-    limits::Limits,
     peer::{PeerData, PeerIdentity, PeerInfo},
 };
 
@@ -123,10 +123,7 @@ pub(crate) struct State<PI> {
     me: PI,
     /// Our own peer data; empty when there is none.
     me_data: PeerData,
-    config: Arc<Config>,
-    max_message_size: usize,
-    /// The largest peer data that is taken.
-    data_limit: usize,
+    settings: Arc<Settings>,
     active: ActiveView<PI>,
     passive: PassiveView<PI>,
     requests: Requests<PI>,
@@ -143,30 +140,22 @@ pub(crate) struct State<PI> {
 
 impl<PI: PeerIdentity> State<PI> {
     /// A node that has not joined yet.
-    pub(crate) fn new(
-        me: PI,
-        me_data: PeerData,
-        config: Arc<Config>,
-        limits: &Limits,
-        max_message_size: usize,
-    ) -> Self {
-        let in_frame = data::largest_in_frame(max_message_size);
+    pub(crate) fn new(me: PI, me_data: PeerData, settings: Arc<Settings>) -> Self {
+        let config = &settings.config;
         let mut state = Self {
             me,
             me_data: PeerData::default(),
-            max_message_size,
-            data_limit: limits.peer_data_bytes.min(in_frame),
             active: ActiveView::new(config.active_view_capacity),
             passive: PassiveView::new(config.passive_view_capacity),
-            requests: Requests::new(limits.pending_requests),
+            requests: Requests::new(),
             joins: Joins::new(),
             shuffles: Shuffles::new(),
-            visits: Visits::new(limits.joins_per_peer),
+            visits: Visits::new(),
             seeker: None,
             data: Introductions::new(),
             deadline: None,
             alarm: Alarm::new(),
-            config,
+            settings,
         };
         state.set_own_data(me_data);
         state
@@ -196,16 +185,19 @@ impl<PI: PeerIdentity> State<PI> {
     /// Checks that everything is within its bounds.
     #[cfg(all(test, feature = "net"))]
     pub(crate) fn check_bounds(&self) {
-        self.requests.check();
+        self.requests.check(self.settings.pending_requests);
         self.joins.check();
         self.visits.check();
-        self.alarm.check(self.config.passive_view_capacity);
+        self.alarm.check(self.settings.config.passive_view_capacity);
         let views = self.active.ids().chain(self.passive.ids());
         let known = views.chain(self.requests.ids()).chain(self.joins.ids());
         let mut known: Vec<&PI> = known.collect();
         known.sort_unstable();
         for (id, data) in self.data.iter() {
-            assert!(data.as_bytes().len() <= self.data_limit, "peer data");
+            assert!(
+                data.as_bytes().len() <= self.settings.data_limit,
+                "peer data"
+            );
             assert!(
                 known.binary_search(&id).is_ok(),
                 "peer data of someone who is not known"

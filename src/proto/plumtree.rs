@@ -30,13 +30,13 @@
 //!
 //! [paper]: https://asc.di.fct.unl.pt/~jleitao/pdf/srds07-leitao.pdf
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use self::{
     clock::{At, Clock, MaybeAt, earliest, nanos},
     delay::Delays,
     history::{History, Retention},
-    lazy::LazyPush,
+    lazy::{Holding, LazyPush},
     missing::Missing,
     neighbors::{Neighbor, Neighbors, Serial},
     push::{Arrived, deliver_from_neighbor},
@@ -105,6 +105,7 @@ pub(crate) struct Settings {
     retention: Arc<Retention>,
     missing_ids: usize,
     claims_per_id: usize,
+    holding: Holding,
 }
 
 impl Settings {
@@ -134,7 +135,12 @@ impl Settings {
                 .sensible(),
             ),
             missing_ids: limits.missing_ids,
-            claims_per_id: limits.claims_per_id,
+            claims_per_id: limits.claims_per_id.max(1),
+            holding: Holding::new(
+                limits.lazy_queue,
+                ihaves_per_frame(max_message_size),
+                nanos(config.dispatch_timeout),
+            ),
         }
     }
 }
@@ -154,13 +160,13 @@ pub(crate) struct State<PI> {
     delays: Delays,
     lazy_push: LazyPush,
     /// New neighbors that are to hear of earlier messages, and when.
-    introductions: VecDeque<Introduction>,
+    introductions: Vec<Introduction>,
     last_sweep: At,
     /// When the first neighbor came up.
     member_since: MaybeAt,
     /// Set while anything is kept that will expire: when to look next. Not moved by every message,
     /// so a busy topic does not reset its timer all the time; a quiet one wakes once or twice.
-    idle_sweep: Option<At>,
+    idle_sweep: MaybeAt,
 }
 
 /// Earlier messages are to be announced to a new neighbor.
@@ -180,18 +186,14 @@ impl<PI: PeerIdentity> State<PI> {
             clock: Clock::default(),
             neighbors: Neighbors::new(),
             history: History::new(settings.retention.clone(), &keyed),
-            missing: Missing::new(settings.missing_ids, settings.claims_per_id, keyed),
+            missing: Missing::new(keyed),
             questions: Questions::default(),
             delays: Delays::new(settings.graft_timeouts),
-            lazy_push: LazyPush::new(
-                settings.announced_again,
-                settings.ihaves_per_frame,
-                settings.dispatch_timeout,
-            ),
-            introductions: VecDeque::new(),
+            lazy_push: LazyPush::default(),
+            introductions: Vec::new(),
             last_sweep: At::default(),
             member_since: MaybeAt::NONE,
-            idle_sweep: None,
+            idle_sweep: MaybeAt::NONE,
             settings,
         }
     }
@@ -236,8 +238,9 @@ impl<PI: PeerIdentity> State<PI> {
     /// Checks that everything is within its bounds.
     #[cfg(all(test, feature = "net"))]
     pub(crate) fn check_bounds(&self) {
-        self.lazy_push.check();
-        self.missing.check();
+        self.lazy_push.check(&self.settings.holding);
+        self.missing
+            .check(self.settings.missing_ids, self.settings.claims_per_id);
         self.questions.check();
         assert!(
             self.introductions.len() <= self.neighbors.len(),
@@ -266,10 +269,10 @@ impl<PI: PeerIdentity> State<PI> {
 
     /// When [`Self::handle_timeout`] has something to do. `None` when the layer is at rest.
     pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
-        let introduction = self.introductions.front().map(|one| one.due);
+        let introduction = self.introductions.first().map(|one| one.due);
         let next = earliest(self.lazy_push.due(), introduction);
         let next = earliest(next, self.missing.next_due());
-        let next = earliest(next, self.idle_sweep)?;
+        let next = earliest(next, self.idle_sweep.get())?;
         self.clock.instant(next)
     }
 
@@ -331,7 +334,7 @@ impl<PI: PeerIdentity> State<PI> {
                 if let Some(lost) = self.remove_neighbor(&peer) {
                     self.replace_link(&lost, now, sink);
                 }
-                self.lazy_push.hurry(now);
+                self.lazy_push.hurry(self.settings.dispatch_timeout, now);
             }
             Input::StreamLost(peer) => {
                 self.announce_again(&peer, sink);
@@ -351,12 +354,12 @@ impl<PI: PeerIdentity> State<PI> {
         self.dispatch_announcements(now, sink);
         self.introduce_earlier_messages(now, sink);
         self.send_grafts(now, counters, sink);
-        if self.idle_sweep.is_some_and(|due| due <= now) {
+        if self.idle_sweep.get().is_some_and(|due| due <= now) {
             self.sweep(now);
             self.missing.shrink();
             self.delays.rest();
             self.lazy_push.rest();
-            self.idle_sweep = self.history.last_expiry();
+            self.idle_sweep = self.history.last_expiry().into();
         }
     }
 
@@ -372,13 +375,13 @@ impl<PI: PeerIdentity> State<PI> {
             let waiting = self.lazy_push.waiting_for(earlier);
             announce(peer, waiting, &self.settings, sink);
         }
-        let allowances = earlier.map(|one| one.allowances).unwrap_or_default();
+        let allowances = earlier.and_then(Neighbor::into_allowances);
         let serial = self.neighbors.add(peer, allowances, now);
         self.ask_for_latest(serial, now, sink);
         let has_news = self.history.has_unshared()
             || (self.settings.late_join_history > 0 && self.history.has_payloads());
         if has_news {
-            self.introductions.push_back(Introduction {
+            self.introductions.push(Introduction {
                 due: now.after(self.settings.dispatch_timeout),
                 to: serial,
                 before: self.history.next_number(),
@@ -397,8 +400,8 @@ impl<PI: PeerIdentity> State<PI> {
 
     /// Sees to it that what is remembered will be forgotten one day.
     fn schedule_idle_sweep(&mut self) {
-        if self.idle_sweep.is_none() {
-            self.idle_sweep = self.history.last_expiry();
+        if self.idle_sweep == MaybeAt::NONE {
+            self.idle_sweep = self.history.last_expiry().into();
         }
     }
 

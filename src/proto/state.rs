@@ -71,6 +71,8 @@ pub struct State<PI> {
     generation: u32,
     peers: Peers<PI>,
     counters: Counters,
+    /// What of that has been told to topics.
+    counted: topic::Before,
 }
 
 /// A topic that the node takes part in.
@@ -134,6 +136,7 @@ impl<PI: PeerIdentity> State<PI> {
             generation: 0,
             peers: Peers::new(),
             counters: Counters::default(),
+            counted: topic::Before::default(),
         }
     }
 
@@ -265,11 +268,10 @@ impl<PI: PeerIdentity> State<PI> {
                     peers: &mut self.peers,
                     out,
                 };
-                let before = topic::Before::new(&self.counters);
                 topic
                     .state
                     .receive(received, now, rng, &mut self.counters, &mut sink);
-                topic.state.count_since(before, &self.counters);
+                topic.state.count_since(&mut self.counted, &self.counters);
                 topic.set_timer(slot, out);
             }
             None => {
@@ -376,11 +378,10 @@ impl<PI: PeerIdentity> State<PI> {
                     peers: &mut self.peers,
                     out,
                 };
-                let before = topic::Before::new(&self.counters);
                 topic
                     .state
                     .handle_timeout(now, rng, &mut self.counters, &mut sink);
-                topic.state.count_since(before, &self.counters);
+                topic.state.count_since(&mut self.counted, &self.counters);
                 topic.set_timer(timer.slot(), out);
             }
             Some(deadline) => out.push_back(OutEvent::SetTimer(timer, deadline)),
@@ -405,11 +406,10 @@ impl<PI: PeerIdentity> State<PI> {
             peers: &mut self.peers,
             out,
         };
-        let before = topic::Before::new(&self.counters);
         topic
             .state
             .handle(input, now, rng, &mut self.counters, &mut sink);
-        topic.state.count_since(before, &self.counters);
+        topic.state.count_since(&mut self.counted, &self.counters);
         topic.set_timer(slot, out);
     }
 
@@ -456,6 +456,7 @@ impl<PI: PeerIdentity> State<PI> {
         topic
             .state
             .handle(quit, now, rng, &mut self.counters, &mut sink);
+        topic.state.count_since(&mut self.counted, &self.counters);
         if topic.armed.is_some() {
             out.push_back(OutEvent::CancelTimer(topic.timer(slot)));
         }

@@ -68,19 +68,10 @@ pub(crate) trait Sink<PI> {
 }
 
 /// What was counted in all topics before something was handled in one.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Before {
     duplicates: u64,
     dropped: u64,
-}
-
-impl Before {
-    pub(crate) fn new(counters: &Counters) -> Self {
-        Self {
-            duplicates: counters.duplicates,
-            dropped: counters.dropped(),
-        }
-    }
 }
 
 /// The protocol state of one topic.
@@ -95,13 +86,7 @@ pub struct State<PI> {
 impl<PI: PeerIdentity> State<PI> {
     pub(crate) fn new(me: PI, me_data: PeerData, parameters: &Parameters, keyed: Keyed) -> Self {
         Self {
-            membership: hyparview::State::new(
-                me,
-                me_data,
-                parameters.membership().clone(),
-                parameters.limits(),
-                parameters.config().max_message_size,
-            ),
+            membership: hyparview::State::new(me, me_data, parameters.membership().clone()),
             broadcast: plumtree::State::new(me, parameters.broadcast().clone(), keyed),
             duplicates: 0,
             dropped: 0,
@@ -236,10 +221,16 @@ impl<PI: PeerIdentity> State<PI> {
         self.dropped
     }
 
-    /// Adds what was counted in all topics since `before`, which happened in this one.
-    pub(crate) fn count_since(&mut self, before: Before, counters: &Counters) {
-        self.duplicates += counters.duplicates - before.duplicates;
-        self.dropped += counters.dropped() - before.dropped;
+    /// Adds what was counted in all topics since `before`, which happened in this one. From then on
+    /// it is counted since now.
+    pub(crate) fn count_since(&mut self, before: &mut Before, counters: &Counters) {
+        let now = Before {
+            duplicates: counters.duplicates,
+            dropped: counters.dropped(),
+        };
+        self.duplicates += now.duplicates - before.duplicates;
+        self.dropped += now.dropped - before.dropped;
+        *before = now;
     }
 
     /// Whether a message has come, or is our own.

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::proto::{
     Command, Event, InEvent, Limits, Message, OutEvent, Outbox, Parameters, PeerData, Scope, State,
-    TimerId, TopicId, plumtree::DeliveryScope,
+    TimerId, TopicId, plumtree::DeliveryScope, topic::Received,
 };
 
 /// The one topic that all nodes are in.
@@ -40,6 +40,8 @@ pub struct Network {
     epoch: Instant,
     now: Time,
     queue: Queue<Occurrence>,
+    /// What is under way about connections.
+    news: Slab<News>,
     nodes: Vec<Node>,
     running: u32,
     /// Messages under way.
@@ -59,8 +61,10 @@ pub struct Network {
 struct Node {
     state: Option<Box<State<NodeId>>>,
     links: Links,
-    /// The timer and when it is due.
-    timer: Option<(TimerId, Time)>,
+    /// The one timer.
+    timer: TimerId,
+    /// When it is due, and `Time::MAX` while it is not set.
+    due: Time,
     wakeups: Wakeups,
     /// The side of a split network that it is on.
     side: u8,
@@ -96,13 +100,20 @@ impl Wakeups {
     }
 }
 
-/// What is going to happen.
+/// What is going to happen. There are millions, so this is small.
 #[derive(Clone, Copy, Debug)]
 enum Occurrence {
     /// A timer may be due.
     Wakeup(NodeId),
-    /// A message arrives.
+    /// A message arrives: its place among the parcels.
     Parcel(u32),
+    /// News of a connection arrives: its place among the news.
+    News(u32),
+}
+
+/// What becomes of a connection.
+#[derive(Clone, Copy, Debug)]
+enum News {
     /// A dial arrives.
     Dial { from: NodeId, to: NodeId, link: u32 },
     /// A node notices the end of a connection.
@@ -154,6 +165,7 @@ impl Network {
             epoch,
             now: 0,
             queue: Queue::new(),
+            news: Slab::new(),
             nodes: Vec::new(),
             running: 0,
             parcels: Slab::new(),
@@ -244,7 +256,11 @@ impl Network {
             self.nodes.push(Node {
                 state: Some(state),
                 links: Links::default(),
-                timer: None,
+                timer: TimerId {
+                    slot: 0,
+                    generation: 0,
+                },
+                due: Time::MAX,
                 wakeups: Wakeups::NONE,
                 side: 0,
             });
@@ -420,22 +436,31 @@ impl Network {
                 let parcel = self.parcels.remove(parcel as usize);
                 self.arrive(parcel);
             }
-            Occurrence::Dial { from, to, link } => self.accept(from, to, link),
-            Occurrence::Closed { at, other, link } => self.lose_link(at, other, link, false),
-            Occurrence::Refused { at, other, link } => self.lose_link(at, other, link, true),
+            Occurrence::News(place) => match self.news.remove(place as usize) {
+                News::Dial { from, to, link } => self.accept(from, to, link),
+                News::Closed { at, other, link } => self.lose_link(at, other, link, false),
+                News::Refused { at, other, link } => self.lose_link(at, other, link, true),
+            },
         }
         true
+    }
+
+    /// Lets news of a connection arrive at some time.
+    fn announce(&mut self, at: Time, news: News) {
+        let place = self.news.insert(news);
+        self.queue.push(at, Occurrence::News(place as u32));
     }
 
     /// A timer may be due.
     fn wake(&mut self, at: NodeId) {
         let node = &mut self.nodes[at.index()];
         let known = node.wakeups.take(self.now);
-        let Some((timer, due)) = node.timer.filter(|_| known) else {
+        let (timer, due) = (node.timer, node.due);
+        if !known || due == Time::MAX {
             return;
-        };
+        }
         if due <= self.now {
-            node.timer = None;
+            node.due = Time::MAX;
             self.feed(at, InEvent::TimerExpired(timer));
         } else {
             self.schedule_wakeup(at, due);
@@ -457,16 +482,33 @@ impl Network {
         };
         let now = self.epoch + Duration::from_micros(self.now);
         state.handle(event, now, &mut self.rng, &mut self.outbox);
+        self.carry_out(at);
+    }
+
+    /// Hands a node a message, and carries out what it wants.
+    fn deliver(&mut self, at: NodeId, received: Received<NodeId>) {
+        let node = self.nodes.get_mut(at.index());
+        let Some(state) = node.and_then(|node| node.state.as_mut()) else {
+            return;
+        };
+        let now = self.epoch + Duration::from_micros(self.now);
+        state.receive(TOPIC, received, now, &mut self.rng, &mut self.outbox);
+        self.carry_out(at);
+    }
+
+    /// Carries out what a node wants.
+    fn carry_out(&mut self, at: NodeId) {
         while let Some(event) = self.outbox.pop_front() {
             match event {
                 OutEvent::SendMessage { to, message, .. } => self.send(at, to, message),
                 OutEvent::EmitEvent(_, event) => self.notice(at, event),
                 OutEvent::SetTimer(timer, deadline) => {
                     let due = self.time_of(deadline);
-                    self.nodes[at.index()].timer = Some((timer, due));
+                    let node = &mut self.nodes[at.index()];
+                    (node.timer, node.due) = (timer, due);
                     self.schedule_wakeup(at, due);
                 }
-                OutEvent::CancelTimer(_) => self.nodes[at.index()].timer = None,
+                OutEvent::CancelTimer(_) => self.nodes[at.index()].due = Time::MAX,
                 OutEvent::DisconnectPeer(other) => self.close(at, other),
                 OutEvent::PeerData(..) => {}
             }

@@ -11,7 +11,7 @@ const SLOTS: usize = 1 << LEVEL_BITS;
 const LEVELS: usize = 11;
 
 /// A slot that held more than this gives its memory back once it is empty.
-const KEPT_CAPACITY: usize = 1 << 6;
+const KEPT_CAPACITY: usize = 1 << 7;
 
 /// As many events are put in order by sorting them. Where there are more, they are first told apart
 /// by one digit more.
@@ -24,8 +24,8 @@ const SORTED: usize = 1 << 6;
 /// moves down, at most once per level. The next slot becomes the *present* as soon as it holds so
 /// few events that they are best sorted: with many nodes most events move once or twice, with few
 /// hardly ever. The runtime's timer wheel works alike, but has a tick of a millisecond, and links
-/// and generations in every entry for the sake of cancelling; this one holds an event of 16 bytes
-/// in 24.
+/// and generations in every entry for the sake of cancelling; this one holds an event of 8 bytes
+/// in 16.
 #[derive(Clone, Debug)]
 pub(super) struct Queue<T> {
     /// The time of the last event.

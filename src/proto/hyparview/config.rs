@@ -5,6 +5,9 @@ use std::{ops::Sub, time::Duration};
 use derive_more::From;
 use serde::{Deserialize, Serialize};
 
+use super::data;
+use crate::proto::limits::Limits;
+
 /// How many more hops a message may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, From)]
 pub struct Ttl(pub u16);
@@ -80,6 +83,32 @@ impl Default for Config {
             shuffle_passive_view_count: 4,
             shuffle_interval: Duration::from_secs(60),
             neighbor_request_timeout: Duration::from_millis(500),
+        }
+    }
+}
+
+/// What the membership layer goes by: the same for all topics.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(super) config: Config,
+    pub(super) max_message_size: usize,
+    /// The largest peer data that is taken.
+    pub(super) data_limit: usize,
+    /// The most requests under way.
+    pub(super) pending_requests: usize,
+    /// How often a peer may come in a row.
+    pub(super) joins_per_peer: u32,
+}
+
+impl Settings {
+    pub(crate) fn new(config: &Config, limits: &Limits, max_message_size: usize) -> Self {
+        let in_frame = data::largest_in_frame(max_message_size);
+        Self {
+            config: config.clone(),
+            max_message_size,
+            data_limit: limits.peer_data_bytes.min(in_frame),
+            pending_requests: limits.pending_requests.max(1),
+            joins_per_peer: limits.joins_per_peer.max(1),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use rand::Rng;
 
-use super::{PeerIdentity, Sink, State, Turn};
+use super::{PeerIdentity, Sink, State, Turn, view::Sent};
 use crate::proto::{PeerData, PeerInfo};
 
 /// The share of a frame that one peer's data may take, as a divisor.
@@ -57,7 +57,7 @@ impl<PI: Copy + Ord> Introductions<PI> {
 impl<PI: PeerIdentity> State<PI> {
     /// Sets our own data; too much of it is left out.
     pub(super) fn set_own_data(&mut self, data: PeerData) {
-        let max = largest_in_frame(self.max_message_size);
+        let max = largest_in_frame(self.settings.max_message_size);
         let len = data.as_bytes().len();
         self.me_data = if len <= max {
             data
@@ -75,7 +75,7 @@ impl<PI: PeerIdentity> State<PI> {
     ) {
         if data
             .as_ref()
-            .is_some_and(|data| data.as_bytes().len() > self.data_limit)
+            .is_some_and(|data| data.as_bytes().len() > self.settings.data_limit)
         {
             turn.counters.peer_data_too_large += 1;
             *data = None;
@@ -117,7 +117,7 @@ impl<PI: PeerIdentity> State<PI> {
     pub(super) fn insert_passive<R: Rng, S: Sink<PI>>(
         &mut self,
         peer: PeerInfo<PI>,
-        sent: &[PI],
+        sent: &mut Sent<'_, PI>,
         turn: &mut Turn<'_, R, S>,
     ) {
         let PeerInfo { id, data } = peer;

@@ -13,7 +13,7 @@ use tracing::debug;
 use super::{
     ForwardJoin, Message, PeerIdentity, Priority, Sink, State, Ttl, Turn,
     time::{after, doubled, jittered, part},
-    view,
+    view::{self, Sent},
 };
 use crate::proto::{LinkId, PeerData, PeerInfo, peer::is_same};
 
@@ -300,7 +300,7 @@ impl<PI: PeerIdentity> State<PI> {
             }
             if !restarted {
                 // It has not heard our first answer, or has given up on it.
-                neighbor.asked = Some(turn.now);
+                self.active.set_asked(from, turn.now);
                 self.learn_data(from, data, turn);
                 self.send_neighbor(from, Priority::High, turn);
                 return;
@@ -310,11 +310,7 @@ impl<PI: PeerIdentity> State<PI> {
             self.active.remove(&from);
             turn.sink.neighbor_down(from);
             turn.sink.neighbor_up(from);
-            self.active.insert(view::Neighbor {
-                id: from,
-                link,
-                asked: None,
-            });
+            self.active.insert(view::Neighbor { id: from, link });
         } else {
             if !self.make_room_for(welcome, turn) {
                 self.refuse(from, turn);
@@ -336,13 +332,13 @@ impl<PI: PeerIdentity> State<PI> {
             .filter(|id| *id != from)
             .collect();
         // What is too large to be kept is not passed on either.
-        let data = data.filter(|data| data.as_bytes().len() <= self.data_limit);
+        let data = data.filter(|data| data.as_bytes().len() <= self.settings.data_limit);
         for other in others {
             let peer = PeerInfo {
                 id: from,
                 data: data.clone(),
             };
-            let ttl = self.config.active_random_walk_length;
+            let ttl = self.settings.config.active_random_walk_length;
             let message = Message::ForwardJoin(ForwardJoin { peer, ttl });
             turn.sink.send(other, message);
         }
@@ -367,14 +363,14 @@ impl<PI: PeerIdentity> State<PI> {
         }
         self.bound_data(&mut peer.data, turn);
         // A larger time to live than anybody here would give it buys no longer walk.
-        let ttl = ttl.0.min(self.config.active_random_walk_length.0);
+        let ttl = ttl.0.min(self.settings.config.active_random_walk_length.0);
         let window = self.answer_window();
-        if let Some(neighbor) = self.active.neighbor(&peer.id) {
+        if self.active.contains(&peer.id) {
             // The neighbor joins anew, through someone else. If it does not know us any more, it
             // learns of us by this, and our views agree again; else this costs one answer.
-            let asked = neighbor.asked;
+            let asked = self.active.asked_at(&peer.id);
             if asked.is_none_or(|at| turn.now.saturating_duration_since(at) >= window) {
-                neighbor.asked = Some(turn.now);
+                self.active.set_asked(peer.id, turn.now);
                 self.send_neighbor(peer.id, Priority::High, turn);
             }
             return;
@@ -386,8 +382,8 @@ impl<PI: PeerIdentity> State<PI> {
             return;
         }
         // "If the time to live is equal to PRWL, p will insert the new node into its passive view."
-        if ttl == self.config.passive_random_walk_length.0 {
-            self.insert_passive(peer.clone(), &[], turn);
+        if ttl == self.settings.config.passive_random_walk_length.0 {
+            self.insert_passive(peer.clone(), &mut Sent::new(&[]), turn);
         }
         if self.requests.contains(&peer.id) {
             return;

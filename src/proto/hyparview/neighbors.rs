@@ -9,7 +9,8 @@ use rand::Rng;
 use tracing::debug;
 
 use super::{
-    Disconnect, Message, Neighbor, PeerIdentity, Priority, ShuffleReply, Sink, State, Turn, view,
+    Disconnect, Message, Neighbor, PeerIdentity, Priority, ShuffleReply, Sink, State, Turn,
+    view::{self, Sent},
 };
 use crate::proto::{LinkId, PeerInfo};
 
@@ -53,11 +54,7 @@ impl<PI: PeerIdentity> State<PI> {
             self.passive.nobody_lost();
         }
         self.passive.remove(&id);
-        let added = self.active.insert(view::Neighbor {
-            id,
-            link,
-            asked: None,
-        });
+        let added = self.active.insert(view::Neighbor { id, link });
         debug_assert!(added, "there is room for the neighbor");
         self.requests.cancel(&id);
         self.join_granted(&id);
@@ -92,7 +89,8 @@ impl<PI: PeerIdentity> State<PI> {
         id: &PI,
         turn: &mut Turn<'_, R, S>,
     ) -> bool {
-        let welcome = self.visits.note(id, turn.now);
+        let at_once = self.settings.joins_per_peer;
+        let welcome = self.visits.note(id, at_once, turn.now);
         turn.counters.joins_limited += u64::from(!welcome);
         welcome
     }
@@ -143,7 +141,7 @@ impl<PI: PeerIdentity> State<PI> {
     /// Moves a peer that was a neighbor to the passive view.
     fn keep<R: Rng, S: Sink<PI>>(&mut self, id: PI, turn: &mut Turn<'_, R, S>) {
         let peer = PeerInfo { id, data: None };
-        self.insert_passive(peer, &[], turn);
+        self.insert_passive(peer, &mut Sent::new(&[]), turn);
         self.forget_data(&id);
     }
 
@@ -177,7 +175,7 @@ impl<PI: PeerIdentity> State<PI> {
         let id = peer.id;
         if !self.passive.is_full() {
             // We may be glad of it one day; but nobody has to go for it.
-            self.insert_passive(peer.clone(), &[], turn);
+            self.insert_passive(peer.clone(), &mut Sent::new(&[]), turn);
         }
         let seeker = Box::new((peer, turn.now));
         let Some(before) = self.seeker.replace(seeker) else {
@@ -212,9 +210,7 @@ impl<PI: PeerIdentity> State<PI> {
         priority: Priority,
         turn: &mut Turn<'_, R, S>,
     ) {
-        if let Some(neighbor) = self.active.neighbor(&id) {
-            neighbor.asked = Some(turn.now);
-        }
+        self.active.set_asked(id, turn.now);
         self.send_neighbor(id, priority, turn);
     }
 
@@ -228,8 +224,8 @@ impl<PI: PeerIdentity> State<PI> {
     ) {
         let Neighbor { priority, data } = message;
         let window = self.answer_window();
-        if let Some(neighbor) = self.active.neighbor(&from) {
-            let asked = neighbor.asked.take();
+        if self.active.contains(&from) {
+            let asked = self.active.take_asked(&from);
             let answered = asked.is_some_and(|at| turn.now.saturating_duration_since(at) < window);
             self.learn_data(from, data, turn);
             if !answered {

@@ -25,6 +25,7 @@ use rand::{Rng, RngExt};
 use super::{
     Message, Neighbor, PeerIdentity, Priority, Sink, State, Turn,
     time::{after, doubled, jittered, part},
+    view::Sent,
 };
 use crate::proto::{PeerInfo, peer::is_same};
 
@@ -67,57 +68,47 @@ struct Request<PI> {
 
 /// The requests under way.
 ///
-/// Invariant: no peer twice, no neighbor, at most `limit`.
+/// Invariant: no peer twice, no neighbor, at most [`Limits::pending_requests`].
+///
+/// [`Limits::pending_requests`]: crate::proto::Limits::pending_requests
 #[derive(Clone, Debug)]
-pub(super) struct Requests<PI> {
-    requests: Vec<Request<PI>>,
-    limit: usize,
-}
+pub(super) struct Requests<PI>(Vec<Request<PI>>);
 
 impl<PI: Copy + Ord> Requests<PI> {
-    pub(super) fn new(limit: usize) -> Self {
-        Self {
-            requests: Vec::new(),
-            limit: limit.max(1),
-        }
+    pub(super) fn new() -> Self {
+        Self(Vec::new())
     }
 
     pub(super) fn contains(&self, id: &PI) -> bool {
-        self.requests.iter().any(|request| is_same(&request.id, id))
+        self.0.iter().any(|request| is_same(&request.id, id))
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = &PI> {
-        self.requests.iter().map(|request| &request.id)
+        self.0.iter().map(|request| &request.id)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.requests.len()
+        self.0.len()
     }
 
     /// How urgently the peer was asked, when it was.
     pub(super) fn priority(&self, id: &PI) -> Option<Priority> {
-        let request = self
-            .requests
-            .iter()
-            .find(|request| is_same(&request.id, id))?;
+        let request = self.0.iter().find(|request| is_same(&request.id, id))?;
         Some(request.priority)
     }
 
     /// Whether the peer was asked because someone else wants us to.
     pub(super) fn is_introduced(&self, id: &PI) -> bool {
-        let request = self
-            .requests
-            .iter()
-            .find(|request| is_same(&request.id, id));
+        let request = self.0.iter().find(|request| is_same(&request.id, id));
         request.is_some_and(|request| request.introducer.is_some())
     }
 
     /// Checks the bounds.
     #[cfg(all(test, feature = "net"))]
-    pub(super) fn check(&self) {
-        assert!(self.requests.len() <= self.limit, "requests under way");
-        let share = (self.limit / INTRODUCER_SHARE).max(1);
-        for introducer in self.requests.iter().filter_map(|one| one.introducer) {
+    pub(super) fn check(&self, limit: usize) {
+        assert!(self.0.len() <= limit, "requests under way");
+        let share = (limit / INTRODUCER_SHARE).max(1);
+        for introducer in self.0.iter().filter_map(|one| one.introducer) {
             assert!(
                 self.introduced_by(&introducer) <= share,
                 "requests by one introducer"
@@ -126,31 +117,24 @@ impl<PI: Copy + Ord> Requests<PI> {
     }
 
     fn in_time(&self) -> usize {
-        self.requests.iter().filter(|r| !r.late).count()
+        self.0.iter().filter(|r| !r.late).count()
     }
 
     fn introduced_by(&self, introducer: &PI) -> usize {
-        let introduced = self
-            .requests
-            .iter()
-            .filter(|r| r.introducer == Some(*introducer));
+        let introduced = self.0.iter().filter(|r| r.introducer == Some(*introducer));
         introduced.count()
     }
 
-    fn has_room(&self) -> bool {
-        self.in_time() < self.limit
-    }
-
     fn oldest_late(&self) -> Option<PI> {
-        Some(self.requests.iter().find(|request| request.late)?.id)
+        Some(self.0.iter().find(|request| request.late)?.id)
     }
 
     fn expired(&mut self, now: Instant) -> Option<&mut Request<PI>> {
-        self.requests.iter_mut().find(|r| r.deadline <= now)
+        self.0.iter_mut().find(|r| r.deadline <= now)
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        self.requests.iter().map(|request| request.deadline).min()
+        self.0.iter().map(|request| request.deadline).min()
     }
 
     /// Forgets a request; the peer stays held.
@@ -159,11 +143,11 @@ impl<PI: Copy + Ord> Requests<PI> {
     }
 
     fn remove(&mut self, id: &PI) -> Option<Request<PI>> {
-        let index = self.requests.iter().position(|r| is_same(&r.id, id))?;
-        let removed = self.requests.remove(index);
-        if self.requests.is_empty() {
+        let index = self.0.iter().position(|r| is_same(&r.id, id))?;
+        let removed = self.0.remove(index);
+        if self.0.is_empty() {
             // A node with a full view never has any.
-            self.requests = Vec::new();
+            self.0 = Vec::new();
         }
         Some(removed)
     }
@@ -179,8 +163,13 @@ impl<PI: PeerIdentity> State<PI> {
     }
 
     pub(super) fn request_timeout(&self) -> Duration {
-        let timeout = self.config.neighbor_request_timeout;
+        let timeout = self.settings.config.neighbor_request_timeout;
         timeout.max(Duration::from_millis(1))
+    }
+
+    /// Whether no more requests are under way than may be.
+    fn may_request(&self) -> bool {
+        self.requests.in_time() < self.settings.pending_requests
     }
 
     /// Asks a peer, unless too many requests are under way.
@@ -191,17 +180,17 @@ impl<PI: PeerIdentity> State<PI> {
         introducer: Option<PI>,
         turn: &mut Turn<'_, R, S>,
     ) -> bool {
-        if self.requests.contains(&id) || self.active.contains(&id) || !self.requests.has_room() {
+        if self.requests.contains(&id) || self.active.contains(&id) || !self.may_request() {
             return false;
         }
-        if self.requests.len() >= self.requests.limit
+        if self.requests.len() >= self.settings.pending_requests
             && let Some(late) = self.requests.oldest_late()
         {
             self.request_failed(&late, turn);
         }
         self.hold(id, turn);
         let deadline = after(turn.now, self.request_timeout());
-        self.requests.requests.push(Request {
+        self.requests.0.push(Request {
             id,
             priority,
             introducer,
@@ -261,14 +250,14 @@ impl<PI: PeerIdentity> State<PI> {
         if self.requests.contains(&peer.id) || self.joins.is_under_way(&peer.id) {
             return;
         }
-        let share = (self.requests.limit / INTRODUCER_SHARE).max(1);
-        let allowed = self.requests.has_room() && self.requests.introduced_by(&introducer) < share;
+        let share = (self.settings.pending_requests / INTRODUCER_SHARE).max(1);
+        let allowed = self.may_request() && self.requests.introduced_by(&introducer) < share;
         if allowed {
             self.learn_data(peer.id, peer.data, turn);
             self.request(peer.id, Priority::High, Some(introducer), turn);
         } else {
             turn.counters.pending_full += 1;
-            self.insert_passive(peer, &[], turn);
+            self.insert_passive(peer, &mut Sent::new(&[]), turn);
         }
     }
 
@@ -277,7 +266,7 @@ impl<PI: PeerIdentity> State<PI> {
         if !self.began() {
             return;
         }
-        while self.active.free() > self.requests.in_time() && self.requests.has_room() {
+        while self.active.free() > self.requests.in_time() && self.may_request() {
             let candidate = self
                 .passive
                 .pick_candidate(turn.now, &self.requests, turn.rng);
@@ -407,9 +396,8 @@ impl<PI: PeerIdentity> State<PI> {
     }
 
     pub(super) fn next_refill(&self, now: Instant) -> Option<Instant> {
-        let wants = self.began()
-            && self.active.free() > self.requests.in_time()
-            && self.requests.has_room();
+        let wants =
+            self.began() && self.active.free() > self.requests.in_time() && self.may_request();
         let retry = if wants {
             self.passive.next_retry(now, &self.requests)
         } else {

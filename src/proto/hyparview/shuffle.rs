@@ -8,6 +8,7 @@ use rand::Rng;
 use super::{
     Message, PeerIdentity, Shuffle, ShuffleReply, Sink, State, Ttl, Turn,
     time::{after, part},
+    view::Sent,
 };
 use crate::proto::PeerInfo;
 
@@ -65,15 +66,15 @@ impl<PI> Shuffles<PI> {
 
 impl<PI: PeerIdentity> State<PI> {
     pub(super) fn shuffle_interval(&self) -> Duration {
-        let interval = self.config.shuffle_interval;
+        let interval = self.settings.config.shuffle_interval;
         interval.max(Duration::from_millis(1))
     }
 
     /// How many peers a sample may name: ourselves, and as many of both views as is configured.
     pub(super) fn sample_size(&self) -> usize {
-        let named = self.config.shuffle_active_view_count;
+        let named = self.settings.config.shuffle_active_view_count;
         named
-            .saturating_add(self.config.shuffle_passive_view_count)
+            .saturating_add(self.settings.config.shuffle_passive_view_count)
             .saturating_add(1)
     }
 
@@ -102,6 +103,9 @@ impl<PI: PeerIdentity> State<PI> {
         self.shuffles.count = self.shuffles.count.saturating_add(1);
         self.alarm.rest();
         self.visits.forget(turn.now);
+        let window = self.answer_window();
+        let is_over = |at| turn.now.saturating_duration_since(at) >= window;
+        self.active.forget_asked_before(is_over);
         let interval = self.shuffle_interval();
         let is_over = |at: Instant| turn.now.saturating_duration_since(at) >= interval;
         self.seeker.take_if(|seeker| is_over(seeker.1));
@@ -109,7 +113,7 @@ impl<PI: PeerIdentity> State<PI> {
             let mut ids = self.shuffle_sample(&to, turn);
             let nodes = ids.iter().map(|id| self.introduction(*id)).collect();
             self.shuffles.unanswered = Some(ids.split_off(1).into_boxed_slice());
-            let ttl = self.config.shuffle_random_walk_length;
+            let ttl = self.settings.config.shuffle_random_walk_length;
             self.send_shuffle(to, self.me, nodes, ttl, turn);
         }
         self.explore(turn);
@@ -122,8 +126,8 @@ impl<PI: PeerIdentity> State<PI> {
         turn: &mut Turn<'_, R, S>,
     ) -> Vec<PI> {
         let (ka, kp) = (
-            self.config.shuffle_active_view_count,
-            self.config.shuffle_passive_view_count,
+            self.settings.config.shuffle_active_view_count,
+            self.settings.config.shuffle_passive_view_count,
         );
         let mut ids = vec![self.me];
         ids.extend(self.active.sample_except(ka, &[*to], turn.rng));
@@ -172,7 +176,7 @@ impl<PI: PeerIdentity> State<PI> {
     /// peer's data, then the peer.
     fn trim(&self, empty: &Message<PI>, nodes: Vec<PeerInfo<PI>>) -> Vec<PeerInfo<PI>> {
         // Frames of the very largest size are read, but never written.
-        let frame = self.max_message_size.saturating_sub(1);
+        let frame = self.settings.max_message_size.saturating_sub(1);
         let Ok(around) = serialized_size(empty) else {
             return Vec::new();
         };
@@ -243,7 +247,7 @@ impl<PI: PeerIdentity> State<PI> {
         // view is greater than 1, the node will select a random node from its active view,
         // different from the one he received this shuffle message from, and simply forwards the
         // Shuffle request."
-        let ttl = Ttl(ttl.0.min(self.config.shuffle_random_walk_length.0)).next();
+        let ttl = Ttl(ttl.0.min(self.settings.config.shuffle_random_walk_length.0)).next();
         if neighbor
             && !ttl.expired()
             && self.active.len() > 1
@@ -316,7 +320,7 @@ impl<PI: PeerIdentity> State<PI> {
                 id: from,
                 data: None,
             };
-            self.insert_passive(peer, &[], turn);
+            self.insert_passive(peer, &mut Sent::new(&[]), turn);
         }
         self.bound_sample(&mut nodes, turn);
         // Whom we have asked for a place has none, but knows one other who looks for one.
@@ -336,8 +340,9 @@ impl<PI: PeerIdentity> State<PI> {
         sent: &[PI],
         turn: &mut Turn<'_, R, S>,
     ) {
+        let mut sent = Sent::new(sent);
         for node in nodes {
-            self.insert_passive(node, sent, turn);
+            self.insert_passive(node, &mut sent, turn);
         }
     }
 }

@@ -122,7 +122,11 @@ impl Node {
         let rng = StdRng::seed_from_u64(seed ^ (u64::from(id) << 32));
         let data = PeerData::new(id.to_be_bytes().to_vec());
         Self {
-            state: State::new(id, data, config.into(), &limits, max_message_size),
+            state: State::new(
+                id,
+                data,
+                Settings::new(&config, &limits, max_message_size).into(),
+            ),
             rng,
             counters: Counters::default(),
             record: Record {
@@ -198,8 +202,8 @@ impl Node {
     fn check(&self) {
         let (active, passive) = (self.active(), self.passive());
         let state = &self.state;
-        assert!(active.len() <= state.config.active_view_capacity);
-        assert!(passive.len() <= state.config.passive_view_capacity);
+        assert!(active.len() <= state.settings.config.active_view_capacity);
+        assert!(passive.len() <= state.settings.config.passive_view_capacity);
         let all: BTreeSet<u32> = active.iter().chain(&passive).copied().collect();
         assert_eq!(
             all.len(),

@@ -4,9 +4,10 @@
 //! Both are plain vectors. They hold a handful of entries, are walked in a defined order, and take
 //! memory only for what is in them.
 
-use std::{num::NonZeroU16, time::Instant};
+use std::time::Instant;
 
 use rand::{Rng, RngExt};
+use smallvec::SmallVec;
 
 use super::refill::Requests;
 use crate::proto::{
@@ -33,8 +34,6 @@ pub(super) struct Neighbor<PI> {
     pub(super) id: PI,
     /// The connection over which it became a neighbor.
     pub(super) link: LinkId,
-    /// When a Neighbor message was sent to it that none has come back for.
-    pub(super) asked: Option<Instant>,
 }
 
 /// The active view, oldest neighbor first.
@@ -43,6 +42,11 @@ pub(super) struct Neighbor<PI> {
 #[derive(Clone, Debug)]
 pub(super) struct ActiveView<PI> {
     neighbors: Vec<Neighbor<PI>>,
+    /// The neighbors that were sent a Neighbor message which none has come back for, and when. Of
+    /// importance for a few seconds only, so most of the time there are none.
+    ///
+    /// Invariant: neighbors, and none of them twice.
+    asked: Vec<(PI, Instant)>,
     capacity: usize,
     /// Who is to go first where we want someone else: it may be gone already.
     dispensable: Option<PI>,
@@ -52,6 +56,7 @@ impl<PI: Copy + Ord> ActiveView<PI> {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             neighbors: Vec::new(),
+            asked: Vec::new(),
             capacity,
             dispensable: None,
         }
@@ -89,10 +94,51 @@ impl<PI: Copy + Ord> ActiveView<PI> {
             .any(|neighbor| is_same(&neighbor.id, id))
     }
 
-    pub(super) fn neighbor(&mut self, id: &PI) -> Option<&mut Neighbor<PI>> {
+    pub(super) fn neighbor(&self, id: &PI) -> Option<&Neighbor<PI>> {
         self.neighbors
-            .iter_mut()
+            .iter()
             .find(|neighbor| is_same(&neighbor.id, id))
+    }
+
+    /// Notes that a peer is sent a Neighbor message. Does nothing where it is no neighbor.
+    pub(super) fn set_asked(&mut self, id: PI, now: Instant) {
+        if !self.contains(&id) {
+            return;
+        }
+        match self.asked.iter_mut().find(|(one, _)| is_same(one, &id)) {
+            Some((_, at)) => *at = now,
+            None => {
+                self.asked.reserve_exact(1);
+                self.asked.push((id, now));
+            }
+        }
+    }
+
+    /// When a Neighbor message was sent to a neighbor that none has come back for, if it was lately.
+    pub(super) fn asked_at(&self, id: &PI) -> Option<Instant> {
+        let asked = self.asked.iter().find(|(one, _)| is_same(one, id));
+        asked.map(|(_, at)| *at)
+    }
+
+    /// A Neighbor message has come back: says when the last one was sent, as [`Self::asked_at`].
+    pub(super) fn take_asked(&mut self, id: &PI) -> Option<Instant> {
+        let at = self.asked_at(id);
+        if at.is_some() {
+            self.forget_asked(|(one, _)| is_same(one, id));
+        }
+        at
+    }
+
+    /// Forgets messages that were sent too long ago to be waited for.
+    pub(super) fn forget_asked_before(&mut self, is_over: impl Fn(Instant) -> bool) {
+        self.forget_asked(|(_, at)| is_over(*at));
+    }
+
+    fn forget_asked(&mut self, forget: impl Fn(&(PI, Instant)) -> bool) {
+        self.asked.retain(|one| !forget(one));
+        if self.asked.is_empty() {
+            self.asked = Vec::new();
+        }
     }
 
     /// Adds a neighbor as the youngest. Does nothing where there is no room, or it is one already.
@@ -107,6 +153,7 @@ impl<PI: Copy + Ord> ActiveView<PI> {
 
     pub(super) fn remove(&mut self, id: &PI) -> Option<Neighbor<PI>> {
         let index = self.neighbors.iter().position(|n| is_same(&n.id, id))?;
+        self.take_asked(id);
         Some(self.neighbors.remove(index))
     }
 
@@ -130,17 +177,10 @@ impl<PI: Copy + Ord> ActiveView<PI> {
     }
 }
 
-/// A peer in the passive view.
-#[derive(Clone, Copy, Debug)]
-struct Reserve<PI> {
-    id: PI,
-    /// Where its record is: most have none.
-    record: Option<NonZeroU16>,
-}
-
 /// What is remembered of a peer that was asked, or is said to look for a neighbor.
-#[derive(Clone, Debug, Default)]
-struct Record {
+#[derive(Clone, Debug)]
+struct Record<PI> {
+    id: PI,
     /// The last attempt to reach it failed. Suspects are asked last, and not told to others.
     suspect: bool,
     /// It was a suspect, and has not been asked urgently since: see
@@ -154,45 +194,39 @@ struct Record {
     retry_at: Option<Instant>,
 }
 
-/// The records of the few peers that have one.
-///
-/// Invariant: as many are taken as there are peers with one.
-#[derive(Clone, Debug, Default)]
-struct Records(Vec<Option<Record>>);
+/// What the other side of a Shuffle knows from us, while what it has sent is taken in.
+#[derive(Debug)]
+pub(super) struct Sent<'a, PI> {
+    ids: &'a [PI],
+    /// Which of them are in the passive view and no suspects, in its order, once that was asked for.
+    known: Option<SmallVec<[PI; 8]>>,
+}
 
-impl Records {
-    fn find(&self, place: Option<NonZeroU16>) -> Option<&Record> {
-        self.0.get(usize::from(place?.get()) - 1)?.as_ref()
+impl<'a, PI: Copy + Ord> Sent<'a, PI> {
+    pub(super) fn new(ids: &'a [PI]) -> Self {
+        Self { ids, known: None }
     }
 
-    fn find_mut(&mut self, place: Option<NonZeroU16>) -> Option<&mut Record> {
-        self.0.get_mut(usize::from(place?.get()) - 1)?.as_mut()
+    fn known(&mut self, view: &PassiveView<PI>) -> &[PI] {
+        let ids = self.ids;
+        self.known.get_or_insert_with(|| match ids {
+            [] => SmallVec::new(),
+            _ => view.fine().filter(|id| is_among(id, ids)).collect(),
+        })
     }
 
-    /// Adds one, unless there are too many.
-    fn add(&mut self) -> Option<NonZeroU16> {
-        let free = self.0.iter().position(Option::is_none);
-        let index = free.unwrap_or(self.0.len());
-        let place = NonZeroU16::new(u16::try_from(index + 1).ok()?);
-        if index == self.0.len() {
-            self.0.push(None);
-        }
-        self.0[index] = Some(Record::default());
-        place
-    }
-
-    fn remove(&mut self, place: Option<NonZeroU16>) {
-        let index = place.map(|place| usize::from(place.get()) - 1);
-        if let Some(record) = index.and_then(|index| self.0.get_mut(index)) {
-            *record = None;
-        }
-        if self.0.iter().all(Option::is_none) {
-            self.0 = Vec::new();
+    fn dropped(&mut self, id: &PI) {
+        if let Some(known) = &mut self.known {
+            known.retain(|one| !is_same(one, id));
         }
     }
 
-    fn all(&mut self) -> impl Iterator<Item = &mut Record> {
-        self.0.iter_mut().flatten()
+    fn inserted(&mut self, id: PI) {
+        if let Some(known) = &mut self.known
+            && is_among(&id, self.ids)
+        {
+            known.push(id);
+        }
     }
 }
 
@@ -201,8 +235,11 @@ impl Records {
 /// Invariant: no peer twice, never more than the capacity, no neighbor, never ourselves.
 #[derive(Clone, Debug)]
 pub(super) struct PassiveView<PI> {
-    reserves: Vec<Reserve<PI>>,
-    records: Records,
+    reserves: Vec<PI>,
+    /// What is remembered of a few of them.
+    ///
+    /// Invariant: of peers in the view, and of none twice.
+    records: Vec<Record<PI>>,
     capacity: usize,
 }
 
@@ -210,7 +247,7 @@ impl<PI: Copy + Ord> PassiveView<PI> {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             reserves: Vec::new(),
-            records: Records::default(),
+            records: Vec::new(),
             capacity,
         }
     }
@@ -226,54 +263,71 @@ impl<PI: Copy + Ord> PassiveView<PI> {
     }
 
     fn has_spare_suspect(&self) -> bool {
-        let suspects = self.recorded().filter(|(_, record)| record.suspect);
+        let suspects = self.records.iter().filter(|record| record.suspect);
         suspects.count() > self.capacity / SUSPECTS_KEPT
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = &PI> + Clone {
-        self.reserves.iter().map(|reserve| &reserve.id)
+        self.reserves.iter()
     }
 
     pub(super) fn contains(&self, id: &PI) -> bool {
-        self.reserves.iter().any(|reserve| is_same(&reserve.id, id))
+        self.place(id).is_some()
     }
 
     fn place(&self, id: &PI) -> Option<usize> {
-        self.reserves
-            .iter()
-            .position(|reserve| is_same(&reserve.id, id))
+        self.reserves.iter().position(|one| is_same(one, id))
     }
 
     /// What is remembered of a peer, if anything is.
-    fn record(&self, id: &PI) -> Option<&Record> {
-        self.records.find(self.reserves[self.place(id)?].record)
+    fn record(&self, id: &PI) -> Option<&Record<PI>> {
+        self.records.iter().find(|record| is_same(&record.id, id))
     }
 
-    fn record_mut(&mut self, id: &PI) -> Option<&mut Record> {
-        let place = self.place(id)?;
-        self.records.find_mut(self.reserves[place].record)
+    fn record_mut(&mut self, id: &PI) -> Option<&mut Record<PI>> {
+        let mut records = self.records.iter_mut();
+        records.find(|record| is_same(&record.id, id))
     }
 
     /// What is remembered of a peer from now on. `None` when it is not in the view.
-    fn make_record(&mut self, id: &PI) -> Option<&mut Record> {
-        let place = self.place(id)?;
-        let reserve = &mut self.reserves[place];
-        if reserve.record.is_none() {
-            reserve.record = self.records.add();
-        }
-        self.records.find_mut(reserve.record)
+    fn make_record(&mut self, id: &PI) -> Option<&mut Record<PI>> {
+        let known = self.records.iter().position(|one| is_same(&one.id, id));
+        let place = match known {
+            Some(place) => place,
+            None if self.contains(id) => {
+                self.records.reserve_exact(1);
+                self.records.push(Record {
+                    id: *id,
+                    suspect: false,
+                    lost: false,
+                    looking: false,
+                    failures: 0,
+                    retry_at: None,
+                });
+                self.records.len() - 1
+            }
+            None => return None,
+        };
+        self.records.get_mut(place)
     }
 
-    fn is_fine(&self, reserve: &Reserve<PI>) -> bool {
-        let record = self.records.find(reserve.record);
-        record.is_none_or(|record| !record.suspect)
+    /// The peers of whom nothing bad is known.
+    fn fine(&self) -> impl Iterator<Item = PI> + Clone {
+        let any = self.records.iter().any(|record| record.suspect);
+        let all = self.reserves.iter().copied();
+        all.filter(move |id| !any || !self.is_suspect(id))
     }
 
     /// Adds a peer, and says which one had to go for it.
     ///
     /// In a full view that is first a suspect beyond [`SUSPECTS_KEPT`], then one of `sent` (what
     /// the other side of a Shuffle knows from us: section 4.4), then a random one.
-    pub(super) fn insert(&mut self, id: PI, sent: &[PI], rng: &mut impl Rng) -> Option<PI> {
+    pub(super) fn insert(
+        &mut self,
+        id: PI,
+        sent: &mut Sent<'_, PI>,
+        rng: &mut impl Rng,
+    ) -> Option<PI> {
         if self.capacity == 0 || self.contains(&id) {
             return None;
         }
@@ -284,53 +338,45 @@ impl<PI: Copy + Ord> PassiveView<PI> {
         };
         if let Some(dropped) = dropped {
             self.remove(&dropped);
+            sent.dropped(&dropped);
         }
         if self.reserves.len() == self.reserves.capacity() {
             self.reserves
                 .reserve_exact(room_to_grow(self.reserves.len(), self.capacity));
         }
-        self.reserves.push(Reserve { id, record: None });
+        self.reserves.push(id);
+        sent.inserted(id);
         dropped
     }
 
-    fn pick_to_drop(&self, sent: &[PI], rng: &mut impl Rng) -> Option<PI> {
-        let suspects = self.recorded().filter(|(_, record)| record.suspect);
-        if suspects.clone().count() > self.capacity / SUSPECTS_KEPT {
-            return Some(suspects.max_by_key(|(_, record)| record.failures)?.0);
+    fn pick_to_drop(&self, sent: &mut Sent<'_, PI>, rng: &mut impl Rng) -> Option<PI> {
+        if self.has_spare_suspect() {
+            let suspects = self.recorded().filter(|record| record.suspect);
+            return Some(suspects.max_by_key(|record| record.failures)?.id);
         }
         // By the order of the view, as everyone else is picked.
-        let mut known_to_them: Vec<usize> = sent.iter().filter_map(|id| self.place(id)).collect();
-        known_to_them.retain(|place| self.is_fine(&self.reserves[*place]));
-        known_to_them.sort_unstable();
-        let others = self.reserves.iter().filter(|one| self.is_fine(one));
-        pick(
-            known_to_them.iter().map(|place| self.reserves[*place].id),
-            rng,
-        )
-        .or_else(|| pick(others.map(|one| one.id), rng))
-        .or_else(|| pick(self.ids().copied(), rng))
+        pick(sent.known(self).iter().copied(), rng)
+            .or_else(|| pick(self.fine(), rng))
+            .or_else(|| pick(self.ids().copied(), rng))
     }
 
-    /// Those of whom anything is remembered.
-    fn recorded(&self) -> impl Iterator<Item = (PI, &Record)> + Clone {
-        let recorded = |one: &Reserve<PI>| Some((one.id, self.records.find(one.record)?));
-        self.reserves.iter().filter_map(recorded)
+    /// What is remembered, in the order of the view.
+    fn recorded(&self) -> impl Iterator<Item = &Record<PI>> + Clone {
+        self.reserves.iter().filter_map(|id| self.record(id))
     }
 
     pub(super) fn remove(&mut self, id: &PI) {
         if let Some(place) = self.place(id) {
-            let removed = self.reserves.remove(place);
-            if removed.record.is_some() {
-                self.records.remove(removed.record);
+            self.reserves.remove(place);
+            self.records.retain(|record| !is_same(&record.id, id));
+            if self.records.is_empty() {
+                self.records = Vec::new();
             }
         }
     }
 
     /// Something was heard of the peer itself.
     pub(super) fn heard(&mut self, id: &PI) {
-        if self.records.0.is_empty() {
-            return;
-        }
         if let Some(record) = self.record_mut(id) {
             record.suspect = false;
         }
@@ -381,7 +427,7 @@ impl<PI: Copy + Ord> PassiveView<PI> {
 
     /// There is no neighbor left: everyone may be asked again at the time that `at` gives.
     pub(super) fn hasten(&mut self, mut at: impl FnMut() -> Instant) {
-        for record in self.records.all() {
+        for record in &mut self.records {
             if let Some(retry_at) = &mut record.retry_at {
                 *retry_at = at().min(*retry_at);
             }
@@ -390,7 +436,9 @@ impl<PI: Copy + Ord> PassiveView<PI> {
 
     /// Takes back that anyone was lost.
     pub(super) fn nobody_lost(&mut self) {
-        self.records.all().for_each(|record| record.lost = false);
+        self.records
+            .iter_mut()
+            .for_each(|record| record.lost = false);
     }
 
     pub(super) fn not_lost(&mut self, id: &PI) {
@@ -411,8 +459,8 @@ impl<PI: Copy + Ord> PassiveView<PI> {
     pub(super) fn longest_lost(&self, requests: &Requests<PI>) -> Option<PI> {
         let lost = self
             .recorded()
-            .filter(|(id, record)| record.lost && !requests.contains(id));
-        Some(lost.min_by_key(|(_, record)| record.retry_at)?.0)
+            .filter(|record| record.lost && !requests.contains(&record.id));
+        Some(lost.min_by_key(|record| record.retry_at)?.id)
     }
 
     /// Whom to ask for a place now: a random peer that is looking for one itself, else one that
@@ -423,34 +471,31 @@ impl<PI: Copy + Ord> PassiveView<PI> {
         requests: &Requests<PI>,
         rng: &mut impl Rng,
     ) -> Option<PI> {
-        let retry_at = |one: &Reserve<PI>| self.records.find(one.record)?.retry_at;
-        let is_ready = |one: &&Reserve<PI>| {
-            retry_at(one).is_none_or(|at| at <= now) && !requests.contains(&one.id)
-        };
-        let ready = self.reserves.iter().filter(is_ready);
+        let is_due = |record: &Record<PI>| record.retry_at.is_none_or(|at| at <= now);
+        let is_ready = |id: &PI| self.record(id).is_none_or(is_due) && !requests.contains(id);
         let looking = self
             .recorded()
-            .filter(|(id, record)| record.looking && !requests.contains(id))
-            .filter(|(_, record)| record.retry_at.is_none_or(|at| at <= now));
-        let fine = ready.clone().filter(|one| self.is_fine(one));
-        pick(looking.map(|(id, _)| id), rng)
-            .or_else(|| pick(fine.map(|one| one.id), rng))
-            .or_else(|| pick(ready.map(|one| one.id), rng))
+            .filter(|record| record.looking && is_due(record) && !requests.contains(&record.id));
+        pick(looking.map(|record| record.id), rng)
+            .or_else(|| pick(self.fine().filter(is_ready), rng))
+            .or_else(|| pick(self.ids().copied().filter(is_ready), rng))
     }
 
     /// When the next peer that has to wait may be asked.
     pub(super) fn next_retry(&self, now: Instant, requests: &Requests<PI>) -> Option<Instant> {
-        let waiting = self.recorded().filter(|(id, _)| !requests.contains(id));
+        let waiting = self
+            .records
+            .iter()
+            .filter(|record| !requests.contains(&record.id));
         waiting
-            .filter_map(|(_, record)| record.retry_at)
+            .filter_map(|record| record.retry_at)
             .filter(|at| *at > now)
             .min()
     }
 
     /// Up to `count` random peers to tell others about.
     pub(super) fn sample_except(&self, count: usize, except: &[PI], rng: &mut impl Rng) -> Vec<PI> {
-        let fine = self.reserves.iter().filter(|one| self.is_fine(one));
-        let ids = fine.map(|one| one.id).filter(|id| !is_among(id, except));
+        let ids = self.fine().filter(|id| !is_among(id, except));
         sample(ids.collect(), count, rng)
     }
 }

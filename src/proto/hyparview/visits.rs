@@ -24,19 +24,18 @@ const REMEMBERED: usize = 64;
 #[derive(Clone, Debug)]
 pub(super) struct Visits<PI> {
     visitors: Vec<(PI, Instant)>,
-    at_once: u32,
 }
 
 impl<PI: Copy + Ord> Visits<PI> {
-    pub(super) fn new(at_once: u32) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             visitors: Vec::new(),
-            at_once: at_once.max(1),
         }
     }
 
-    /// A peer comes. Says whether it is welcome, or has come too often.
-    pub(super) fn note(&mut self, id: &PI, now: Instant) -> bool {
+    /// A peer comes, which may do so `at_once` times in a row. Says whether it is welcome, or has
+    /// come too often.
+    pub(super) fn note(&mut self, id: &PI, at_once: u32, now: Instant) -> bool {
         self.forget(now);
         let place = self
             .visitors
@@ -44,7 +43,7 @@ impl<PI: Copy + Ord> Visits<PI> {
             .position(|(visitor, _)| is_same(visitor, id));
         let until = place.map_or(now, |place| self.visitors[place].1);
         let until = after(until, EVERY);
-        if until > after(now, EVERY.saturating_mul(self.at_once)) {
+        if until > after(now, EVERY.saturating_mul(at_once)) {
             return false;
         }
         match place {
@@ -83,10 +82,10 @@ mod tests {
 
     #[test]
     fn each_peer_may_come_a_few_times_and_then_now_and_again() {
-        let mut visits = Visits::new(8);
+        let mut visits = Visits::new();
         let start = crate::proto::hyparview::tests::base();
         let welcome = |visits: &mut Visits<u32>, peer: u32, at: Instant| {
-            (0..100).filter(|_| visits.note(&peer, at)).count()
+            (0..100).filter(|_| visits.note(&peer, 8, at)).count()
         };
         assert_eq!(welcome(&mut visits, 1, start), 8);
         assert_eq!(welcome(&mut visits, 2, start), 8);
@@ -99,13 +98,13 @@ mod tests {
 
     #[test]
     fn visitors_are_bounded_and_the_restless_stay() {
-        let mut visits = Visits::new(2);
+        let mut visits = Visits::new();
         let start = crate::proto::hyparview::tests::base();
-        assert!(visits.note(&0, start) && visits.note(&0, start));
+        assert!(visits.note(&0, 2, start) && visits.note(&0, 2, start));
         for peer in 1..1000u32 {
-            assert!(visits.note(&peer, start));
+            assert!(visits.note(&peer, 2, start));
             visits.check();
         }
-        assert!(!visits.note(&0, start), "it is remembered");
+        assert!(!visits.note(&0, 2, start), "it is remembered");
     }
 }

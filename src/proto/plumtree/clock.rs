@@ -35,6 +35,12 @@ impl MaybeAt {
     }
 }
 
+impl From<Option<At>> for MaybeAt {
+    fn from(at: Option<At>) -> Self {
+        at.map_or(Self::NONE, Self)
+    }
+}
+
 impl Default for MaybeAt {
     fn default() -> Self {
         Self::NONE
@@ -59,10 +65,10 @@ pub(super) fn nanos(duration: Duration) -> u64 {
 /// Translates between the caller's instants and [`At`].
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Clock {
-    origin: Option<Instant>,
     /// The last instant that was read. Most often the next one is the same: a caller reads its own
     /// clock once for everything that is there to do.
     read: Option<Instant>,
+    /// What that was.
     latest: At,
     /// What was translated last. Most often it is asked for again.
     translated: Option<(At, Instant)>,
@@ -72,13 +78,13 @@ impl Clock {
     /// Reads `now`. Time never runs backwards here, whatever the caller says: the queues of this
     /// layer are in order because of that.
     pub(super) fn read(&mut self, now: Instant) -> At {
-        if self.read == Some(now) {
-            return self.latest;
+        let read = *self.read.get_or_insert(now);
+        if read < now {
+            self.read = Some(now);
+            self.latest = self
+                .latest
+                .after(nanos(now.saturating_duration_since(read)));
         }
-        self.read = Some(now);
-        let origin = *self.origin.get_or_insert(now);
-        let at = At(nanos(now.saturating_duration_since(origin)));
-        self.latest = self.latest.max(at);
         self.latest
     }
 
@@ -87,7 +93,12 @@ impl Clock {
         match self.translated {
             Some((known, instant)) if known == at => Some(instant),
             _ => {
-                let instant = self.origin?.checked_add(Duration::from_nanos(at.0))?;
+                let read = self.read?;
+                let instant = if at >= self.latest {
+                    read.checked_add(Duration::from_nanos(at.since(self.latest)))?
+                } else {
+                    read.checked_sub(Duration::from_nanos(self.latest.since(at)))?
+                };
                 self.translated = Some((at, instant));
                 Some(instant)
             }

@@ -90,6 +90,10 @@ impl Delay {
     }
 }
 
+/// Messages that came because they were asked for, and when they were announced.
+#[derive(Clone, Debug, Default)]
+struct Recovered(VecDeque<(MessageId, At)>);
+
 /// The delays of one topic.
 #[derive(Clone, Debug)]
 pub(super) struct Delays {
@@ -99,9 +103,13 @@ pub(super) struct Delays {
     pub(super) answer: Delay,
     /// Messages that came because they were asked for, and when they were announced first. That says
     /// nothing of the tree: what does is whether it brings them all the same, and when.
-    recovered: VecDeque<(MessageId, At)>,
-    /// Since when messages are announced without any coming, and how many.
-    silence: Option<(At, u32)>,
+    ///
+    /// `None` where there are none: most topics recover nothing for hours.
+    recovered: Option<Box<Recovered>>,
+    /// Since when messages are announced without any coming.
+    silent_since: MaybeAt,
+    /// How many were announced since then.
+    unheard: u32,
     /// A link of the tree was lost, or there is silence, and no message has come since: nothing is to
     /// be expected of the tree.
     pub(super) broken: bool,
@@ -115,8 +123,9 @@ impl Delays {
         Self {
             lag: Delay::new(graft_timeout_1, LAG_PRIOR),
             answer: Delay::new(graft_timeout_2, (0, 0)),
-            recovered: VecDeque::new(),
-            silence: None,
+            recovered: None,
+            silent_since: MaybeAt::NONE,
+            unheard: 0,
             broken: true,
             turned_at: MaybeAt::NONE,
         }
@@ -125,15 +134,17 @@ impl Delays {
     /// A message was announced that is not there. Says whether this makes it silence: a tree that is
     /// merely slow brings earlier messages meanwhile.
     pub(super) fn announced(&mut self, now: At) -> bool {
-        let (since, count) = self.silence.get_or_insert((now, 0));
-        *count = count.saturating_add(1);
-        let silent = *count >= SILENT_MESSAGES && now >= since.after(self.lag.least());
+        let since = self.silent_since.get().unwrap_or(now);
+        self.silent_since = MaybeAt::some(since);
+        self.unheard = self.unheard.saturating_add(1);
+        let silent = self.unheard >= SILENT_MESSAGES && now >= since.after(self.lag.least());
         silent && !std::mem::replace(&mut self.broken, true)
     }
 
     /// A neighbor has brought something new.
     pub(super) fn heard(&mut self) {
-        self.silence = None;
+        self.silent_since = MaybeAt::NONE;
+        self.unheard = 0;
         self.broken = false;
     }
 
@@ -144,23 +155,28 @@ impl Delays {
 
     /// A message has come because it was asked for.
     pub(super) fn recovered(&mut self, id: MessageId, announced: At) {
-        if self.recovered.len() >= RECOVERED {
-            self.recovered.pop_front();
+        let Recovered(recovered) = &mut **self.recovered.get_or_insert_default();
+        if recovered.len() >= RECOVERED {
+            recovered.pop_front();
         }
-        self.recovered.push_back((id, announced));
+        recovered.push_back((id, announced));
     }
 
     /// A message has come once more.
     pub(super) fn brought_again(&mut self, id: &MessageId, now: At) {
+        let Some(recovered) = &mut self.recovered else {
+            return;
+        };
+        let Recovered(recovered) = &mut **recovered;
         // No timeout is ever that long, and a duplicate should not be searched for among what is over.
         let longest = self.lag.longest();
-        while let Some((_, announced)) = self.recovered.front()
+        while let Some((_, announced)) = recovered.front()
             && announced.after(longest) < now
         {
-            self.recovered.pop_front();
+            recovered.pop_front();
         }
-        let found = self.recovered.iter().position(|(one, _)| one == id);
-        if let Some((_, announced)) = found.and_then(|place| self.recovered.remove(place)) {
+        let found = recovered.iter().position(|(one, _)| one == id);
+        if let Some((_, announced)) = found.and_then(|place| recovered.remove(place)) {
             // We were too impatient.
             self.brought(announced, now);
         }
@@ -168,7 +184,7 @@ impl Delays {
 
     /// Gives memory back when nothing is under way.
     pub(super) fn rest(&mut self) {
-        self.recovered = VecDeque::new();
+        self.recovered = None;
     }
 
     /// Announcers are asked to push from now on.

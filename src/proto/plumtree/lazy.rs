@@ -35,14 +35,32 @@ struct Announcement {
     known_to: NeighborSet,
 }
 
-/// Announcements that wait for the next dispatch.
-#[derive(Clone, Debug)]
-pub(super) struct LazyPush {
-    limit: u32,
+/// How announcements are held: the same for all topics.
+#[derive(Debug)]
+pub(super) struct Holding {
+    /// The most that wait.
+    limit: usize,
     /// So many announcements are sent without being held.
-    frame: u32,
+    frame: usize,
     /// From an announcement to its dispatch, unless it is held.
     timeout: u64,
+}
+
+impl Holding {
+    /// Up to `limit` announcements, of which `frame` fit into one message.
+    pub(super) fn new(limit: usize, frame: usize, timeout: u64) -> Self {
+        Self {
+            limit: limit.max(1),
+            // Nothing is dropped for having been held.
+            frame: frame.min(limit / 2),
+            timeout,
+        }
+    }
+}
+
+/// Announcements that wait for the next dispatch.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LazyPush {
     queue: VecDeque<Announcement>,
     /// The number of the first announcement in the queue, counting all there ever were.
     first: u64,
@@ -52,27 +70,10 @@ pub(super) struct LazyPush {
 }
 
 impl LazyPush {
-    /// A queue for up to `limit` announcements, of which `frame` fit into one message.
-    pub(super) fn new(limit: usize, frame: usize, timeout: u64) -> Self {
-        Self {
-            limit: u32::try_from(limit.max(1)).unwrap_or(u32::MAX),
-            // Nothing is dropped for having been held.
-            frame: u32::try_from(frame.min(limit / 2)).unwrap_or(u32::MAX),
-            timeout,
-            queue: VecDeque::new(),
-            first: 0,
-            due: MaybeAt::NONE,
-            dispatched: MaybeAt::NONE,
-        }
-    }
-
     /// Checks the bounds.
     #[cfg(all(test, feature = "net"))]
-    pub(super) fn check(&self) {
-        assert!(
-            self.queue.len() <= self.limit as usize,
-            "announcements that wait"
-        );
+    pub(super) fn check(&self, holding: &Holding) {
+        assert!(self.queue.len() <= holding.limit, "announcements that wait");
         assert!(
             !self.queue.is_empty() || self.due().is_none(),
             "all are sent"
@@ -97,22 +98,24 @@ impl LazyPush {
         &mut self,
         ihave: IHave,
         known_to: NeighborSet,
+        holding: &Holding,
         now: At,
     ) -> Option<(u64, NeighborSet)> {
-        let soon = now.after(self.timeout);
+        let soon = now.after(holding.timeout);
         let dispatched = self.dispatched.get();
         let mut due = self.due.get().unwrap_or(match dispatched {
-            Some(last) => soon.max(last.after(self.timeout.saturating_mul(HOLD))),
+            Some(last) => soon.max(last.after(holding.timeout.saturating_mul(HOLD))),
             None => soon,
         });
-        let is_full = self.queue.len() + 1 >= self.frame as usize;
-        let was_held = |last: At| last.after(self.timeout.saturating_mul(HOLD_WITHOUT_NEED)) <= now;
+        let is_full = self.queue.len() + 1 >= holding.frame;
+        let was_held =
+            |last: At| last.after(holding.timeout.saturating_mul(HOLD_WITHOUT_NEED)) <= now;
         if is_full || dispatched.is_none_or(was_held) {
             due = soon.min(due);
         }
         self.due = MaybeAt::some(due);
         let mut dropped = None;
-        if self.queue.len() >= self.limit as usize
+        if self.queue.len() >= holding.limit
             && let Some(oldest) = self.queue.pop_front()
         {
             dropped = Some((self.first, oldest.known_to));
@@ -135,10 +138,10 @@ impl LazyPush {
 
     /// Does not hold what waits and what comes next: a link of the tree is lost, and others may have
     /// nothing but our announcements.
-    pub(super) fn hurry(&mut self, now: At) {
+    pub(super) fn hurry(&mut self, timeout: u64, now: At) {
         self.dispatched = MaybeAt::NONE;
         if let Some(due) = self.due.get() {
-            self.due = MaybeAt::some(now.after(self.timeout).min(due));
+            self.due = MaybeAt::some(now.after(timeout).min(due));
         }
     }
 

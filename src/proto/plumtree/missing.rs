@@ -113,8 +113,6 @@ pub(super) enum Outcome {
 /// All messages that are waited for.
 #[derive(Clone, Debug)]
 pub(super) struct Missing {
-    limit: usize,
-    claims_limit: usize,
     wanted: HashMap<MessageId, Wanted, Keyed>,
     /// Ids by the time at which they are due, and by a count where that is the same. An entry is
     /// stale when its id is gone or due at another time.
@@ -123,10 +121,8 @@ pub(super) struct Missing {
 }
 
 impl Missing {
-    pub(super) fn new(limit: usize, claims_limit: usize, keyed: Keyed) -> Self {
+    pub(super) fn new(keyed: Keyed) -> Self {
         Self {
-            limit,
-            claims_limit: claims_limit.max(1),
             wanted: HashMap::with_hasher(keyed),
             queue: BinaryHeap::new(),
             count: 0,
@@ -140,52 +136,50 @@ impl Missing {
 
     /// Checks the bounds.
     #[cfg(all(test, feature = "net"))]
-    pub(super) fn check(&self) {
-        assert!(self.wanted.len() <= self.limit, "missing messages");
+    pub(super) fn check(&self, limit: usize, claims_limit: usize) {
+        assert!(self.wanted.len() <= limit, "missing messages");
         let queued = self.queue.len();
         assert!(queued <= 2 * self.wanted.len() + 64 + 1, "entries due");
         assert!(queued >= self.wanted.len(), "all are due one day");
         let mut wanted = self.wanted.values();
         assert!(
-            wanted.all(|one| one.claims.len() <= self.claims_limit),
+            wanted.all(|one| one.claims.len() <= claims_limit),
             "claims of one"
         );
     }
 
     /// Whether one of `neighbors` that was the first to announce `used` missing messages may be
-    /// the first to announce another one.
+    /// the first to announce another one, where there may be `limit` in all.
     ///
     /// Half of the room is for whoever comes first; of the other half every neighbor has an equal
     /// share. So however many ids one makes up, there is room for those of the others, and a lone
     /// neighbor with much to tell still gets more than half of all.
-    fn has_room(&self, used: u32, neighbors: usize) -> bool {
-        let shared = self.limit / 2;
-        let own = ((self.limit - shared) / neighbors.max(1)).max(1);
-        self.len() < self.limit && (self.len() < shared || (used as usize) < own)
+    pub(super) fn has_room(&self, limit: usize, used: u32, neighbors: usize) -> bool {
+        let shared = limit / 2;
+        let own = ((limit - shared) / neighbors.max(1)).max(1);
+        self.len() < limit && (self.len() < shared || (used as usize) < own)
     }
 
-    /// Makes room for this many messages more, as far as there may be any: growing step by step
-    /// would hash everything again and again.
-    pub(super) fn reserve(&mut self, more: usize) {
-        let more = more.min(self.limit.saturating_sub(self.len()));
+    /// Makes room for this many messages more, as far as there may be any (`limit` in all): growing
+    /// step by step would hash everything again and again.
+    pub(super) fn reserve(&mut self, more: usize, limit: usize) {
+        let more = more.min(limit.saturating_sub(self.len()));
         self.wanted.reserve(more);
         self.queue.reserve(more);
     }
 
-    /// Notes that a neighbor claims to have a message. If it is the first to do so, the message is
-    /// `due` then.
+    /// Notes that a neighbor claims to have a message. If it is the first to do so, and there is
+    /// [room](Self::has_room), the message is `due` then. So many may claim to have one.
     pub(super) fn claim(
         &mut self,
         id: MessageId,
         claim: Claim,
         now: At,
         due: At,
-        announced_first: u32,
-        neighbors: usize,
+        (has_room, claims_limit): (bool, usize),
     ) -> Outcome {
-        let has_room = self.has_room(announced_first, neighbors);
         match self.wanted.entry(id) {
-            Entry::Occupied(entry) => entry.into_mut().note(claim, self.claims_limit),
+            Entry::Occupied(entry) => entry.into_mut().note(claim, claims_limit),
             Entry::Vacant(_) if !has_room => Outcome::Full,
             Entry::Vacant(entry) => {
                 entry.insert(Wanted {

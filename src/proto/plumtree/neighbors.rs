@@ -28,18 +28,51 @@ pub(super) struct Allowances {
     pub(super) questions: Allowance,
 }
 
-/// What speaks for and against a neighbor's place in the tree.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Merit {
+/// One neighbor.
+#[derive(Clone, Debug)]
+pub(super) struct Neighbor<PI> {
+    pub(super) peer: PI,
+    pub(super) serial: Serial,
+    slot: u8,
+    /// Whether it gets payloads (the paper's eager push peers) or announcements (lazy).
+    pub(super) eager: bool,
+    /// While lazy: the place in the queue of announcements from which on they are for it.
+    pub(super) lazy_since: u64,
+    /// When we last sent it a Prune, if it was lazy ever since.
+    pub(super) pruned_at: MaybeAt,
+    /// `None` while they are whole: hardly any link is ever repaired.
+    allowances: Option<Box<Allowances>>,
     /// When it last brought a payload that was new.
     useful_at: MaybeAt,
     /// How many more of its payloads were duplicates than were new, lately.
     surplus: i8,
     /// How many hops it would have saved, over the latest messages in a row.
     gain: u16,
+    /// Missing messages that it was the first to announce.
+    pub(super) announced_first: u32,
+    /// When it came up.
+    pub(super) up_at: At,
+    /// Whether it was told of the latest messages.
+    pub(super) told: bool,
 }
 
-impl Merit {
+impl<PI> Neighbor<PI> {
+    /// The bit of this neighbor in a [`NeighborSet`], unlike that of all others; none for those
+    /// beyond the 64th.
+    pub(super) fn bit(&self) -> NeighborSet {
+        1u64.checked_shl(self.slot.into()).unwrap_or(0)
+    }
+
+    /// What may be exchanged with it to repair the tree.
+    pub(super) fn allowances(&mut self) -> &mut Allowances {
+        self.allowances.get_or_insert_default()
+    }
+
+    /// The same, to be kept for when it comes up again.
+    pub(super) fn into_allowances(self) -> Option<Box<Allowances>> {
+        self.allowances
+    }
+
     /// It would have brought a message with fewer hops. Returns whether that was enough in all.
     pub(super) fn gained(&mut self, hops: u16, enough: u16) -> bool {
         self.gain = self.gain.saturating_add(hops);
@@ -71,37 +104,6 @@ impl Merit {
             self.surplus = 0;
         }
         prune
-    }
-}
-
-/// One neighbor.
-#[derive(Clone, Debug)]
-pub(super) struct Neighbor<PI> {
-    pub(super) peer: PI,
-    pub(super) serial: Serial,
-    slot: u8,
-    /// Whether it gets payloads (the paper's eager push peers) or announcements (lazy).
-    pub(super) eager: bool,
-    /// While lazy: the place in the queue of announcements from which on they are for it.
-    pub(super) lazy_since: u64,
-    /// When we last sent it a Prune, if it was lazy ever since.
-    pub(super) pruned_at: MaybeAt,
-    pub(super) allowances: Allowances,
-    /// What speaks for and against its place in the tree.
-    pub(super) merit: Merit,
-    /// Missing messages that it was the first to announce.
-    pub(super) announced_first: u32,
-    /// When it came up.
-    pub(super) up_at: At,
-    /// Whether it was told of the latest messages.
-    pub(super) told: bool,
-}
-
-impl<PI> Neighbor<PI> {
-    /// The bit of this neighbor in a [`NeighborSet`], unlike that of all others; none for those
-    /// beyond the 64th.
-    pub(super) fn bit(&self) -> NeighborSet {
-        1u64.checked_shl(self.slot.into()).unwrap_or(0)
     }
 }
 
@@ -149,12 +151,12 @@ impl<PI: Copy + Ord> Neighbors<PI> {
     /// Notes that a message came on a way that no neighbor but this one could have made shorter.
     pub(super) fn reset_gains(&mut self, but: Option<Serial>) {
         for one in self.list.iter_mut().filter(|one| Some(one.serial) != but) {
-            one.merit.gain = 0;
+            one.gain = 0;
         }
     }
 
     /// Adds an eager neighbor.
-    pub(super) fn add(&mut self, peer: PI, allowances: Allowances, now: At) -> Serial {
+    pub(super) fn add(&mut self, peer: PI, allowances: Option<Box<Allowances>>, now: At) -> Serial {
         let serial = Serial(self.next_serial);
         self.next_serial = self.next_serial.wrapping_add(1);
         let taken = self.list.iter().fold(0, |set, one| set | one.bit());
@@ -167,7 +169,9 @@ impl<PI: Copy + Ord> Neighbors<PI> {
             lazy_since: 0,
             pruned_at: MaybeAt::NONE,
             allowances,
-            merit: Merit::default(),
+            useful_at: MaybeAt::NONE,
+            surplus: 0,
+            gain: 0,
             announced_first: 0,
             up_at: now,
             told: false,
@@ -190,13 +194,13 @@ mod tests {
     fn bits_are_distinct_and_reused() {
         let mut neighbors = Neighbors::new();
         for peer in 0..70u32 {
-            neighbors.add(peer, Allowances::default(), At(0));
+            neighbors.add(peer, None, At(0));
         }
         let bits: Vec<_> = neighbors.iter().map(Neighbor::bit).collect();
         assert_eq!(bits.iter().fold(0, |set, bit| set | bit), u64::MAX);
         assert!(bits[64..].iter().all(|bit| *bit == 0));
         let before = neighbors.remove(&7).map(|one| (one.bit(), one.serial));
-        let serial = neighbors.add(7, Allowances::default(), At(0));
+        let serial = neighbors.add(7, None, At(0));
         let again = neighbors.find(&7).map(|one| one.bit());
         assert_eq!(before.map(|(bit, _)| bit), again);
         assert_ne!(before.map(|(_, serial)| serial), Some(serial));

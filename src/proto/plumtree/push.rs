@@ -113,7 +113,7 @@ impl<PI: PeerIdentity> State<PI> {
         if let Some(neighbor) = self.neighbors.find(&from) {
             let bit = neighbor.bit();
             known_to |= bit;
-            neighbor.merit.brought_news(now);
+            neighbor.brought_news(now);
             let pruned_lately = neighbor
                 .pruned_at
                 .get()
@@ -151,7 +151,8 @@ impl<PI: PeerIdentity> State<PI> {
     }
 
     /// A payload that we have already: its sender need not push to us (section 3.7), unless it is
-    /// part of a busy tree (see [`Merit`](super::neighbors::Merit)).
+    /// part of a busy tree (see
+    /// [`brought_duplicate`](super::neighbors::Neighbor::brought_duplicate)).
     pub(super) fn handle_duplicate(
         &mut self,
         from: PI,
@@ -164,7 +165,7 @@ impl<PI: PeerIdentity> State<PI> {
         };
         self.history.mark_shared(known);
         let prune = if neighbor.eager {
-            neighbor.merit.brought_duplicate(now)
+            neighbor.brought_duplicate(now)
         } else {
             neighbor
                 .pruned_at
@@ -215,10 +216,7 @@ impl<PI: PeerIdentity> State<PI> {
         };
         let gain = round.hops().saturating_sub(best.round.hops());
         let enough = self.settings.optimization_threshold.hops();
-        if !announcer
-            .merit
-            .gained(gain, enough.saturating_mul(GAIN_IN_A_ROW))
-        {
+        if !announcer.gained(gain, enough.saturating_mul(GAIN_IN_A_ROW)) {
             return;
         }
         if !announcer.eager {
@@ -272,7 +270,10 @@ impl<PI: PeerIdentity> State<PI> {
             id: gossip.id,
             round,
         };
-        if let Some((place, known_to)) = self.lazy_push.push(ihave, known_to, now) {
+        if let Some((place, known_to)) =
+            self.lazy_push
+                .push(ihave, known_to, &self.settings.holding, now)
+        {
             let untold = self
                 .neighbors
                 .iter()

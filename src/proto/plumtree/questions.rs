@@ -26,17 +26,22 @@ struct Question {
 /// The latest questions, oldest first.
 ///
 /// Invariant: at most [`AT_MOST`].
+/// Most nodes have not asked anyone lately: then nothing is kept but a pointer to nothing.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Questions(VecDeque<Question>);
+pub(super) struct Questions(Option<Box<Latest>>);
+
+#[derive(Clone, Debug, Default)]
+struct Latest(VecDeque<Question>);
 
 impl Questions {
     /// Notes that a neighbor is asked for what it announced.
     pub(super) fn note(&mut self, to: Serial, wanted: IHave, now: At) {
         self.forget_old(now);
-        if self.0.len() >= AT_MOST {
-            self.0.pop_front();
+        let Latest(latest) = &mut **self.0.get_or_insert_default();
+        if latest.len() >= AT_MOST {
+            latest.pop_front();
         }
-        self.0.push_back(Question {
+        latest.push_back(Question {
             at: now,
             to,
             wanted,
@@ -46,29 +51,33 @@ impl Questions {
     /// What a neighbor was asked for lately. It is forgotten here.
     pub(super) fn take_of(&mut self, to: Serial, now: At) -> Vec<IHave> {
         self.forget_old(now);
-        let of_it = self.0.iter().filter(|one| one.to == to);
+        let Some(latest) = &mut self.0 else {
+            return Vec::new();
+        };
+        let of_it = latest.0.iter().filter(|one| one.to == to);
         let wanted = of_it.map(|one| one.wanted).collect();
-        self.0.retain(|one| one.to != to);
+        latest.0.retain(|one| one.to != to);
         wanted
     }
 
     /// Forgets what is too old, and gives the memory back once nothing is left.
     pub(super) fn forget_old(&mut self, now: At) {
-        while self
-            .0
-            .front()
-            .is_some_and(|one| one.at.after(WITHIN) <= now)
-        {
-            self.0.pop_front();
+        let Some(latest) = &mut self.0 else {
+            return;
+        };
+        let is_old = |one: &Question| one.at.after(WITHIN) <= now;
+        while latest.0.front().is_some_and(is_old) {
+            latest.0.pop_front();
         }
-        if self.0.is_empty() {
-            self.0 = VecDeque::new();
+        if latest.0.is_empty() {
+            self.0 = None;
         }
     }
 
     /// Checks the bound.
     #[cfg(all(test, feature = "net"))]
     pub(super) fn check(&self) {
-        assert!(self.0.len() <= AT_MOST, "questions");
+        let asked = self.0.as_ref().map_or(0, |latest| latest.0.len());
+        assert!(asked <= AT_MOST, "questions");
     }
 }

@@ -32,7 +32,8 @@ impl<PI: PeerIdentity> State<PI> {
         if ihaves.len() > 1 {
             let history = &self.history;
             let news = ihaves.iter().filter(|one| history.find(&one.id).is_none());
-            self.missing.reserve(news.count());
+            self.missing
+                .reserve(news.count(), self.settings.missing_ids);
         }
         let mut silent = false;
         for ihave in ihaves {
@@ -45,10 +46,10 @@ impl<PI: PeerIdentity> State<PI> {
                 round: ihave.round,
             };
             let due = now.after(self.delays.until_graft(now));
-            let announced_first = neighbor.announced_first;
-            let outcome =
-                self.missing
-                    .claim(ihave.id, claim, now, due, announced_first, neighbor_count);
+            let (limit, used) = (self.settings.missing_ids, neighbor.announced_first);
+            let has_room = self.missing.has_room(limit, used, neighbor_count);
+            let bounds = (has_room, self.settings.claims_per_id);
+            let outcome = self.missing.claim(ihave.id, claim, now, due, bounds);
             match outcome {
                 Outcome::First => {
                     neighbor.announced_first += 1;
@@ -82,7 +83,7 @@ impl<PI: PeerIdentity> State<PI> {
                 let Some(claimant) = self.neighbors.by_serial(claim.claimant) else {
                     return false;
                 };
-                let granted = claimant.allowances.questions.take(rate, now);
+                let granted = claimant.allowances().questions.take(rate, now);
                 limited |= !granted;
                 granted
             });
@@ -120,7 +121,7 @@ impl<PI: PeerIdentity> State<PI> {
     /// So all who announce are asked to push from now on. Which of these links are too many the
     /// next duplicates will tell.
     pub(super) fn replace_link(&mut self, lost: &Neighbor<PI>, now: At, sink: &mut impl Sink<PI>) {
-        if !lost.eager || !lost.merit.is_busy(now) {
+        if !lost.eager || !lost.is_busy(now) {
             return;
         }
         for neighbor in self.neighbors.iter_mut().filter(|one| !one.eager) {
@@ -157,7 +158,7 @@ impl<PI: PeerIdentity> State<PI> {
             return;
         };
         if !neighbor
-            .allowances
+            .allowances()
             .answers
             .take(self.settings.grafts_per_second, now)
         {
@@ -234,15 +235,14 @@ impl<PI: PeerIdentity> State<PI> {
 
     /// Tells new neighbors of messages from before they came.
     pub(super) fn introduce_earlier_messages(&mut self, now: At, sink: &mut impl Sink<PI>) {
-        while let Some(introduction) = self.introductions.front()
-            && introduction.due <= now
-        {
+        let due = self.introductions.iter().take_while(|one| one.due <= now);
+        let due = due.count();
+        for introduction in self.introductions.drain(..due) {
             let recent = self.settings.late_join_history;
             if let Some(neighbor) = self.neighbors.by_serial(introduction.to) {
                 let ihaves = self.history.announcements(introduction.before, recent);
                 announce(neighbor.peer, ihaves, &self.settings, sink);
             }
-            self.introductions.pop_front();
         }
     }
 }

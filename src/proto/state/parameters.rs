@@ -25,7 +25,7 @@ pub struct Parameters(Arc<Shared>);
 struct Shared {
     config: Config,
     limits: Limits,
-    membership: Arc<hyparview::Config>,
+    membership: Arc<hyparview::Settings>,
     broadcast: Arc<plumtree::Settings>,
 }
 
@@ -50,9 +50,10 @@ impl Parameters {
         let config = sensible::config(config)?;
         let limits = sensible::limits(limits);
         let max = config.max_message_size;
+        let membership = hyparview::Settings::new(&config.membership, &limits, max);
         let broadcast = plumtree::Settings::new(&config.broadcast, &limits, max);
         Ok(Self(Arc::new(Shared {
-            membership: Arc::new(config.membership.clone()),
+            membership: Arc::new(membership),
             broadcast: Arc::new(broadcast),
             config,
             limits,
@@ -87,7 +88,7 @@ impl Parameters {
         &self.0.limits
     }
 
-    pub(crate) fn membership(&self) -> &Arc<hyparview::Config> {
+    pub(crate) fn membership(&self) -> &Arc<hyparview::Settings> {
         &self.0.membership
     }
 

@@ -1,6 +1,6 @@
 //! Nodes that fail and come back, and networks that split.
 
-use super::{Network, NodeId, Occurrence};
+use super::{Network, News, NodeId};
 use crate::sim::{Noticed, Time};
 
 impl Network {
@@ -27,7 +27,7 @@ impl Network {
         if place.state.take().is_none() {
             return;
         }
-        place.timer = None;
+        place.due = Time::MAX;
         let links = place.links.take();
         self.running -= 1;
         for message in &mut self.messages {
@@ -35,12 +35,12 @@ impl Network {
         }
         if self.config.noticed == Noticed::AtOnce {
             for link in links {
-                let closed = Occurrence::Closed {
+                let closed = News::Closed {
                     at: link.peer,
                     other: node,
                     link: link.number,
                 };
-                self.queue.push(self.now + Time::from(link.latency), closed);
+                self.announce(self.now + Time::from(link.latency), closed);
             }
         }
     }
@@ -98,18 +98,22 @@ impl Network {
         if self.config.noticed != Noticed::AtOnce {
             return;
         }
+        let mut closed = Vec::new();
         for (number, node) in self.nodes.iter().enumerate() {
             for link in node.links.iter() {
                 let other = self.nodes.get(link.peer.index());
                 if other.is_some_and(|other| other.side != node.side) {
-                    let closed = Occurrence::Closed {
+                    let news = News::Closed {
                         at: NodeId(number as u32),
                         other: link.peer,
                         link: link.number,
                     };
-                    self.queue.push(self.now + Time::from(link.latency), closed);
+                    closed.push((self.now + Time::from(link.latency), news));
                 }
             }
+        }
+        for (at, news) in closed {
+            self.announce(at, news);
         }
     }
 

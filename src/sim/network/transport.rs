@@ -2,10 +2,10 @@
 
 use rand::RngExt;
 
-use super::{Network, NodeId, Occurrence, Parcel};
+use super::{Network, News, NodeId, Occurrence, Parcel};
 use crate::{
     proto::plumtree,
-    proto::{InEvent, LinkId, Message},
+    proto::{InEvent, LinkId, Message, topic::Received},
     sim::{Noticed, Time, broadcast::message_of, links::Link, micros},
 };
 
@@ -78,8 +78,7 @@ impl Network {
             broken: false,
         });
         let link = number;
-        self.queue
-            .push(arrives, Occurrence::Dial { from, to, link });
+        self.announce(arrives, News::Dial { from, to, link });
         place
     }
 
@@ -98,8 +97,8 @@ impl Network {
             self.traffic.failed_dials += 1;
             if self.config.noticed != Noticed::Never {
                 let (at, other) = (from, to);
-                let refused = Occurrence::Refused { at, other, link };
-                self.queue.push(self.now + latency, refused);
+                let refused = News::Refused { at, other, link };
+                self.announce(self.now + latency, refused);
             }
         }
     }
@@ -122,8 +121,8 @@ impl Network {
             if reached || self.config.noticed != Noticed::Never {
                 let latency = self.config.latency.between(from, to, self.seed);
                 let (at, other) = (from, to);
-                let closed = Occurrence::Closed { at, other, link };
-                self.queue.push(self.now + latency, closed);
+                let closed = News::Closed { at, other, link };
+                self.announce(self.now + latency, closed);
             }
             return;
         }
@@ -133,25 +132,26 @@ impl Network {
         {
             broadcast.payloads += 1;
         }
-        let event = InEvent::RecvMessage {
+        let received = Received {
             from,
             link: LinkId(link.into()),
-            topic: super::TOPIC,
             message,
+            // It was worked out where the message was broadcast, and nothing changes on its way.
+            is_hashed: true,
         };
-        self.feed(to, event);
+        self.deliver(to, received);
     }
 
     /// A node closes its connections to another one. What was sent still arrives.
     pub(super) fn close(&mut self, by: NodeId, other: NodeId) {
         while let Some(link) = self.nodes[by.index()].links.pop(other) {
             let at = link.last_arrival.max(self.now + Time::from(link.latency));
-            let closed = Occurrence::Closed {
+            let closed = News::Closed {
                 at: other,
                 other: by,
                 link: link.number,
             };
-            self.queue.push(at, closed);
+            self.announce(at, closed);
         }
     }
 
@@ -187,8 +187,8 @@ impl Network {
                 link.broken = true;
             }
             let link = number;
-            let closed = Occurrence::Closed { at, other, link };
-            self.queue.push(noticed, closed);
+            let closed = News::Closed { at, other, link };
+            self.announce(noticed, closed);
         }
     }
 }
