@@ -301,7 +301,7 @@ impl<PI: PeerIdentity> State<PI> {
                     }
                 }
             }
-            Message::Prune => self.handle_prune(from, counters),
+            Message::Prune => self.handle_prune(from, now, counters),
             Message::Graft(graft) => self.handle_graft(from, &graft, now, counters, sink),
             Message::IHave(ihaves) => self.handle_ihave(from, &ihaves, now, counters, sink),
         }

@@ -18,7 +18,7 @@ use std::{
 use rand::{SeedableRng, rngs::StdRng};
 
 use super::*;
-use crate::proto::DEFAULT_MAX_MESSAGE_SIZE;
+use crate::proto::{DEFAULT_MAX_MESSAGE_SIZE, limits::Limits};
 
 /// A moment that all times in a test are counted from.
 pub(super) fn base() -> Instant {
