@@ -70,6 +70,8 @@ pub(crate) trait Sink<PI> {
     fn send(&mut self, to: PI, message: Message<PI>);
     /// Send a neighbor anything at all, to find out whether it is still there.
     fn probe(&mut self, neighbor: PI);
+    /// Whether a neighbor is one that nothing depends on for now.
+    fn is_spare(&self, neighbor: &PI) -> bool;
     /// The peer is a neighbor now.
     fn neighbor_up(&mut self, peer: PI);
     /// The peer is not a neighbor any more.

@@ -43,7 +43,9 @@ use self::{
     questions::Questions,
     size::ihaves_per_frame,
 };
-use super::{Counters, GossipEvent, Limits, MessageId, Payload, PeerIdentity, hash::Keyed};
+use super::{
+    Counters, GossipEvent, Limits, MessageId, Payload, PeerIdentity, hash::Keyed, peer::is_same,
+};
 
 mod catch_up;
 mod clock;
@@ -212,6 +214,11 @@ impl<PI: PeerIdentity> State<PI> {
             .iter()
             .filter(|one| !one.eager)
             .map(|one| &one.peer)
+    }
+
+    /// Whether a peer is a neighbor that gets announcements.
+    pub(crate) fn is_lazy(&self, peer: &PI) -> bool {
+        self.lazy().any(|one| is_same(one, peer))
     }
 
     /// What the payloads kept for Grafts take, in bytes.

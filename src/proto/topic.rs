@@ -340,7 +340,7 @@ impl<PI: PeerIdentity> State<PI> {
         counters: &mut Counters,
         sink: &mut impl Sink<PI>,
     ) {
-        let mut membership_sink = MembershipSink::new(sink);
+        let mut membership_sink = MembershipSink::new(sink, &self.broadcast);
         self.membership
             .handle(input, now, rng, counters, &mut membership_sink);
         let changes = membership_sink.changes;
@@ -357,7 +357,7 @@ impl<PI: PeerIdentity> State<PI> {
     ) {
         let is_due = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now);
         if is_due(self.membership.next_deadline()) {
-            let mut membership_sink = MembershipSink::new(sink);
+            let mut membership_sink = MembershipSink::new(sink, &self.broadcast);
             self.membership
                 .handle_timeout(now, rng, counters, &mut membership_sink);
             let changes = membership_sink.changes;
@@ -398,13 +398,16 @@ enum Change<PI> {
 /// Takes the output of the membership layer.
 struct MembershipSink<'a, PI, S> {
     sink: &'a mut S,
+    /// As it was before the membership layer had its input.
+    broadcast: &'a plumtree::State<PI>,
     changes: Vec<Change<PI>>,
 }
 
 impl<'a, PI, S> MembershipSink<'a, PI, S> {
-    fn new(sink: &'a mut S) -> Self {
+    fn new(sink: &'a mut S, broadcast: &'a plumtree::State<PI>) -> Self {
         Self {
             sink,
+            broadcast,
             changes: Vec::new(),
         }
     }
@@ -417,6 +420,10 @@ impl<PI: PeerIdentity, S: Sink<PI>> hyparview::Sink<PI> for MembershipSink<'_, P
 
     fn probe(&mut self, neighbor: PI) {
         self.sink.send(neighbor, probe());
+    }
+
+    fn is_spare(&self, neighbor: &PI) -> bool {
+        self.broadcast.is_lazy(neighbor)
     }
 
     fn neighbor_up(&mut self, peer: PI) {
@@ -463,6 +470,10 @@ impl<PI: PeerIdentity, S: Sink<PI>> hyparview::Sink<PI> for LeavingSink<'_, S> {
     }
 
     fn probe(&mut self, _neighbor: PI) {}
+
+    fn is_spare(&self, _neighbor: &PI) -> bool {
+        false
+    }
 
     fn neighbor_up(&mut self, _peer: PI) {}
 

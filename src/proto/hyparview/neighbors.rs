@@ -18,7 +18,9 @@ use crate::proto::{LinkId, PeerInfo};
 ///
 /// The paper drops a random neighbor for every Join and every urgent request, so whoever sends
 /// enough of them can replace a whole active view. Ordinary joins never notice the difference: they
-/// are always taken in, only that one of the younger neighbors has to go.
+/// are always taken in, only that one of the younger neighbors has to go. And of these rather one that
+/// brings no payloads ([`Sink::is_spare`]): with a link of the broadcast tree a part of the swarm
+/// loses its place, and what it finds instead is hardly ever as good.
 const SETTLED_NEIGHBORS: usize = 2;
 
 impl<PI: PeerIdentity> State<PI> {
@@ -121,7 +123,9 @@ impl<PI: PeerIdentity> State<PI> {
             0 => self.active.take_dispensable(),
             _ => None,
         };
-        let dropped = dispensable.or_else(|| self.active.pick_to_drop(settled, turn.rng));
+        let sink = &*turn.sink;
+        let is_spare = |id: &PI| sink.is_spare(id);
+        let dropped = dispensable.or_else(|| self.active.pick_to_drop(settled, is_spare, turn.rng));
         let Some(dropped) = dropped else {
             return false;
         };

@@ -328,7 +328,10 @@ impl<PI: PeerIdentity> State<PI> {
         turn: &mut Turn<'_, R, S>,
     ) {
         let mut named = named.iter().map(|one| one.id);
-        let common = named.find(|id| *id != from && self.active.contains(id));
+        let any_spare = self.active.ids().any(|id| turn.sink.is_spare(id));
+        let common = named.find(|id| {
+            *id != from && self.active.contains(id) && (!any_spare || turn.sink.is_spare(id))
+        });
         let Some(common) = common else { return };
         // Where everyone is in the passive view, there are triangles whatever is done.
         if self.active.free() > 0 || !self.passive.is_full() || !self.is_young(UNTANGLE, turn) {

@@ -71,6 +71,10 @@ impl Sink<u32> for Record {
         self.told.push(Told::Send(to, message));
     }
 
+    fn is_spare(&self, _neighbor: &u32) -> bool {
+        false
+    }
+
     fn neighbor_up(&mut self, peer: u32) {
         assert!(self.neighbors.insert(peer), "{peer} is up already");
         self.told.push(Told::Up(peer));

@@ -157,11 +157,19 @@ impl<PI: Copy + Ord> ActiveView<PI> {
         Some(self.neighbors.remove(index))
     }
 
-    /// Whom to drop for another: a random neighbor that is none of the `settled` oldest.
-    pub(super) fn pick_to_drop(&self, settled: usize, rng: &mut impl Rng) -> Option<PI> {
+    /// Whom to drop for another: a random neighbor that is none of the `settled` oldest, and if there
+    /// is such a one, one that can be spared.
+    pub(super) fn pick_to_drop(
+        &self,
+        settled: usize,
+        is_spare: impl Fn(&PI) -> bool,
+        rng: &mut impl Rng,
+    ) -> Option<PI> {
         let settled = settled.min(self.capacity.saturating_sub(1));
         let others = self.neighbors.get(settled..)?;
-        pick(others.iter().map(|neighbor| neighbor.id), rng)
+        let others = others.iter().map(|neighbor| neighbor.id);
+        let spare: SmallVec<[PI; 8]> = others.clone().filter(is_spare).collect();
+        pick(spare.iter().copied(), rng).or_else(|| pick(others, rng))
     }
 
     /// A random neighbor that is none of `except`.

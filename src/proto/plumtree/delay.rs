@@ -30,6 +30,16 @@ const SILENT_MESSAGES: u32 = 3;
 /// would have the tree torn up before it was measured.
 const LAG_PRIOR: (u64, u64) = (5, 2);
 
+/// So many deviations above the mean is what is waited, as TCP does.
+const DEVIATIONS: u64 = 4;
+
+/// The same for what a tree at rest is to bring: one whose links have been there for a while, and that has
+/// not just brought something else. A Graft for what is on its way does more harm there than one that is
+/// late: the tree changes over it, and hardly ever for the better; and the worse the tree, the more is
+/// late. In a busy tree the next messages would have to wait too, and where links come and go there is
+/// more that will not come.
+const DEVIATIONS_AT_REST: u64 = 8;
+
 /// An estimate of a delay from samples: mean and mean deviation, as TCP estimates round trips
 /// (Jacobson and Karels, SIGCOMM'88).
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +83,7 @@ impl Delay {
         }
         // What is beyond the timeout costs a message sent twice, so that it must not happen again.
         if nanos > self.timeout() {
-            self.deviation = (nanos + nanos / 4).saturating_sub(self.mean) / 4;
+            self.deviation = (nanos + nanos / 4).saturating_sub(self.mean) / DEVIATIONS;
         }
     }
 
@@ -83,7 +93,12 @@ impl Delay {
 
     /// How long to wait.
     pub(super) fn timeout(&self) -> u64 {
-        let measured = self.mean.saturating_add(self.deviation.saturating_mul(4));
+        self.beyond_mean(DEVIATIONS)
+    }
+
+    fn beyond_mean(&self, deviations: u64) -> u64 {
+        let beyond = self.deviation.saturating_mul(deviations);
+        let measured = self.mean.saturating_add(beyond);
         measured.clamp(self.least, self.longest())
     }
 
@@ -208,13 +223,16 @@ impl Delays {
         self.turned_at = MaybeAt::some(now);
     }
 
-    /// How long a message that is announced now may take to come along the tree.
-    pub(super) fn until_graft(&self, now: At) -> u64 {
+    /// How long a message that is announced now may take to come along the tree. `at_rest` says
+    /// whether the tree is.
+    pub(super) fn until_graft(&self, at_rest: bool, now: At) -> u64 {
         let turned = self.turned_at.get();
         if turned.is_some_and(|at| now < at.after(self.answer.timeout())) {
             0
         } else if self.broken {
             self.lag.least()
+        } else if at_rest {
+            self.lag.beyond_mean(DEVIATIONS_AT_REST)
         } else {
             self.lag.timeout()
         }
@@ -229,20 +247,28 @@ mod tests {
     fn what_was_asked_for_counts_when_the_tree_brings_it_too() {
         let mut delays = Delays::new([80 * MS, 40 * MS]);
         delays.broken = false;
-        let before = delays.until_graft(At(0));
+        let before = delays.until_graft(false, At(0));
         let at = |millis: u64| At(millis * MS);
         let id = MessageId::from_content;
         for number in 0..100u8 {
             delays.recovered(id(&[number]), at(0));
         }
-        assert_eq!(delays.until_graft(At(0)), before, "the tree may be broken");
+        assert_eq!(
+            delays.until_graft(false, At(0)),
+            before,
+            "the tree may be broken"
+        );
         delays.brought_again(&id(&[0]), at(1900));
-        assert_eq!(delays.until_graft(At(0)), before, "that was long ago");
+        assert_eq!(
+            delays.until_graft(false, At(0)),
+            before,
+            "that was long ago"
+        );
         delays.brought_again(&id(&[99]), at(1900));
-        let after = delays.until_graft(At(0));
+        let after = delays.until_graft(false, At(0));
         assert!(after > before, "{after}");
         delays.brought_again(&id(&[99]), at(9000));
-        assert_eq!(delays.until_graft(At(0)), after, "it counts once");
+        assert_eq!(delays.until_graft(false, At(0)), after, "it counts once");
     }
 
     const MS: u64 = 1_000_000;

@@ -8,6 +8,9 @@ use crate::proto::{MessageId, peer::is_same};
 /// these pruned at once, the circle would fall apart.
 const BUSY: u64 = 500_000_000;
 
+/// A link that has been there for this long is not expected to go soon.
+const SETTLED: u64 = 30_000_000_000;
+
 /// How many more duplicates than news prune a link of a busy tree, if it is drawn.
 const SURPLUS: i8 = 4;
 
@@ -102,8 +105,14 @@ impl<PI> Neighbor<PI> {
         self.useful_at.get().is_some_and(|at| now < at.after(BUSY))
     }
 
+    /// Whether it has been there for a while, and has not just brought anything new.
+    pub(super) fn is_at_rest(&self, now: At) -> bool {
+        self.up_at.after(SETTLED) <= now && !self.is_busy(now)
+    }
+
     /// It has brought a duplicate. Returns whether that is reason enough to prune it: always, unless
-    /// it has just brought something new, in which case it has to happen a few times.
+    /// it has just brought something new, or other messages have just come at all, in which case it has
+    /// to happen a few times.
     pub(super) fn brought_duplicate(
         &mut self,
         id: &MessageId,

@@ -21,6 +21,7 @@ impl<PI: PeerIdentity> State<PI> {
         sink: &mut impl Sink<PI>,
     ) {
         let neighbor_count = self.neighbors.len();
+        let at_rest = self.neighbors.iter().all(|one| one.is_at_rest(now));
         let Some(neighbor) = self.neighbors.find(&from) else {
             counters.stranger_control += 1;
             return;
@@ -46,7 +47,7 @@ impl<PI: PeerIdentity> State<PI> {
                 claimant: neighbor.serial,
                 round: ihave.round,
             };
-            let due = now.after(self.delays.until_graft(now));
+            let due = now.after(self.delays.until_graft(at_rest, now));
             let (limit, used) = (self.settings.missing_ids, neighbor.announced_first);
             let has_room = self.missing.has_room(limit, used, neighbor_count);
             let bounds = (has_room, self.settings.claims_per_id);

@@ -148,6 +148,42 @@ fn a_neighbor_is_in_the_tree_as_long_as_it_is_one() {
     assert_eq!(topic.eager(), [].into());
 }
 
+#[test]
+fn who_has_to_go_for_another_is_no_link_of_the_tree() {
+    for lazy in [4, 5, 6] {
+        let mut topic = Topic::new();
+        for peer in 2..=6 {
+            topic.recv(peer, join());
+        }
+        topic.recv(lazy, Message::Gossip(plumtree::Message::Prune));
+        let told = topic.recv(7, join());
+        let down = |t: &Told| match t {
+            Told::Event(Event::NeighborDown(peer)) => Some(*peer),
+            _ => None,
+        };
+        assert_eq!(told.iter().find_map(down), Some(lazy));
+        assert!(topic.state.is_neighbor(&7));
+        // Where all are, one of them goes.
+        topic.recv(8, join());
+        assert!(topic.state.is_neighbor(&8));
+    }
+}
+
+#[test]
+fn the_settled_stay_even_where_the_tree_could_do_without_them() {
+    let mut topic = Topic::new();
+    for peer in 2..=6 {
+        topic.recv(peer, join());
+    }
+    for settled in [2, 3] {
+        topic.recv(settled, Message::Gossip(plumtree::Message::Prune));
+    }
+    for peer in 7..=20 {
+        topic.recv(peer, join());
+    }
+    assert!(topic.state.is_neighbor(&2) && topic.state.is_neighbor(&3));
+}
+
 /// Item 16: strangers change nothing, and their payloads count.
 #[test]
 fn item_16_the_tree_does_not_change_for_strangers() {
@@ -211,7 +247,8 @@ fn the_last_message_to_a_dropped_neighbor_is_a_disconnect() {
 #[test]
 fn a_neighbor_that_goes_as_it_came_never_was_in_the_tree() {
     let mut told = Recorder::default();
-    let mut sink = MembershipSink::new(&mut told);
+    let topic = Topic::new();
+    let mut sink = MembershipSink::new(&mut told, &topic.state.broadcast);
     sink.neighbor_down(2);
     sink.neighbor_up(2);
     sink.neighbor_up(3);
