@@ -17,6 +17,9 @@
 //!
 //! - A payload that is new makes its sender eager (section 3.7), but not while our Prune is on its
 //!   way: the sender is about to see us as lazy, and a link with two opinions costs duplicates.
+//! - Where several messages are under way at once, a link is pruned for several duplicates only, and
+//!   not all links within the same moment: of each message another link is the one too many, and
+//!   without all of these there is no tree (`neighbors`).
 //! - A peer that keeps pushing to us after it was pruned is pruned again, at most once a second: it
 //!   must have missed the first one, and nothing else would heal the link.
 //! - Who announced a message to us is not sent it, neither the payload nor an announcement.
