@@ -17,6 +17,9 @@
 //!
 //! - A payload that is new makes its sender eager (section 3.7), but not while our Prune is on its
 //!   way: the sender is about to see us as lazy, and a link with two opinions costs duplicates.
+//! - Where several messages are under way at once, a link is pruned for several duplicates only, and
+//!   not all links within the same moment: of each message another link is the one too many, and
+//!   without all of these there is no tree (`neighbors`).
 //! - A peer that keeps pushing to us after it was pruned is pruned again, at most once a second: it
 //!   must have missed the first one, and nothing else would heal the link.
 //! - Who announced a message to us is not sent it, neither the payload nor an announcement.
@@ -308,7 +311,7 @@ impl<PI: PeerIdentity> State<PI> {
                     }
                 }
             }
-            Message::Prune => self.handle_prune(from, counters),
+            Message::Prune => self.handle_prune(from, now, counters),
             Message::Graft(graft) => self.handle_graft(from, &graft, now, counters, sink),
             Message::IHave(ihaves) => self.handle_ihave(from, &ihaves, now, counters, sink),
         }

@@ -9,7 +9,10 @@
 
 use std::collections::VecDeque;
 
-use super::clock::{At, MaybeAt};
+use super::{
+    clock::{At, MaybeAt},
+    neighbors::Serial,
+};
 use crate::proto::MessageId;
 
 /// No timeout is more than this many times what is configured: whoever announces early and sends
@@ -121,9 +124,11 @@ pub(super) struct Delays {
     ///
     /// `None` where there are none: most topics recover nothing for hours.
     recovered: Option<Box<Recovered>>,
-    /// Since when messages are announced without any coming.
+    /// Since when a neighbor announces messages without any of them coming.
     silent_since: MaybeAt,
-    /// How many were announced since then.
+    /// Which one.
+    silent: Serial,
+    /// How many it has announced since then.
     unheard: u32,
     /// A link of the tree was lost, or there is silence, and no message has come since: nothing is to
     /// be expected of the tree.
@@ -140,6 +145,7 @@ impl Delays {
             answer: Delay::new(graft_timeout_2, (0, 0)),
             recovered: None,
             silent_since: MaybeAt::NONE,
+            silent: Serial::default(),
             unheard: 0,
             broken: true,
             turned_at: MaybeAt::NONE,
@@ -147,20 +153,30 @@ impl Delays {
     }
 
     /// A message was announced that is not there. Says whether this makes it silence: a tree that is
-    /// merely slow brings earlier messages meanwhile.
-    pub(super) fn announced(&mut self, now: At) -> bool {
-        let since = self.silent_since.get().unwrap_or(now);
-        self.silent_since = MaybeAt::some(since);
+    /// merely slow brings earlier messages of that neighbor meanwhile.
+    pub(super) fn announced(&mut self, by: Serial, now: At) -> bool {
+        let longest = self.lag.longest();
+        let since = self.silent_since.get();
+        let since = since.filter(|at| self.silent == by || now <= at.after(longest));
+        let Some(since) = since else {
+            self.silent_since = MaybeAt::some(now);
+            self.silent = by;
+            self.unheard = 1;
+            return false;
+        };
+        if self.silent != by {
+            return false;
+        }
         self.unheard = self.unheard.saturating_add(1);
         let silent = self.unheard >= SILENT_MESSAGES && now >= since.after(self.lag.least());
         silent && !std::mem::replace(&mut self.broken, true)
     }
 
-    /// A neighbor has brought something new.
-    pub(super) fn heard(&mut self) {
-        self.silent_since = MaybeAt::NONE;
-        self.unheard = 0;
-        self.broken = false;
+    /// Something that a neighbor announced has come.
+    pub(super) fn heard(&mut self, announced_by: Serial) {
+        if self.silent == announced_by {
+            self.silent_since = MaybeAt::NONE;
+        }
     }
 
     /// The tree has brought a message that was announced before.
@@ -230,7 +246,7 @@ mod tests {
     #[test]
     fn what_was_asked_for_counts_when_the_tree_brings_it_too() {
         let mut delays = Delays::new([80 * MS, 40 * MS]);
-        delays.heard();
+        delays.broken = false;
         let before = delays.until_graft(false, At(0));
         let at = |millis: u64| At(millis * MS);
         let id = MessageId::from_content;

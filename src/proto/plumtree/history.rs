@@ -135,6 +135,13 @@ impl History {
         latest.take_while(|seen| seen.at >= since).count()
     }
 
+    /// When the latest message came, not counting this one.
+    pub(super) fn latest_other(&self, known: Known) -> Option<At> {
+        let mut places = (0..self.seen.len()).rev();
+        let place = places.find(|place| *place != known.0)?;
+        Some(self.seen.get(place)?.at)
+    }
+
     /// Looks a message up.
     pub(super) fn find(&self, id: &MessageId) -> Option<Known> {
         self.index.find(id, |low| {

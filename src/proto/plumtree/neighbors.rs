@@ -1,7 +1,7 @@
 //! The neighbors: who gets payloads at once, and who gets announcements.
 
 use super::clock::{Allowance, At, MaybeAt};
-use crate::proto::peer::is_same;
+use crate::proto::{MessageId, peer::is_same};
 
 /// A link that has brought something new within this time is part of a busy tree. Of messages that
 /// are under way together each finds another link of a circle to be the one too many: were all of
@@ -11,12 +11,20 @@ const BUSY: u64 = 500_000_000;
 /// A link that has been there for this long is not expected to go soon.
 const SETTLED: u64 = 30_000_000_000;
 
-/// How many more duplicates than news prune a link of a busy tree.
+/// How many more duplicates than news prune a link of a busy tree, if it is drawn.
 const SURPLUS: i8 = 4;
+
+/// One of so many duplicates beyond that is drawn. Where all nodes talk, all links have brought as
+/// many by the same moment.
+const DRAWN: u64 = 8;
+
+/// How many more duplicates the other links of a busy tree have to bring once one was pruned: it may
+/// be that they are needed now.
+const SPARED: i8 = 4;
 
 /// Names one neighbor from the time it came up to the time it went down. A peer that comes back
 /// gets a new one, so nothing that was noted about its earlier stay can be taken for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Serial(u32);
 
 /// A set of neighbors, one bit each. See [`Neighbor::bit`].
@@ -103,15 +111,30 @@ impl<PI> Neighbor<PI> {
     }
 
     /// It has brought a duplicate. Returns whether that is reason enough to prune it: always, unless
-    /// it has just brought something new, in which case it has to happen a few times.
-    pub(super) fn brought_duplicate(&mut self, now: At) -> bool {
-        let busy = self.is_busy(now);
+    /// it has just brought something new, or other messages have just come at all, in which case it has
+    /// to happen a few times.
+    pub(super) fn brought_duplicate(
+        &mut self,
+        id: &MessageId,
+        latest_other: Option<At>,
+        now: At,
+    ) -> bool {
+        let busy = self.is_busy(now) || latest_other.is_some_and(|at| now < at.after(BUSY));
         self.surplus = self.surplus.saturating_add(1);
-        let prune = !busy || self.surplus > SURPLUS;
+        let prune = !busy || (self.surplus > SURPLUS && self.is_drawn(id));
         if prune {
             self.surplus = 0;
         }
         prune
+    }
+
+    /// Whether it is this link that a message has pruned. Ids are as good as random, and so are the
+    /// nanoseconds of the time when a link came up; both ends have another one.
+    fn is_drawn(&self, id: &MessageId) -> bool {
+        let [a, b, c, d, e, f, g, h, ..] = *id.as_bytes();
+        let seed = u64::from_le_bytes([a, b, c, d, e, f, g, h]) ^ self.up_at.0;
+        // The upper bits of the product depend on all bits of the seed (Knuth's multiplicative hash).
+        (seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32).is_multiple_of(DRAWN)
     }
 }
 
@@ -154,6 +177,13 @@ impl<PI: Copy + Ord> Neighbors<PI> {
 
     pub(super) fn by_serial(&mut self, serial: Serial) -> Option<&mut Neighbor<PI>> {
         self.list.iter_mut().find(|one| one.serial == serial)
+    }
+
+    /// Notes that a link of the tree is no more: others may have to take its place.
+    pub(super) fn spare(&mut self) {
+        for one in &mut self.list {
+            one.surplus = (one.surplus - SPARED).max(-SURPLUS);
+        }
     }
 
     /// Notes that a message came on a way that no neighbor but this one could have made shorter.

@@ -97,7 +97,7 @@ impl<PI: PeerIdentity> State<PI> {
         if let Some(known) = self.history.find(&id) {
             counters.duplicates += 1;
             self.delays.brought_again(&id, now);
-            self.handle_duplicate(from, known, now, sink);
+            self.handle_duplicate(from, &id, known, now, sink);
             return;
         }
         let Some(gossip) = arrived.genuine() else {
@@ -123,6 +123,9 @@ impl<PI: PeerIdentity> State<PI> {
             }
             match wanted {
                 Some(wanted) => {
+                    for claim in &wanted.claims {
+                        self.delays.heard(claim.claimant);
+                    }
                     self.measure(gossip.id, bit, &wanted, now);
                     self.optimize(from, round, &wanted.claims, now, sink);
                 }
@@ -131,7 +134,7 @@ impl<PI: PeerIdentity> State<PI> {
                     self.delays.lag.sample(0);
                 }
             }
-            self.delays.heard();
+            self.delays.broken = false;
         }
         let fits = sent_on.content.len() <= self.settings.max_content_size;
         let cached = fits.then(|| sent_on.content.clone());
@@ -156,6 +159,7 @@ impl<PI: PeerIdentity> State<PI> {
     pub(super) fn handle_duplicate(
         &mut self,
         from: PI,
+        id: &MessageId,
         known: Known,
         now: At,
         sink: &mut impl Sink<PI>,
@@ -164,8 +168,10 @@ impl<PI: PeerIdentity> State<PI> {
             return;
         };
         self.history.mark_shared(known);
+        let is_part_of_tree = neighbor.eager && neighbor.is_busy(now);
         let prune = if neighbor.eager {
-            neighbor.brought_duplicate(now)
+            let latest_other = self.history.latest_other(known);
+            neighbor.brought_duplicate(id, latest_other, now)
         } else {
             neighbor
                 .pruned_at
@@ -177,13 +183,21 @@ impl<PI: PeerIdentity> State<PI> {
             neighbor.pruned_at = MaybeAt::some(now);
             sink.send(from, Message::Prune);
         }
+        if prune && is_part_of_tree {
+            self.neighbors.spare();
+        }
     }
 
     /// A neighbor wants announcements instead of payloads (section 3.7).
-    pub(super) fn handle_prune(&mut self, from: PI, counters: &mut Counters) {
-        match self.neighbors.find(&from) {
-            Some(neighbor) => make_lazy(neighbor, &self.lazy_push),
-            None => counters.stranger_control += 1,
+    pub(super) fn handle_prune(&mut self, from: PI, now: At, counters: &mut Counters) {
+        let Some(neighbor) = self.neighbors.find(&from) else {
+            counters.stranger_control += 1;
+            return;
+        };
+        let is_part_of_tree = neighbor.eager && neighbor.is_busy(now);
+        make_lazy(neighbor, &self.lazy_push);
+        if is_part_of_tree {
+            self.neighbors.spare();
         }
     }
 

@@ -40,6 +40,7 @@ impl<PI: PeerIdentity> State<PI> {
         for ihave in ihaves {
             if let Some(known) = self.history.find(&ihave.id) {
                 self.history.mark_shared(known);
+                self.delays.heard(neighbor.serial);
                 continue;
             }
             let claim = Claim {
@@ -54,7 +55,7 @@ impl<PI: PeerIdentity> State<PI> {
             match outcome {
                 Outcome::First => {
                     neighbor.announced_first += 1;
-                    silent |= self.delays.announced(now);
+                    silent |= self.delays.announced(neighbor.serial, now);
                 }
                 Outcome::Noted => {}
                 Outcome::Full => counters.missing_full += 1,
