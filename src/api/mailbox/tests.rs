@@ -44,6 +44,7 @@ fn broadcast(inbox: &mut Inbox) -> Bytes {
     }
 }
 
+#[cfg(feature = "net")]
 #[test]
 fn messages_of_a_batch_are_shown_once_after_its_first_order() {
     let (api, mut inbox) = node();
