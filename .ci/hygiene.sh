@@ -134,8 +134,8 @@ part_features() {
     RUSTFLAGS="-D warnings" CARGO_TARGET_DIR="$target/features" \
         cargo hack check --workspace --feature-powerset --depth 2 --no-dev-deps \
         --exclude-features default,examples,test-utils,simulator,rpc-tls-ring || return 1
-    # Few schedules for each set of features; the gate runs many with all of them. Optimized a little, the
-    # simulated swarms take a quarter of the time.
+    # Few schedules for each set of features; the gate runs many with all of them. Optimized a little, since
+    # there are simulated swarms among these tests.
     SMOL_GOSSIP_SEEDS=${SMOL_GOSSIP_SEEDS:-50} CARGO_TARGET_DIR="$target/features" \
         cargo hack test --workspace --each-feature --lib \
         --config profile.dev.package.smol-gossip.opt-level=1 || return 1

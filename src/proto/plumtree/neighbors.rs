@@ -128,12 +128,13 @@ impl<PI> Neighbor<PI> {
         prune
     }
 
-    /// Whether it is this link that a message has pruned. Ids are as good as random, and so are the
-    /// nanoseconds of the time when a link came up; both ends have another one.
+    /// Whether it is this link that a message has pruned: it is drawn from the id, which is as good as
+    /// random, and from the nanoseconds of the time when the link came up, which nobody else knows.
     fn is_drawn(&self, id: &MessageId) -> bool {
         let [a, b, c, d, e, f, g, h, ..] = *id.as_bytes();
         let seed = u64::from_le_bytes([a, b, c, d, e, f, g, h]) ^ self.up_at.0;
-        // The upper bits of the product depend on all bits of the seed (Knuth's multiplicative hash).
+        // These bits of the product depend on the 35 lowest of the seed: on some of the id, and on what a
+        // clock shows of half a minute.
         (seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32).is_multiple_of(DRAWN)
     }
 }
