@@ -14,6 +14,7 @@
 //! | `send`, `encoder` | protocol → queues of peers, subscribers, timers |
 //! | `peer`, `queue` | what is known of a peer, and what waits for it |
 //! | `streams` | queues → streams |
+//! | `admission` | who may begin a connection |
 //! | `links`, `dial` | connections: when they begin and end |
 //! | `connection` | the steps of a connection, as tasks for the slab |
 //! | `topics` | subscriptions |
@@ -26,12 +27,12 @@ use std::{ops::Deref, sync::Arc};
 use iroh::{
     PublicKey,
     endpoint::{Connection, QuicTransportConfig},
-    protocol::{AcceptError, ProtocolHandler},
+    protocol::{AcceptError, IncomingFilter, ProtocolHandler},
 };
 use n0_error::{e, stack_error};
 use tracing::debug;
 
-use self::inspect::Request;
+use self::{admission::Admission, inspect::Request};
 pub use self::{
     builder::{BuildError, Builder},
     driver::Driver,
@@ -46,6 +47,7 @@ use crate::{
 
 mod addr_info;
 mod address_lookup;
+mod admission;
 mod blocks;
 mod builder;
 mod burden;
@@ -144,6 +146,7 @@ struct Handle {
     requests: async_channel::Sender<Request>,
     max_message_size: usize,
     metrics: Arc<Metrics>,
+    admission: Arc<Admission>,
 }
 
 /// Why a call to [`Gossip`] failed.
@@ -173,6 +176,7 @@ impl Gossip {
         requests: async_channel::Sender<Request>,
         max_message_size: usize,
         metrics: Arc<Metrics>,
+        admission: Arc<Admission>,
     ) -> Self {
         let node = Arc::new(Handle {
             api: GossipApi::local(mailbox.clone()),
@@ -181,6 +185,7 @@ impl Gossip {
             requests,
             max_message_size,
             metrics,
+            admission,
         });
         Self { node }
     }
@@ -190,8 +195,17 @@ impl Gossip {
         let (mailbox, _) = crate::api::mailbox::channel(max_message_size);
         let (connections, _) = async_channel::bounded(1);
         let (requests, _) = async_channel::bounded(1);
-        let metrics = Arc::default();
-        Self::new(mailbox, connections, requests, max_message_size, metrics)
+        let metrics = Arc::<Metrics>::default();
+        let rate = Limits::default().handshakes_per_second;
+        let admission = Arc::new(Admission::new(rate, metrics.clone()));
+        Self::new(
+            mailbox,
+            connections,
+            requests,
+            max_message_size,
+            metrics,
+            admission,
+        )
     }
 
     /// The largest frame that this node reads, in bytes.
@@ -232,6 +246,31 @@ impl Gossip {
     pub async fn handle_connection(&self, conn: Connection) -> Result<(), Error> {
         let sent = self.node.connections.send(conn).await;
         sent.map_err(|_| e!(Error::ActorDropped))
+    }
+
+    /// A filter for the router of the node's endpoint, which keeps each source of connections to
+    /// [`Limits::handshakes_per_second`].
+    ///
+    /// A handshake takes the better part of a millisecond, whatever it is for, and before it nothing else can
+    /// be known of who wants it. Without the filter, one source can have the endpoint do nothing else. With it,
+    /// what comes too often is ignored, and counted as `handshakes_limited`. It holds for all protocols of the
+    /// endpoint. Nodes that [accept connections themselves](Builder::accept_incoming) do not need it.
+    ///
+    /// ```no_run
+    /// # use smol_gossip::{ALPN, Gossip};
+    /// # fn accept(endpoint: iroh::Endpoint, gossip: Gossip) -> iroh::protocol::Router {
+    /// use iroh::protocol::Router;
+    ///
+    /// let router = Router::builder(endpoint)
+    ///     .incoming_filter(gossip.incoming_filter())
+    ///     .accept(ALPN, gossip.clone())
+    ///     .spawn();
+    /// # router
+    /// # }
+    /// ```
+    pub fn incoming_filter(&self) -> IncomingFilter {
+        let admission = self.node.admission.clone();
+        Arc::new(move |incoming| admission.decide(incoming))
     }
 
     /// Leaves all topics, tells the neighbors, and ends the node.

@@ -3,16 +3,23 @@
 
 mod common;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering},
+};
 
 use common::*;
 use iroh::{
-    Endpoint,
+    Endpoint, EndpointId,
     address_lookup::memory::MemoryLookup,
     endpoint::Connection,
     protocol::{AcceptError, ProtocolHandler, Router},
 };
-use smol_gossip::{Gossip, TopicId, net::GOSSIP_ALPN};
+use smol_gossip::{
+    Gossip, TopicId,
+    net::{GOSSIP_ALPN, Limits},
+};
+use tokio::{task::JoinSet, time::Instant};
 
 /// QUIC lets a peer have a hundred streams, and every topic has one each way.
 #[tokio::test]
@@ -132,6 +139,80 @@ impl ProtocolHandler for Counting {
     async fn shutdown(&self) {
         ProtocolHandler::shutdown(&self.gossip).await;
     }
+}
+
+/// Who begins more handshakes than one may has to wait, and nobody else has.
+#[tokio::test]
+async fn one_source_begins_no_more_handshakes_than_it_may() {
+    let book = MemoryLookup::new();
+    let mut limits = Limits::default();
+    limits.handshakes_per_second = 1;
+    let builder = Gossip::builder().limits(limits);
+
+    let endpoint = bind(1, &book).await;
+    let gossip = builder
+        .clone()
+        .try_spawn(endpoint.clone())
+        .expect("a context");
+    let router = Router::builder(endpoint)
+        .incoming_filter(gossip.incoming_filter())
+        .accept(GOSSIP_ALPN, gossip.clone())
+        .spawn();
+    hold_off(&gossip, id(1), 2, &book).await;
+    within("shutdown", router.shutdown())
+        .await
+        .expect("no panic");
+
+    let endpoint = bind(11, &book).await;
+    let gossip = builder
+        .accept_incoming(true)
+        .try_spawn(endpoint.clone())
+        .expect("a context");
+    hold_off(&gossip, id(11), 12, &book).await;
+    within("shutdown", gossip.shutdown())
+        .await
+        .expect("it lives");
+    endpoint.close().await;
+}
+
+/// Begins too many connections to a node, and talks to it from elsewhere meanwhile.
+async fn hold_off(gossip: &Gossip, them: EndpointId, me: u8, book: &MemoryLookup) {
+    let start = Instant::now();
+    let begun = Arc::new(AtomicU64::new(0));
+    let foe = bind(me + 1, book).await;
+    let mut attempts = JoinSet::new();
+    for _ in 0..20 {
+        let (foe, begun) = (foe.clone(), begun.clone());
+        attempts.spawn(async move {
+            let connection = foe.connect(them, GOSSIP_ALPN).await;
+            begun.fetch_add(connection.is_ok().into(), Ordering::Relaxed);
+            // Kept, whatever the node thinks of it.
+            std::future::pending::<()>().await;
+            drop(connection);
+        });
+    }
+    let metrics = gossip.metrics();
+    within("some are ignored", async {
+        while metrics.handshakes_limited.get() == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+
+    let honest = Node::start(me, book).await;
+    let mut there = subscribe(gossip, topic(1), &[]).await;
+    let mut here = honest.subscribe(topic(1), &[them]).await;
+    here.events.up(them).await;
+    there.events.up(id(me)).await;
+    talk(&mut here, &mut there, "undisturbed").await;
+    honest.stop().await;
+
+    // Four seconds' worth at once, and one more a second.
+    let begun = begun.load(Ordering::Relaxed);
+    let most = 4 + start.elapsed().as_secs() + 1;
+    assert!((1..=most).contains(&begun), "{begun} handshakes, of {most}");
+    attempts.shutdown().await;
+    foe.close().await;
 }
 
 /// However often it is joined and left, a swarm costs no more connections than it has use for.

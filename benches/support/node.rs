@@ -101,7 +101,7 @@ pub(crate) trait Node: Sized + Send + Sync + 'static {
 }
 
 macro_rules! node {
-    ($(#[$doc:meta])* $name:ident, $gossip:ident) => {
+    ($(#[$doc:meta])* $name:ident, $gossip:ident, $router:expr) => {
         $(#[$doc])*
         pub(crate) struct $name {
             gossip: $gossip::Gossip,
@@ -121,7 +121,7 @@ macro_rules! node {
                     .membership_config(membership)
                     .max_message_size(settings.max_message_size)
                     .spawn(endpoint.clone());
-                let router = Router::builder(endpoint)
+                let router = $router(endpoint, &gossip)
                     .accept($gossip::ALPN, gossip.clone())
                     .spawn();
                 Self { gossip, router }
@@ -172,12 +172,14 @@ macro_rules! node {
 
 node! {
     /// A node of this crate.
-    Ours, smol_gossip
+    Ours, smol_gossip, |endpoint, gossip: &smol_gossip::Gossip| {
+        Router::builder(endpoint).incoming_filter(gossip.incoming_filter())
+    }
 }
 
 node! {
     /// A node of `iroh-gossip` 0.101.
-    Upstream, iroh_gossip
+    Upstream, iroh_gossip, |endpoint, _| Router::builder(endpoint)
 }
 
 /// Runs a future on a runtime of one thread, which is then gone with all that was started on it.

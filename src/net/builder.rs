@@ -11,6 +11,7 @@ use tracing::{error, info_span};
 use super::{
     GOSSIP_ALPN, Gossip,
     address_lookup::GossipAddressLookup,
+    admission::Admission,
     driver::Driver,
     limits::Limits,
     node::{Node, Parts},
@@ -220,7 +221,11 @@ impl Builder {
 
         let lookup = GossipAddressLookup::new(limits.known_addresses);
         let streams = limits.streams_per_connection;
-        let transport = runtime.enter(|| IrohTransport::new(endpoint, alpn, streams, lookup));
+        let metrics = Arc::new(Metrics::default());
+        let admission = Admission::new(limits.handshakes_per_second, metrics.clone());
+        let admission = Arc::new(admission);
+        let transport = runtime
+            .enter(|| IrohTransport::new(endpoint, alpn, streams, lookup, admission.clone()));
         let state = State::new(
             local,
             transport.local_data(),
@@ -231,7 +236,6 @@ impl Builder {
         .map_err(|error| BuildError::Config(error.to_string()))?;
 
         let max_message_size = state.max_message_size();
-        let metrics = Arc::new(Metrics::default());
         let (mailbox, inbox) = mailbox::channel(state.max_content_size());
         let (connections_tx, connections) = async_channel::bounded(CONNECTION_QUEUE);
         let (requests_tx, requests) = async_channel::bounded(REQUEST_QUEUE);
@@ -256,6 +260,7 @@ impl Builder {
             requests_tx,
             max_message_size,
             metrics,
+            admission,
         );
         Ok((gossip, Driver::new(node, runtime, span)))
     }

@@ -54,6 +54,13 @@ pub struct Limits {
     /// Handshakes of incoming connections at once, where the driver accepts them itself. Others
     /// wait in the endpoint.
     pub handshakes: usize,
+    /// Handshakes that one source may begin in a second: an IP address (the first 64 bits of an IPv6
+    /// address; on this machine, an address with its port), or an endpoint behind a relay. Four seconds' worth
+    /// may come at once. What comes beyond that is ignored; QUIC sends it again, and it gets in once there is
+    /// room. Sources that have not proven their addresses may together begin four times this, and are asked
+    /// to prove them beyond that. It is held by the driver where it accepts connections itself, and by
+    /// [`Gossip::incoming_filter`](super::Gossip::incoming_filter).
+    pub handshakes_per_second: u32,
     /// Peers whose addresses are remembered from introductions. When full, the longest unheard
     /// of is forgotten.
     pub known_addresses: usize,
@@ -82,6 +89,7 @@ impl Default for Limits {
             dials: 32,
             waiting_dials: 256,
             handshakes: 64,
+            handshakes_per_second: 16,
             known_addresses: 1024,
             topics: 1 << 16,
             burden_per_second: 4096,
@@ -112,6 +120,7 @@ impl Limits {
             *bound = (*bound).max(1);
         }
         self.streams_per_connection = self.streams_per_connection.max(1);
+        self.handshakes_per_second = self.handshakes_per_second.max(1);
         self.burden_per_second = self.burden_per_second.max(1);
         // A queue that is full drops the peer for a control message.
         let frames = max_message_size.saturating_mul(4);

@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -10,13 +11,14 @@ use futures_lite::StreamExt;
 use iroh::{
     Endpoint, EndpointId, Watcher,
     endpoint::{self, ConnectOptions, QuicTransportConfig, VarInt},
+    protocol::IncomingFilterOutcome,
 };
 
 use super::{
     BoxFuture, BoxStream, Broken, Connection, Handshake, RecvStream, SendStream, Transport,
 };
 use crate::{
-    net::{addr_info::AddrInfo, address_lookup::GossipAddressLookup},
+    net::{addr_info::AddrInfo, address_lookup::GossipAddressLookup, admission::Admission},
     proto::PeerData,
 };
 
@@ -55,17 +57,20 @@ pub(crate) struct IrohTransport {
     alpn: Bytes,
     config: QuicTransportConfig,
     lookup: GossipAddressLookup,
+    admission: Arc<Admission>,
 }
 
 impl IrohTransport {
     /// Attaches to an endpoint and adds our address lookup to it.
     ///
-    /// Connections are dialed with `alpn`, and let the peer open `streams` streams at once.
+    /// Connections are dialed with `alpn`, and let the peer open `streams` streams at once. Those
+    /// that others make are let in as `admission` says.
     pub(crate) fn new(
         endpoint: Endpoint,
         alpn: Bytes,
         streams: u32,
         lookup: GossipAddressLookup,
+        admission: Arc<Admission>,
     ) -> Self {
         // A closed endpoint has no address lookup any more, and will not need one.
         if let Ok(services) = endpoint.address_lookup() {
@@ -76,6 +81,20 @@ impl IrohTransport {
             alpn,
             config: transport_config(streams),
             lookup,
+            admission,
+        }
+    }
+}
+
+/// The next connection attempt that is let in.
+async fn admitted(endpoint: &Endpoint, admission: &Admission) -> Option<endpoint::Incoming> {
+    loop {
+        let incoming = endpoint.accept().await?;
+        match admission.decide(&incoming) {
+            IncomingFilterOutcome::Accept => return Some(incoming),
+            // Fails where the address is proven, and nobody is asked to prove that again.
+            IncomingFilterOutcome::Retry => drop(incoming.retry()),
+            _ => incoming.ignore(),
         }
     }
 }
@@ -113,8 +132,9 @@ impl Transport for IrohTransport {
     fn accept(&self) -> BoxFuture<Option<Handshake<endpoint::Connection>>> {
         let endpoint = self.endpoint.clone();
         let alpn = self.alpn.clone();
+        let admission = self.admission.clone();
         Box::pin(async move {
-            let incoming = endpoint.accept().await?;
+            let incoming = admitted(&endpoint, &admission).await?;
             let handshake: Handshake<endpoint::Connection> = Box::pin(async move {
                 let connection = incoming
                     .accept()
