@@ -230,10 +230,10 @@ fn time<M: Machine>(case: &Case) -> f64 {
 fn run<M: Machine>(case: &Case, count: usize) {
     let mut now = Instant::now();
     let (mut machine, events) = prepare::<M>(case, now);
-    for event in events.into_iter().take(count) {
+    events.into_iter().take(count).for_each(|event| {
         now += STEP;
         machine.handle(event, now);
-    }
+    });
     // Taking things down is not part of an event.
     std::mem::forget(machine);
 }

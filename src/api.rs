@@ -34,7 +34,6 @@
 //! it lives, and is left when the last one is dropped.
 
 use std::{
-    collections::BTreeSet,
     future::poll_fn,
     pin::Pin,
     sync::Arc,
@@ -51,6 +50,7 @@ use crate::proto::{Payload, TopicId};
 mod error;
 pub(crate) mod events;
 pub(crate) mod mailbox;
+pub(crate) mod peer_set;
 #[cfg(feature = "rpc")]
 pub(crate) mod remote;
 mod sync;
@@ -61,6 +61,7 @@ pub use types::{Command, Event, JoinOptions, Message, Published};
 
 use events::EventReceiver;
 use mailbox::{Lease, Mailbox, Order};
+use peer_set::PeerSet;
 
 /// Subscribes to topics.
 ///
@@ -207,7 +208,7 @@ impl GossipApi {
             },
             receiver: GossipReceiver {
                 events,
-                neighbors: BTreeSet::new(),
+                neighbors: PeerSet::default(),
                 _lease: lease,
             },
         })
@@ -469,7 +470,7 @@ impl Stream for GossipTopic {
 #[derive(Debug)]
 pub struct GossipReceiver {
     events: EventReceiver,
-    neighbors: BTreeSet<EndpointId>,
+    neighbors: PeerSet,
     /// The topic stays open while this lives.
     _lease: Arc<Lease>,
 }
@@ -497,7 +498,7 @@ impl GossipReceiver {
     /// # }
     /// ```
     pub fn neighbors(&self) -> impl Iterator<Item = EndpointId> + '_ {
-        self.neighbors.iter().copied()
+        self.neighbors.iter()
     }
 
     /// Waits until there is a neighbor; returns at once when there is one.

@@ -187,9 +187,9 @@ impl Closer {
 impl State {
     fn push_back(&mut self, event: Event) {
         if self.waiting.queue.capacity() == 0 {
-            self.waiting
-                .queue
-                .reserve(self.usual.min(ALLOCATED_AT_ONCE));
+            // Exactly, for most topics have one event now and then.
+            let usual = self.usual.clamp(1, ALLOCATED_AT_ONCE);
+            self.waiting.queue.reserve_exact(usual);
         }
         self.waiting.push_back(event);
     }

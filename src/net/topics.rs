@@ -1,6 +1,6 @@
 //! Who listens to what: the subscriptions of each topic, and its neighbors as told to them.
 
-use indexmap::{IndexMap, IndexSet};
+use indexmap::IndexMap;
 use iroh::EndpointId;
 
 use crate::{
@@ -8,6 +8,7 @@ use crate::{
         Event,
         events::{EventSender, Pushed},
         mailbox::SubscriptionId,
+        peer_set::PeerSet,
     },
     proto::{TopicId, hash::Local},
 };
@@ -23,7 +24,7 @@ pub(crate) struct Topics {
 
 #[derive(Default)]
 struct Topic {
-    neighbors: IndexSet<EndpointId>,
+    neighbors: PeerSet,
     subscriptions: IndexMap<SubscriptionId, Subscriber, Local>,
     /// Messages that subscriptions lost, those that have ended included.
     events_dropped: u64,
@@ -83,16 +84,14 @@ impl Topics {
     /// The peers that subscribers of the topic know as neighbors.
     pub(crate) fn neighbors(&self, topic: &TopicId) -> impl Iterator<Item = EndpointId> + '_ {
         let topic = self.topics.get(topic);
-        topic
-            .into_iter()
-            .flat_map(|topic| topic.neighbors.iter().copied())
+        topic.into_iter().flat_map(|topic| topic.neighbors.iter())
     }
 
     /// Adds a subscription, and tells it the neighbors that there are.
     pub(crate) fn subscribe(&mut self, id: SubscriptionId, topic: TopicId, events: EventSender) {
         let entry = self.topics.entry(topic).or_default();
-        for neighbor in &entry.neighbors {
-            events.push(Event::NeighborUp(*neighbor));
+        for neighbor in entry.neighbors.iter() {
+            events.push(Event::NeighborUp(neighbor));
         }
         let subscriber = Subscriber {
             events,
@@ -128,7 +127,7 @@ impl Topics {
                 topic.neighbors.insert(*peer);
             }
             Event::NeighborDown(peer) => {
-                topic.neighbors.shift_remove(peer);
+                topic.neighbors.remove(peer);
             }
             Event::Received(_) | Event::Lagged => {}
         }

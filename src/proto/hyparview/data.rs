@@ -30,7 +30,12 @@ impl<PI: Copy + Ord> Introductions<PI> {
     fn insert(&mut self, id: PI, data: PeerData) {
         match self.place(&id) {
             Ok(place) => self.0[place].1 = data,
-            Err(place) => self.0.insert(place, (id, data)),
+            Err(place) => {
+                if self.0.is_empty() {
+                    self.0.reserve_exact(1);
+                }
+                self.0.insert(place, (id, data));
+            }
         }
     }
 

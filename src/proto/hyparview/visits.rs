@@ -55,6 +55,9 @@ impl<PI: Copy + Ord> Visits<PI> {
                         self.visitors.remove(least);
                     }
                 }
+                if self.visitors.is_empty() {
+                    self.visitors.reserve_exact(1);
+                }
                 self.visitors.push((*id, until));
             }
         }

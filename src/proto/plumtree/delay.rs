@@ -66,7 +66,7 @@ impl Delay {
     pub(super) fn sample(&mut self, nanos: u64) {
         let nanos = nanos.min(self.longest());
         let error = self.mean.abs_diff(nanos);
-        if error < 8 && self.deviation < 32 {
+        if error < 8 && self.deviation.abs_diff(error) < 32 {
             // Nothing below would change. A tree that is at rest ends here.
             return;
         }

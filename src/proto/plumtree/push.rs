@@ -29,11 +29,9 @@ pub(super) struct Arrived {
 }
 
 impl Arrived {
-    /// The payload, if its id is the hash of its content.
-    fn genuine(self) -> Option<Gossip> {
-        let Self { gossip, is_hashed } = self;
-        let is_genuine = is_hashed || MessageId::from_content(&gossip.content) == gossip.id;
-        is_genuine.then_some(gossip)
+    /// Whether the payload's id is the hash of its content.
+    fn is_genuine(&self) -> bool {
+        self.is_hashed || MessageId::from_content(&self.gossip.content) == self.gossip.id
     }
 }
 
@@ -100,10 +98,11 @@ impl<PI: PeerIdentity> State<PI> {
             self.handle_duplicate(from, &id, known, now, sink);
             return;
         }
-        let Some(gossip) = arrived.genuine() else {
+        if !arrived.is_genuine() {
             counters.invalid_id += 1;
             return;
-        };
+        }
+        let Arrived { gossip, .. } = arrived;
         let sent_on = Gossip {
             id: gossip.id,
             content: gossip.content,
@@ -317,13 +316,13 @@ pub(super) fn deliver_from_neighbor<PI: PeerIdentity>(
     counters: &mut Counters,
     sink: &mut impl Sink<PI>,
 ) {
-    let Some(gossip) = arrived.genuine() else {
+    if !arrived.is_genuine() {
         counters.invalid_id += 1;
         return;
-    };
+    }
     sink.deliver(GossipEvent {
-        content: gossip.content,
+        content: arrived.gossip.content,
         delivered_from: from,
-        scope: gossip.scope,
+        scope: arrived.gossip.scope,
     });
 }

@@ -25,6 +25,8 @@ pub(super) struct Observed {
     neighbors: BTreeSet<(TopicId, Peer)>,
     /// When something was last delivered, and how many ids were given up by then.
     delivered: HashMap<(TopicId, Bytes), (Instant, u64)>,
+    /// Broadcasts that were refused, because what they say was said or heard before.
+    repeated: u64,
     /// Peers that the application wants to join through.
     contacts: BTreeSet<Peer>,
 }
@@ -56,8 +58,11 @@ impl Observed {
                 .filter(|event| matches!(event, OutEvent::SendMessage { .. }));
             assert!(sent.count() <= SENT_AT_ONCE, "{input:?}");
         }
+        let repeated = state.counters().broadcast_duplicate;
+        let is_repeated = repeated > std::mem::replace(&mut self.repeated, repeated);
         if let InEvent::Command(topic, Command::Broadcast(content, Scope::Swarm)) = input
             && state.contains(topic)
+            && !is_repeated
             && content.len() <= state.max_content_size()
         {
             let evicted = state.counters().seen_evicted;
