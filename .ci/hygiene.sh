@@ -161,7 +161,7 @@ part_features() {
         cargo hack test --workspace --each-feature --lib \
         --config profile.dev.package.smol-gossip.opt-level=1 || return 1
     RUSTDOCFLAGS="-D warnings" CARGO_TARGET_DIR="$target/features" \
-        cargo hack doc --package smol-gossip --each-feature --no-deps
+        cargo hack doc --workspace --each-feature --no-deps
 }
 
 # The oldest versions that the manifests allow are enough. Only of direct dependencies: what others ask

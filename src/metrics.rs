@@ -104,6 +104,8 @@ metrics! {
         dials_refused,
         /// Peers whose addresses were forgotten because those of too many were remembered.
         addresses_evicted,
+        /// Addresses left out because a peer was introduced with too many.
+        addresses_left_out,
         /// Peer data in which there were no addresses.
         peer_data_invalid,
         /// Subscriptions that ended at once because too many topics were joined.

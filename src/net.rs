@@ -84,7 +84,7 @@ pub mod testing {
 
     /// The addresses that peer data holds, if it can be read.
     pub fn addresses(peer: EndpointId, data: &PeerData) -> Option<EndpointAddr> {
-        Some(AddrInfo::decode(data).ok()?.into_addr(peer))
+        Some(AddrInfo::decode(data).ok()?.0.into_addr(peer))
     }
 
     /// The peer data that says where a peer is.

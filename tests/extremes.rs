@@ -80,6 +80,7 @@ fn limits(number: usize, time: Duration) -> Limits {
     limits.protocol.lazy_queue = number;
     limits.protocol.peer_data_bytes = number;
     limits.protocol.pending_requests = number;
+    limits.protocol.joins_per_peer = small;
     limits.protocol.late_join_history = number;
     limits.send_queue_bytes = number;
     limits.streams_per_connection = small;
@@ -90,6 +91,7 @@ fn limits(number: usize, time: Duration) -> Limits {
     limits.handshakes = number;
     limits.known_addresses = number;
     limits.topics = number;
+    limits.burden_per_second = small;
     limits.stuck_timeout = time;
     limits.idle_timeout = time;
     limits.header_timeout = time;

@@ -126,6 +126,42 @@ fn a_restarted_node_comes_back_without_memory() {
     assert_eq!(outcome(&network, message).reliability(), 1.0);
 }
 
+/// A message counts on those who ran when it was sent, and on each of them until it fails: not on who
+/// comes later, nor on who comes back, which remembers nothing.
+#[test]
+fn who_fails_and_comes_back_is_counted_once() {
+    let (mut network, nodes) = joined(NetworkConfig::default(), 4);
+    network.kill(nodes[3]);
+    let message = network.broadcast(nodes[0], 64);
+    let count = |network: &Network| {
+        let message = outcome(network, message);
+        (message.delivered, message.nodes)
+    };
+    network.run_for(secs(5));
+    assert_eq!(count(&network), (3, 3));
+    for round in 0..5 {
+        for node in [nodes[1], nodes[3]] {
+            network.kill(node);
+            network.restart(node);
+            network.join(node, &nodes[..1]);
+        }
+        network.run_for(secs(5));
+        assert_eq!(count(&network), (2, 2), "round {round}");
+    }
+    let late = network.add(1);
+    network.join(late[0], &nodes[..1]);
+    network.run_for(secs(5));
+    network.kill(late[0]);
+    assert_eq!(count(&network), (2, 2));
+
+    // Who does not run says nothing, and nobody has heard it.
+    network.kill(nodes[1]);
+    let silence = network.broadcast(nodes[1], 64);
+    network.run_for(secs(5));
+    let silence = outcome(&network, silence);
+    assert_eq!((silence.delivered, silence.nodes), (0, 3));
+}
+
 #[test]
 fn lost_messages_and_connections_are_made_up_for() {
     let config = NetworkConfig {
@@ -170,6 +206,16 @@ fn nonsense_is_refused() {
             .unwrap_err()
             .contains("proto")
     );
+}
+
+#[test]
+fn an_epoch_with_no_time_behind_it_is_refused() {
+    let mut late = epoch();
+    for bit in (0..u64::BITS).rev() {
+        late = late.checked_add(secs(1 << bit)).unwrap_or(late);
+    }
+    let refused = Network::new(NetworkConfig::default(), 1, late).unwrap_err();
+    assert!(refused.contains("epoch"), "{refused}");
 }
 
 #[test]

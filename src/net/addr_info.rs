@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::proto::PeerData;
 
-/// Socket addresses that are kept of one peer. Further ones are ignored.
+/// Socket addresses that are kept of one peer. Further ones are left out, and counted.
 pub(crate) const MAX_DIRECT_ADDRESSES: usize = 16;
 
 /// How to reach a peer. The order of the fields is the wire format.
@@ -30,16 +30,20 @@ impl AddrInfo {
         PeerData::new(postcard::to_stdvec(self).unwrap_or_default())
     }
 
-    /// What peer data says.
-    pub(crate) fn decode(data: &PeerData) -> Result<Self, postcard::Error> {
+    /// What peer data says, and how many addresses were left out because there are too many.
+    pub(crate) fn decode(data: &PeerData) -> Result<(Self, usize), postcard::Error> {
         if data.as_bytes().is_empty() {
-            return Ok(Self::default());
+            return Ok((Self::default(), 0));
         }
         let mut info: Self = postcard::from_bytes(data.as_bytes())?;
-        while info.direct_addresses.len() > MAX_DIRECT_ADDRESSES {
+        let left_out = info
+            .direct_addresses
+            .len()
+            .saturating_sub(MAX_DIRECT_ADDRESSES);
+        for _ in 0..left_out {
             info.direct_addresses.pop_last();
         }
-        Ok(info)
+        Ok((info, left_out))
     }
 
     /// The same for iroh.
@@ -78,14 +82,15 @@ mod tests {
             .with_ip_addr("[::1]:2".parse().unwrap())
             .with_relay_url("https://relay.example".parse().unwrap());
         let data = AddrInfo::from(addr.clone()).encode();
-        assert_eq!(AddrInfo::decode(&data).unwrap().into_addr(id()), addr);
+        let (info, left_out) = AddrInfo::decode(&data).unwrap();
+        assert_eq!((info.into_addr(id()), left_out), (addr, 0));
     }
 
     #[test]
     fn nothing_known_is_empty() {
         let data = AddrInfo::from(EndpointAddr::new(id())).encode();
         assert!(data.as_bytes().is_empty());
-        assert_eq!(AddrInfo::decode(&data).unwrap(), AddrInfo::default());
+        assert_eq!(AddrInfo::decode(&data), Ok((AddrInfo::default(), 0)));
     }
 
     #[test]
@@ -94,8 +99,9 @@ mod tests {
             relay_url: None,
             direct_addresses: (1..100).map(|port| ([127, 0, 0, 1], port).into()).collect(),
         };
-        let decoded = AddrInfo::decode(&info.encode()).unwrap();
+        let (decoded, left_out) = AddrInfo::decode(&info.encode()).unwrap();
         assert_eq!(decoded.direct_addresses.len(), MAX_DIRECT_ADDRESSES);
+        assert_eq!(left_out, 99 - MAX_DIRECT_ADDRESSES);
     }
 
     #[test]

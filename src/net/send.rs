@@ -144,8 +144,10 @@ impl<T: Transport, R: Runtime> Node<T, R> {
 
     fn learn_addresses(&mut self, id: EndpointId, data: &PeerData) {
         match self.transport.learn(id, data, self.now) {
-            Some(evicted) => {
-                self.metrics.addresses_evicted.inc_by(evicted as u64);
+            Some(learnt) => {
+                let metrics = &self.metrics;
+                metrics.addresses_evicted.inc_by(learnt.evicted as u64);
+                metrics.addresses_left_out.inc_by(learnt.left_out as u64);
                 self.forget_addresses();
             }
             None => {
@@ -159,9 +161,11 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     pub(crate) fn recall_addresses(&mut self, id: EndpointId) {
         if !self.transport.knows(id)
             && let Some(data) = self.state.peer_data(&id)
-            && let Some(evicted) = self.transport.learn(id, data, self.now)
+            && let Some(learnt) = self.transport.learn(id, data, self.now)
         {
-            self.metrics.addresses_evicted.inc_by(evicted as u64);
+            // What was left out was counted when the data came.
+            let evicted = learnt.evicted as u64;
+            self.metrics.addresses_evicted.inc_by(evicted);
             self.forget_addresses();
         }
     }

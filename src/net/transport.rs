@@ -43,6 +43,15 @@ impl Broken {
     }
 }
 
+/// What remembering the addresses of a peer came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Learnt {
+    /// Other peers that were forgotten for it.
+    pub(crate) evicted: usize,
+    /// Addresses of the peer beyond those that are kept of one.
+    pub(crate) left_out: usize,
+}
+
 /// A network that one node is attached to.
 pub(crate) trait Transport: Send + 'static {
     /// A connection to a peer.
@@ -64,9 +73,8 @@ pub(crate) trait Transport: Send + 'static {
     /// means that there will not be any more.
     fn accept(&self) -> BoxFuture<Option<Handshake<Self::Connection>>>;
 
-    /// Remembers how to reach a peer, for later dials. Returns how many others were forgotten for
-    /// it, or `None` where it was of no use.
-    fn learn(&mut self, peer: EndpointId, data: &PeerData, now: Instant) -> Option<usize>;
+    /// Remembers how to reach a peer, for later dials. `None` where it was of no use.
+    fn learn(&mut self, peer: EndpointId, data: &PeerData, now: Instant) -> Option<Learnt>;
 
     /// Whether anything that was learnt of a peer is still remembered.
     fn knows(&self, peer: EndpointId) -> bool;

@@ -222,7 +222,7 @@ impl<PI: PeerIdentity> State<PI> {
         sink: &mut S,
     ) {
         let mut turn = Turn {
-            now,
+            now: time::with_future(now),
             rng,
             counters,
             sink,
@@ -259,7 +259,7 @@ impl<PI: PeerIdentity> State<PI> {
             return;
         }
         let mut turn = Turn {
-            now,
+            now: time::with_future(now),
             rng,
             counters,
             sink,

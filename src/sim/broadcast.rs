@@ -29,42 +29,82 @@ pub struct Broadcast {
     pub by_hop: Vec<u32>,
     #[serde(skip)]
     pub(super) sent_at: Time,
-    /// Who has it.
+    /// Who counts: all that ran when it was sent, and have not failed since.
     #[serde(skip)]
-    seen: Vec<u64>,
+    counted: Flags,
+    /// Who of them has it.
+    #[serde(skip)]
+    seen: Flags,
     /// Who got it from whom, and when, where that is wanted.
     #[serde(skip)]
     pub(super) tree: Option<Vec<(NodeId, NodeId, Time)>>,
 }
 
+/// A flag for each node.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Flags(Vec<u64>);
+
+impl Flags {
+    /// Flags of so many nodes, none of which is set.
+    fn of(nodes: usize) -> Self {
+        Self(vec![0; nodes.div_ceil(64)])
+    }
+
+    /// Makes room for so many nodes.
+    pub(super) fn grow(&mut self, nodes: usize) {
+        self.0.resize(nodes.div_ceil(64), 0);
+    }
+
+    fn is_set(&self, node: NodeId) -> bool {
+        let word = self.0.get(node.index() / 64);
+        word.is_some_and(|word| word & 1 << (node.index() % 64) != 0)
+    }
+
+    /// Sets a flag or clears it, and says whether that changed it. There may be no such node.
+    pub(super) fn set(&mut self, node: NodeId, flag: bool) -> bool {
+        let bit = 1 << (node.index() % 64);
+        let Some(word) = self.0.get_mut(node.index() / 64) else {
+            return false;
+        };
+        let changes = (*word & bit != 0) != flag;
+        if changes {
+            *word ^= bit;
+        }
+        changes
+    }
+}
+
 impl Broadcast {
-    pub(super) fn new(from: NodeId, nodes: u32, all: usize, sent_at: Time, trace: bool) -> Self {
+    /// A message of `from`, of which nobody has heard yet, with who runs.
+    pub(super) fn new(
+        from: NodeId,
+        nodes: u32,
+        running: &Flags,
+        sent_at: Time,
+        trace: bool,
+    ) -> Self {
         let mut new = Self {
             from,
             nodes,
-            delivered: 1,
+            delivered: 0,
             payloads: 0,
             last_hop: 0,
             duration: Duration::ZERO,
-            by_hop: vec![1],
+            by_hop: Vec::new(),
             sent_at,
-            seen: vec![0; all.div_ceil(64)],
+            counted: running.clone(),
+            seen: Flags::of(64 * running.0.len()),
             tree: trace.then(Vec::new),
         };
-        new.mark(from);
+        // A sender that does not run sends nothing.
+        new.delivered = u32::from(new.mark(from));
+        new.by_hop.push(new.delivered);
         new
     }
 
-    /// Notes a node, and says whether it is new.
+    /// Notes a node, and says whether it counts and is new.
     fn mark(&mut self, node: NodeId) -> bool {
-        let (word, bit) = (node.index() / 64, 1 << (node.index() % 64));
-        // Nodes that came later do not count.
-        let Some(word) = self.seen.get_mut(word) else {
-            return false;
-        };
-        let new = *word & bit == 0;
-        *word |= bit;
-        new
+        self.counted.is_set(node) && self.seen.set(node, true)
     }
 
     pub(super) fn deliver(&mut self, to: NodeId, from: NodeId, hop: u16, at: Time) {
@@ -83,18 +123,17 @@ impl Broadcast {
         }
     }
 
-    /// Takes a node that has failed out of the count.
+    /// Takes a node that has failed out of the count, for good: it forgets the message.
     pub(super) fn fail(&mut self, node: NodeId) {
-        let (word, bit) = (node.index() / 64, 1 << (node.index() % 64));
-        if let Some(word) = self.seen.get(word) {
+        if self.counted.set(node, false) {
             self.nodes -= 1;
-            self.delivered -= u32::from(word & bit != 0);
+            self.delivered -= u32::from(self.seen.is_set(node));
         }
     }
 
     /// Forgets who has it: nothing more is counted.
     pub(super) fn close(&mut self) {
-        self.seen = Vec::new();
+        (self.counted, self.seen) = Default::default();
     }
 
     /// Whether everyone has it.

@@ -12,7 +12,7 @@ use slab::Slab;
 
 use super::{
     Broadcast, Chance, END, MessageIndex, NetworkConfig, NodeId, Time, Traffic,
-    broadcast::{content, message_of},
+    broadcast::{Flags, content, message_of},
     links::Links,
     micros,
     queue::Queue,
@@ -44,6 +44,8 @@ pub struct Network {
     news: Slab<News>,
     nodes: Vec<Node>,
     running: u32,
+    /// Which ones do.
+    runs: Flags,
     /// Messages under way.
     parcels: Slab<Parcel>,
     /// How many of them belong to the broadcast layer.
@@ -155,6 +157,9 @@ impl Network {
     /// ```
     pub fn new(config: NetworkConfig, seed: u64, epoch: Instant) -> Result<Self, String> {
         config.check()?;
+        if epoch.checked_add(Duration::from_micros(END)).is_none() {
+            return Err("epoch: there are not enough instants behind it".into());
+        }
         let parameters = Parameters::new(config.proto.clone(), Limits::default())
             .map_err(|error| format!("proto: {error}"))?;
         Ok(Self {
@@ -168,6 +173,7 @@ impl Network {
             news: Slab::new(),
             nodes: Vec::new(),
             running: 0,
+            runs: Flags::default(),
             parcels: Slab::new(),
             gossip_under_way: 0,
             next_link: 0,
@@ -251,7 +257,9 @@ impl Network {
         // So many as there are numbers for.
         let count = count.min(u32::MAX - first);
         self.nodes.reserve_exact(count as usize);
+        self.runs.grow(self.nodes.len() + count as usize);
         for number in first..first + count {
+            self.runs.set(NodeId(number), true);
             let state = self.new_state(NodeId(number));
             self.nodes.push(Node {
                 state: Some(state),
@@ -337,8 +345,7 @@ impl Network {
     /// ```
     pub fn broadcast(&mut self, from: NodeId, len: usize) -> MessageIndex {
         let message = self.messages.len();
-        let (all, running) = (self.nodes.len(), self.running);
-        let new = Broadcast::new(from, running, all, self.now, self.trace);
+        let new = Broadcast::new(from, self.running, &self.runs, self.now, self.trace);
         self.messages.push(new);
         let longest = self.parameters.config().max_message_size;
         let content: Bytes = content(message, len.min(longest));

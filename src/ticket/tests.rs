@@ -222,6 +222,29 @@ fn too_much_is_refused_in_both_directions() {
     assert_eq!(Ticket::new(TOPIC, peers), Err(expected));
 }
 
+/// What was read can be written and read again, also where a URL is in another form than that in which
+/// it is kept.
+#[test]
+fn what_grows_as_it_is_read_stays_within_bounds() {
+    let body = |letters: usize| {
+        let url = format!("https://relay.example.org/{}", "é".repeat(letters));
+        // As `Ticket::body` writes it: one peer with one address, which is a relay.
+        let peer = (id(1), vec![(0u8, url)]);
+        postcard::to_stdvec(&(TOPIC, vec![peer])).expect("serializes to memory")
+    };
+    let read = parse(&text(VERSION, &body(100))).expect("it is small");
+    let written = read.to_string();
+    assert!(written.len() > text_len(body(100).len()), "it has grown");
+    assert_eq!(parse(&written), Ok(read));
+
+    let long = text(VERSION, &body(2000));
+    assert!(long.len() < MAX_TEXT_LEN);
+    let TicketError::TooLong { len, max } = parse(&long).expect_err("it has grown too long") else {
+        panic!("too long is what it is");
+    };
+    assert!(len > max && max == MAX_TEXT_LEN);
+}
+
 #[test]
 fn serde_knows_both_forms() {
     let bytes = postcard::to_stdvec(&ticket()).expect("serializes");

@@ -1,14 +1,17 @@
 //! Each bound of the network layer, filled to the brim. Those of the protocol state have tests of
 //! their own there.
 
-use std::{cell::Cell, rc::Rc};
+use std::{cell::Cell, collections::BTreeSet, net::SocketAddr, rc::Rc};
 
 use super::{
     check,
     raw::{self, Raw},
     world::{World, id, message, ms, secs, topic},
 };
-use crate::net::transport::{Connection, SendStream, memory::DialFault};
+use crate::{
+    net::transport::{Connection, SendStream, memory::DialFault},
+    proto::{Message, PeerData, hyparview},
+};
 
 fn with_limits(change: impl FnOnce(&mut crate::net::Limits)) -> World {
     let mut world = World::new(7);
@@ -41,6 +44,27 @@ fn connections_to_one_peer_are_bounded() {
     assert_eq!(connections.len(), 5);
     assert_eq!(world.nodes[&0].node.links.len(), 2);
     assert_eq!(world.nodes[&0].metrics.connections_surplus.get(), 3);
+}
+
+#[test]
+fn addresses_of_a_peer_are_bounded_and_those_left_out_are_counted() {
+    let mut world = World::new(7);
+    world.start(0);
+    world.join(0, 0, &[]);
+    let addresses: BTreeSet<SocketAddr> =
+        (1..=40).map(|port| ([10, 0, 0, 1], port).into()).collect();
+    // As they travel: no relay, and all these.
+    let data = postcard::to_stdvec(&(None::<()>, addresses)).unwrap();
+    assert!(data.len() < world.limits.protocol.peer_data_bytes);
+    let mut raw = Raw::new(&mut world, 10, 0);
+    let join = hyparview::Message::Join(Some(PeerData::new(data)));
+    raw.send(&mut world, topic(0), Message::Swarm(join));
+    let running = &world.nodes[&0];
+    let known = running.node.transport.book.addresses(&id(10)).unwrap();
+    let kept = known.into_addr(id(10)).addrs.len();
+    assert_eq!(kept, 16);
+    assert_eq!(running.metrics.addresses_left_out.get(), 24);
+    assert_eq!(world.neighbors(0, 0), [10], "it is a neighbor all the same");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use iroh::{
 };
 
 use super::{
-    BoxFuture, BoxStream, Broken, Connection, Handshake, RecvStream, SendStream, Transport,
+    BoxFuture, BoxStream, Broken, Connection, Handshake, Learnt, RecvStream, SendStream, Transport,
 };
 use crate::{
     net::{addr_info::AddrInfo, address_lookup::GossipAddressLookup, admission::Admission},
@@ -151,9 +151,10 @@ impl Transport for IrohTransport {
         })
     }
 
-    fn learn(&mut self, peer: EndpointId, data: &PeerData, now: Instant) -> Option<usize> {
-        let info = AddrInfo::decode(data).ok()?;
-        self.lookup.learn(peer, info, now)
+    fn learn(&mut self, peer: EndpointId, data: &PeerData, now: Instant) -> Option<Learnt> {
+        let (info, left_out) = AddrInfo::decode(data).ok()?;
+        let evicted = self.lookup.learn(peer, info, now)?;
+        Some(Learnt { evicted, left_out })
     }
 
     fn knows(&self, peer: EndpointId) -> bool {

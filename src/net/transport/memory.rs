@@ -48,7 +48,7 @@ use self::{
     connection::{Conn, End, Packet, Side},
     handles::Dialing,
 };
-use super::{BoxFuture, BoxStream, Broken, Handshake, Transport};
+use super::{BoxFuture, BoxStream, Broken, Handshake, Learnt, Transport};
 use crate::{
     net::{addr_info::AddrInfo, address_lookup::GossipAddressLookup},
     proto::PeerData,
@@ -442,9 +442,10 @@ impl Transport for MemoryTransport {
         })
     }
 
-    fn learn(&mut self, peer: EndpointId, data: &PeerData, now: Instant) -> Option<usize> {
-        let info = AddrInfo::decode(data).ok()?;
-        self.book.learn(peer, info, now)
+    fn learn(&mut self, peer: EndpointId, data: &PeerData, now: Instant) -> Option<Learnt> {
+        let (info, left_out) = AddrInfo::decode(data).ok()?;
+        let evicted = self.book.learn(peer, info, now)?;
+        Some(Learnt { evicted, left_out })
     }
 
     fn knows(&self, peer: EndpointId) -> bool {

@@ -30,6 +30,7 @@ impl Network {
         place.due = Time::MAX;
         let links = place.links.take();
         self.running -= 1;
+        self.runs.set(node, false);
         for message in &mut self.messages {
             message.fail(node);
         }
@@ -68,6 +69,7 @@ impl Network {
             let state = self.new_state(node);
             self.nodes[node.index()].state = Some(state);
             self.running += 1;
+            self.runs.set(node, true);
         }
     }
 

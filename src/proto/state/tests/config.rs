@@ -93,3 +93,32 @@ fn extreme_parameters_do_no_harm() {
         }
     }
 }
+
+/// The caller says what the time is, and may say anything.
+#[test]
+fn the_end_of_time_does_no_harm() {
+    let mut node = Node::with_config(Config::default());
+    for bit in (0..u64::BITS).rev() {
+        let later = node.now.checked_add(Duration::from_secs(1 << bit));
+        node.now = later.unwrap_or(node.now);
+    }
+    assert!(node.now.checked_add(Duration::from_secs(1)).is_none());
+    for turn in 0..5 {
+        let joined = node.command(topic(1), Command::Join(vec![8, 9]));
+        let (timer, _) = timer_set(&joined).expect("Joins are repeated");
+        for peer in [2, 3, 4] {
+            let join = hyparview::Message::Join(None);
+            node.recv(peer, topic(1), Message::Swarm(join));
+        }
+        let said = payload(turn.to_string(), DeliveryScope::Swarm(0.into()));
+        node.recv(2, topic(1), said);
+        node.feed(InEvent::DialFailed(8));
+        node.feed(InEvent::PeerDisconnected(3));
+        let own = format!("own {turn}");
+        node.command(topic(1), Command::Broadcast(own.into(), Scope::Swarm));
+        for _ in 0..100 {
+            node.feed(InEvent::TimerExpired(timer));
+        }
+        node.command(topic(1), Command::Quit);
+    }
+}
