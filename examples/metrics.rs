@@ -111,6 +111,8 @@ async fn start(lookup: &MemoryLookup) -> Result<(Gossip, Router), Box<dyn Error>
         .bind()
         .await?;
     let gossip = Gossip::builder().try_spawn(endpoint.clone())?;
-    let router = Router::builder(endpoint).accept(ALPN, gossip.clone());
+    let router = Router::builder(endpoint)
+        .incoming_filter(gossip.incoming_filter())
+        .accept(ALPN, gossip.clone());
     Ok((gossip, router.spawn()))
 }

@@ -61,6 +61,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .await?;
     let gossip = Gossip::builder().try_spawn(endpoint.clone())?;
     let router = Router::builder(endpoint)
+        .incoming_filter(gossip.incoming_filter())
         .accept(ALPN, gossip.clone())
         .spawn();
 

@@ -51,7 +51,9 @@ async fn start(lookup: &MemoryLookup) -> Result<(Gossip, Router), Box<dyn Error>
         .await?;
     // Its driver becomes a task of the runtime that we are in.
     let gossip = Gossip::builder().try_spawn(endpoint.clone())?;
-    // The router accepts connections, and hands those for us over.
-    let router = Router::builder(endpoint).accept(ALPN, gossip.clone());
+    // The router accepts connections, so many a second from each source, and hands those for us over.
+    let router = Router::builder(endpoint)
+        .incoming_filter(gossip.incoming_filter())
+        .accept(ALPN, gossip.clone());
     Ok((gossip, router.spawn()))
 }
