@@ -246,9 +246,11 @@ async fn who_is_slow_is_told_once_and_then_who_is_stuck() {
         let mut neighbors = stats.neighbors.iter();
         neighbors
             .find(|one| one.id == id)
-            .map(|one| one.queued_bytes)
+            .map(|one| (one.queued_bytes, one.queued_bytes_in_topic))
     };
-    assert!(queued(stalling.id()) >= Some(128 * 1024), "{stats:?}");
+    let (queued, in_topic) = queued(stalling.id()).expect("a neighbor still");
+    assert!(queued >= 128 * 1024, "{stats:?}");
+    assert_eq!(queued, in_topic, "there is no other topic");
     let peer = next("the end of patience", &mut diagnostics, stuck).await;
     assert_eq!((peer, slow), (stalling.id(), 1));
     let down = |diagnostic| match diagnostic {

@@ -72,6 +72,8 @@ pub struct NeighborStats {
     pub eager: bool,
     /// What waits to be written to it, in bytes, in all topics together.
     pub queued_bytes: usize,
+    /// What of that is of this topic.
+    pub queued_bytes_in_topic: usize,
 }
 
 /// What a node holds at one moment, in all topics together.
@@ -247,6 +249,10 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 .peers
                 .get(neighbor)
                 .map_or(0, |peer| peer.queue.bytes()),
+            queued_bytes_in_topic: self
+                .peers
+                .get(neighbor)
+                .map_or(0, |peer| peer.queue.bytes_of(id)),
         });
         Some(TopicStats {
             neighbors: neighbors.collect(),

@@ -69,6 +69,14 @@ struct Segment {
     last: Option<Bytes>,
 }
 
+impl Segment {
+    fn bytes(&self) -> usize {
+        let chunks = self.lanes.iter().flatten().map(Chunk::len).sum::<usize>();
+        let last = self.last.as_ref().map_or(0, Bytes::len);
+        chunks + self.ihaves.len() * IHAVE_BYTES + last
+    }
+}
+
 /// One or more whole frames.
 #[derive(Debug)]
 enum Chunk {
@@ -120,6 +128,12 @@ impl SendQueue {
     /// Bytes that wait.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes that wait for one topic. It takes time in proportion to what waits.
+    pub(crate) fn bytes_of(&self, topic: &TopicId) -> usize {
+        let segments = self.topics.get(topic).into_iter().flatten();
+        segments.map(Segment::bytes).sum()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -325,8 +339,11 @@ mod tests {
         queue.push(topic(1), Lane::Own, frame("b"));
         queue.push(topic(1), Lane::Control, frame("a"));
         queue.push(topic(2), Lane::Control, frame("x"));
+        assert_eq!(queue.bytes_of(&topic(1)), 4);
         let batch = queue.take(&topic(1), MAX);
         assert_eq!(text(&batch), "abcd");
+        assert_eq!(queue.bytes_of(&topic(1)), 0);
+        assert_eq!(queue.bytes_of(&topic(2)), 1);
         assert_eq!(
             (batch.chunks.len(), batch.last, queue.bytes()),
             (1, false, 1)
@@ -358,13 +375,15 @@ mod tests {
             queue.push(topic(1), Lane::Forwarded, Frame::Small(&large[..10]));
         }
         let mut total = 0;
+        queue.push_last(topic(1), frame("bye"));
         while !queue.is_empty() {
+            assert_eq!(queue.bytes_of(&topic(1)), queue.bytes());
             let batch = queue.take(&topic(1), MAX);
             assert!(batch.bytes <= BATCH_BYTES);
             assert_eq!(batch.bytes, batch.chunks.iter().map(Bytes::len).sum());
             total += batch.bytes;
         }
-        assert_eq!((total, queue.bytes()), (100 * 4010, 0));
+        assert_eq!((total, queue.bytes()), (100 * 4010 + 3, 0));
     }
 
     #[test]
@@ -380,6 +399,7 @@ mod tests {
                 },
             );
         }
+        assert_eq!(queue.bytes_of(&topic(1)), queue.bytes());
         let mut parser = wire::FrameParser::new(MAX - 1);
         let mut data = Bytes::from(queue.take(&topic(1), MAX).chunks.concat());
         let mut count = 0;
