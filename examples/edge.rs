@@ -123,7 +123,7 @@ async fn run(edge: Edge, entrance: Entrance) -> Result<(), Box<dyn Error>> {
         None => {
             line(format_args!(
                 "ticket: {}",
-                Ticket::new(topic, vec![endpoint.addr()])?
+                Ticket::fitting(topic, vec![endpoint.addr()])
             ))?;
             (topic, vec![])
         }

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! The ticket, and all else that is not data, goes to stderr. When stdin ends, and all of it is on
-//! its way, the program ends; with `--stay` it goes on to listen. A connection that is lost is made
-//! again.
+//! its way, the program ends; with `--stay` it goes on to listen, and so does who opens a topic without
+//! any stdin. A connection that is lost is made again.
 //!
 //! Lines are signed with the node's key, so equal lines are different messages and the output says
 //! who wrote them; `--raw` sends and shows bytes as they are, for topics of other programs.
@@ -47,11 +47,20 @@ const NOBODY: u8 = 3;
 /// Some lines were too long.
 const NOT_ALL: u8 = 4;
 
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  all was sent, or nobody reads the output any more, or Ctrl-C
+  1  something failed; stderr says what
+  2  the command line is wrong
+  3  nobody of the ticket was there within --timeout
+  4  some lines were not sent, as they are too long; all others were";
+
 /// More than any node takes in a message. No more of a line is read into memory.
 const MAX_LINE: u64 = 1 << 20;
 
 /// Pipe lines into a topic, and out of it.
 #[derive(Debug, Parser)]
+#[command(after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     entrance: Entrance,
@@ -131,10 +140,17 @@ async fn pipe(
         Some(ticket) => node.admit(ticket),
         None => {
             let topic = topic_of(name, &node.endpoint);
-            note(format_args!("ticket: {}", node.ticket(topic)?));
+            note(format_args!("ticket: {}", node.ticket(topic)));
             (topic, vec![])
         }
     };
+    let opens = bootstrap.is_empty();
+    if !node.online && !options.node.no_relay {
+        note("gossip_cat: no relay can be reached: this is between machines of one network");
+    }
+    if !opens {
+        note("joining ...");
+    }
     let subscription = node.gossip.subscribe(topic, bootstrap).await?;
     let (sender, heard) = if options.raw {
         let (sender, receiver) = subscription.split();
@@ -154,20 +170,26 @@ async fn pipe(
             note("gossip_cat: nobody is there");
             return Ok(ExitCode::from(NOBODY));
         }
-        let all_sent = send(&sender, BufReader::new(Unblock::new(io::stdin()))).await?;
-        if options.stay || options.count.is_some() {
+        let sent = send(&sender, BufReader::new(Unblock::new(io::stdin()))).await?;
+        // Who opens a topic and says nothing wants to hear.
+        if options.stay || options.count.is_some() || (opens && sent == Sent::Nothing) {
             future::pending::<()>().await;
         }
-        Ok(match all_sent {
-            true => ExitCode::SUCCESS,
-            false => ExitCode::from(NOT_ALL),
+        Ok(match sent {
+            Sent::All | Sent::Nothing => ExitCode::SUCCESS,
+            Sent::NotAll => ExitCode::from(NOT_ALL),
         })
+    };
+    let warning = async {
+        node.warn_if_nobody_answers().await;
+        future::pending().await
     };
     let interrupted = async {
         interrupted().await?;
         Ok(ExitCode::SUCCESS)
     };
-    future::or(future::or(receiving, sending), interrupted).await
+    let piping = future::or(receiving, sending);
+    future::or(future::or(piping, warning), interrupted).await
 }
 
 /// Whether anybody came in time.
@@ -306,9 +328,17 @@ impl Sender {
     }
 }
 
-/// Whether all lines were sent.
-async fn send(sender: &Sender, mut lines: impl AsyncBufRead + Unpin) -> Outcome<bool> {
-    let mut all_sent = true;
+/// What has become of the lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    /// There were none.
+    Nothing,
+    All,
+    NotAll,
+}
+
+async fn send(sender: &Sender, mut lines: impl AsyncBufRead + Unpin) -> Outcome<Sent> {
+    let mut sent = Sent::Nothing;
     loop {
         let mut content = Vec::new();
         let read = (&mut lines)
@@ -316,7 +346,7 @@ async fn send(sender: &Sender, mut lines: impl AsyncBufRead + Unpin) -> Outcome<
             .read_until(b'\n', &mut content)
             .await?;
         if read == 0 {
-            return Ok(all_sent);
+            return Ok(sent);
         }
         if content.last() == Some(&b'\n') {
             content.pop();
@@ -333,6 +363,9 @@ async fn send(sender: &Sender, mut lines: impl AsyncBufRead + Unpin) -> Outcome<
                 rest.clear();
             }
         }
-        all_sent &= sender.send(content).await?;
+        sent = match (sender.send(content).await?, sent) {
+            (false, _) | (_, Sent::NotAll) => Sent::NotAll,
+            (true, _) => Sent::All,
+        };
     }
 }

@@ -76,7 +76,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let _topic = gossip.subscribe(topic, bootstrap).await?;
     println!(
         "ticket: {}",
-        Ticket::new(topic, vec![router.endpoint().addr()])?
+        Ticket::fitting(topic, vec![router.endpoint().addr()])
     );
 
     let (listening, cert) = make_server_endpoint(args.listen)?;

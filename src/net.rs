@@ -275,9 +275,12 @@ impl Gossip {
 
     /// Leaves all topics, tells the neighbors, and ends the node.
     ///
-    /// Returns once the neighbors have taken the farewell, but no later than
-    /// [`Limits::shutdown_timeout`] after the driver got to it. A cancelled call does not stop
-    /// the shutdown.
+    /// Returns once the neighbors have taken the farewell and what was broadcast before, but no later
+    /// than [`Limits::shutdown_timeout`] after the driver got to it. What no neighbor has taken by then is
+    /// lost; that is all of it where there was no neighbor. A cancelled call does not stop the shutdown.
+    ///
+    /// Close the endpoint after this, and not before: a node whose endpoint is closed goes on, alone, and
+    /// nobody hears what it broadcasts.
     ///
     /// ```
     /// # use smol_gossip::{Gossip, net::Error};

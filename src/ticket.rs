@@ -33,10 +33,10 @@
 //!
 //! All but the body stays the same in every version.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, net::IpAddr, str::FromStr};
 
 use data_encoding::BASE32_NOPAD;
-use iroh_base::EndpointAddr;
+use iroh_base::{EndpointAddr, TransportAddr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::proto::TopicId;
@@ -90,6 +90,39 @@ impl Ticket {
             });
         }
         Ok(ticket)
+    }
+
+    /// A ticket to `topic` that introduces as many of `peers` as there is room for, with as many of
+    /// their addresses.
+    ///
+    /// There are machines with more addresses than a ticket takes, and nobody reads a text that is too long.
+    /// The first peers stay; of the addresses, relays go before what is good anywhere, then come private
+    /// networks, and last what only this machine can use.
+    ///
+    /// ```
+    /// # use iroh_base::{EndpointAddr, SecretKey};
+    /// # use smol_gossip::{TopicId, ticket::{MAX_ADDRS_PER_PEER, Ticket}};
+    /// # let topic = TopicId::from_bytes([7; 32]);
+    /// let id = SecretKey::from_bytes(&[1; 32]).public();
+    /// let addrs = (1..100).map(|n| ([192, 0, 2, n], 4433).into());
+    /// let me = addrs.fold(EndpointAddr::new(id), EndpointAddr::with_ip_addr);
+    /// let ticket = Ticket::fitting(topic, vec![me]);
+    /// assert_eq!(ticket.peers()[0].addrs.len(), MAX_ADDRS_PER_PEER);
+    /// ```
+    pub fn fitting(topic: TopicId, mut peers: Vec<EndpointAddr>) -> Self {
+        peers.truncate(MAX_PEERS);
+        for peer in &mut peers {
+            while peer.addrs.len() > MAX_ADDRS_PER_PEER && leave_out_addr(peer) {}
+        }
+        let mut ticket = Self { topic, peers };
+        while text_len(ticket.body().len()) > MAX_TEXT_LEN {
+            let most = ticket.peers.iter_mut().max_by_key(|peer| peer.addrs.len());
+            if !most.is_some_and(leave_out_addr) {
+                // Ids alone always fit, so nothing is ever left out here.
+                ticket.peers.pop();
+            }
+        }
+        ticket
     }
 
     /// The topic.
@@ -163,6 +196,32 @@ impl Ticket {
             Ok(((topic, peers), [])) => Self::new(topic, peers),
             Ok((_, [_, ..])) | Err(_) => Err(TicketError::Malformed),
         }
+    }
+}
+
+/// Leaves out the address of a peer that is of use to the fewest; `false` where there is none.
+fn leave_out_addr(peer: &mut EndpointAddr) -> bool {
+    let Some(least) = peer.addrs.iter().max_by_key(|addr| distance(addr)).cloned() else {
+        return false;
+    };
+    peer.addrs.remove(&least)
+}
+
+/// The smaller, the more can use an address.
+fn distance(addr: &TransportAddr) -> u8 {
+    match addr {
+        TransportAddr::Relay(_) => 0,
+        TransportAddr::Ip(addr) => match addr.ip().to_canonical() {
+            IpAddr::V4(ip) if ip.is_loopback() || ip.is_unspecified() || ip.is_link_local() => 4,
+            // Where container bridges are, mostly.
+            IpAddr::V4(ip) if ip.is_private() && ip.octets()[0] == 172 => 3,
+            IpAddr::V4(ip) if ip.is_private() => 2,
+            IpAddr::V6(ip) if ip.is_loopback() || ip.is_unspecified() => 4,
+            IpAddr::V6(ip) if ip.segments()[0] & 0xffc0 == 0xfe80 => 4,
+            IpAddr::V6(ip) if ip.segments()[0] & 0xfe00 == 0xfc00 => 2,
+            _ => 1,
+        },
+        _ => 1,
     }
 }
 

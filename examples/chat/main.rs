@@ -120,7 +120,7 @@ async fn converse(
         None => {
             let topic = topic_of(name_of_topic, &node.endpoint);
             line("* the room is open; join it with this ticket:")?;
-            line(node.ticket(topic)?)?;
+            line(node.ticket(topic))?;
             (topic, vec![])
         }
     };
@@ -136,7 +136,11 @@ async fn converse(
     let signer = Signer::from(node.endpoint.secret_key());
     let (sender, receiver) = SignedTopic::with_limits(subscription, topic, signer, limits).split();
     let room = Room::new(options.name, options.history, sender);
-    room.talk(receiver, options.presence).await
+    let warning = async {
+        node.warn_if_nobody_answers().await;
+        future::pending().await
+    };
+    future::or(room.talk(receiver, options.presence), warning).await
 }
 
 /// A node that keeps what was said, if anybody is to see it later.

@@ -22,10 +22,11 @@ use iroh::{
 use smol::{Timer, future, stream::StreamExt};
 use smol_gossip::{
     ALPN, Gossip, TopicId,
-    net::{Builder, transport_config},
+    net::{Builder, Diagnostic, transport_config},
     runtime::{DriverHandle, SmolRuntime},
     ticket::Ticket,
 };
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 /// How long to wait for a relay. Without one, a ticket is good for the network that we are in.
 const RELAY_PATIENCE: Duration = Duration::from_secs(5);
@@ -60,6 +61,15 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) async fn start(options: &NodeOptions, gossip: Builder) -> Outcome<Self> {
+        // What `RUST_LOG` asks for, to stderr.
+        tracing_subscriber::fmt()
+            .with_env_filter(
+                EnvFilter::builder()
+                    .with_default_directive(LevelFilter::OFF.into())
+                    .from_env_lossy(),
+            )
+            .with_writer(io::stderr)
+            .init();
         let runtime = SmolRuntime::start()?;
         let lookup = MemoryLookup::new();
         let builder = match options.no_relay {
@@ -109,8 +119,24 @@ impl Node {
     }
 
     /// A ticket to `topic` that leads to this node.
-    pub(crate) fn ticket(&self, topic: TopicId) -> Outcome<Ticket> {
-        Ok(Ticket::new(topic, vec![self.endpoint.addr()])?)
+    pub(crate) fn ticket(&self, topic: TopicId) -> Ticket {
+        Ticket::fitting(topic, vec![self.endpoint.addr()])
+    }
+
+    /// Says once that those whom we want to join through cannot be reached; goes on until the node ends.
+    pub(crate) async fn warn_if_nobody_answers(&self) {
+        let Ok(mut diagnostics) = self.gossip.diagnostics().await else {
+            return;
+        };
+        while let Some(diagnostic) = diagnostics.next().await {
+            if let Diagnostic::JoinFailed { peer, reason } = diagnostic {
+                let peer = peer.fmt_short();
+                note(format_args!(
+                    "{peer} does not answer ({reason}); still trying"
+                ));
+                break;
+            }
+        }
     }
 
     /// The topic of a ticket, and whom to join it through.

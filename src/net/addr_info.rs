@@ -3,10 +3,13 @@
 //! To the protocol, peer data is opaque; between nodes it is this: a relay and socket addresses,
 //! in postcard. Empty peer data means that nothing is known.
 
-use std::{collections::BTreeSet, net::SocketAddr};
+use std::{collections::BTreeSet, fmt, net::SocketAddr};
 
 use iroh::{EndpointAddr, EndpointId, RelayUrl, TransportAddr};
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{SeqAccess, Visitor},
+};
 
 use crate::proto::PeerData;
 
@@ -14,7 +17,7 @@ use crate::proto::PeerData;
 pub(crate) const MAX_DIRECT_ADDRESSES: usize = 16;
 
 /// How to reach a peer. The order of the fields is the wire format.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct AddrInfo {
     relay_url: Option<RelayUrl>,
     direct_addresses: BTreeSet<SocketAddr>,
@@ -35,14 +38,11 @@ impl AddrInfo {
         if data.as_bytes().is_empty() {
             return Ok((Self::default(), 0));
         }
-        let mut info: Self = postcard::from_bytes(data.as_bytes())?;
-        let left_out = info
-            .direct_addresses
-            .len()
-            .saturating_sub(MAX_DIRECT_ADDRESSES);
-        for _ in 0..left_out {
-            info.direct_addresses.pop_last();
-        }
+        let (relay_url, Addresses { kept, left_out }) = postcard::from_bytes(data.as_bytes())?;
+        let info = Self {
+            relay_url,
+            direct_addresses: kept,
+        };
         Ok((info, left_out))
     }
 
@@ -64,6 +64,43 @@ impl From<EndpointAddr> for AddrInfo {
                 .take(MAX_DIRECT_ADDRESSES)
                 .collect(),
         }
+    }
+}
+
+/// The first addresses of as many as there are. The others take next to no time.
+struct Addresses {
+    kept: BTreeSet<SocketAddr>,
+    left_out: usize,
+}
+
+impl<'de> Deserialize<'de> for Addresses {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(AddressesVisitor)
+    }
+}
+
+struct AddressesVisitor;
+
+impl<'de> Visitor<'de> for AddressesVisitor {
+    type Value = Addresses;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("socket addresses")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Addresses, A::Error> {
+        let mut addresses = Addresses {
+            kept: BTreeSet::new(),
+            left_out: 0,
+        };
+        while let Some(addr) = sequence.next_element()? {
+            if addresses.kept.len() < MAX_DIRECT_ADDRESSES {
+                addresses.kept.insert(addr);
+            } else {
+                addresses.left_out += 1;
+            }
+        }
+        Ok(addresses)
     }
 }
 

@@ -88,6 +88,11 @@ pub(crate) fn of_frame<PI>(message: &Message<PI>, len: usize) -> u32 {
         Message::Swarm(hyparview::Message::Shuffle(shuffle)) => 4 + KEY * shuffle.nodes.len(),
         Message::Swarm(hyparview::Message::ShuffleReply(reply)) => 1 + KEY * reply.nodes.len(),
         Message::Swarm(hyparview::Message::ForwardJoin(_)) => 2 + KEY,
+        // Addresses to be looked at, and remembered.
+        Message::Swarm(
+            hyparview::Message::Join(Some(_))
+            | hyparview::Message::Neighbor(hyparview::Neighbor { data: Some(_), .. }),
+        ) => 2,
         Message::Gossip(_) | Message::Swarm(_) => 1,
     };
     u32::try_from(first)

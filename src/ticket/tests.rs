@@ -310,3 +310,45 @@ proptest! {
         let _ = parse(&text(VERSION, &body));
     }
 }
+
+#[test]
+fn what_leads_here_from_afar_is_kept() {
+    let relay: TransportAddr = TransportAddr::Relay("https://relay.example.org".parse().unwrap());
+    let public = TransportAddr::Ip("192.0.2.1:4433".parse().unwrap());
+    let bridges = (0..40u8).map(|n| TransportAddr::Ip(([172, 17, n, 1], 4433).into()));
+    let mut peer = EndpointAddr::new(id(1));
+    peer.addrs = many_addrs(40).chain(bridges).collect();
+    peer.addrs.extend([relay.clone(), public.clone()]);
+    let ticket = Ticket::fitting(TOPIC, vec![peer]);
+    let kept = &ticket.peers()[0].addrs;
+    assert_eq!(kept.len(), MAX_ADDRS_PER_PEER);
+    assert!(kept.contains(&relay) && kept.contains(&public), "{kept:?}");
+    assert!(!many_addrs(40).any(|addr| kept.contains(&addr)), "{kept:?}");
+}
+
+#[test]
+fn what_fits_is_left_as_it_is() {
+    let (topic, peers) = ticket().into_parts();
+    assert_eq!(Ticket::fitting(topic, peers), ticket());
+}
+
+proptest! {
+    #[test]
+    fn a_fitting_ticket_can_be_written_and_read(
+        peers in prop::collection::vec((any::<u8>(), 0..40u16, 0..4000usize), 0..24),
+    ) {
+        let peers = peers.into_iter().map(|(seed, addrs, url)| {
+            let mut peer = EndpointAddr::new(id(seed));
+            peer.addrs = many_addrs(addrs).collect();
+            let url = format!("https://example.org/{}", "r".repeat(url));
+            peer.with_relay_url(url.parse().expect("a URL"))
+        });
+        let peers: Vec<_> = peers.collect();
+        let ticket = Ticket::fitting(TOPIC, peers.clone());
+        prop_assert_eq!(parse(&ticket.to_string()), Ok(ticket.clone()));
+        for (one, given) in ticket.peers().iter().zip(&peers) {
+            prop_assert_eq!(one.id, given.id);
+            prop_assert!(one.addrs.is_subset(&given.addrs));
+        }
+    }
+}

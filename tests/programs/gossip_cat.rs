@@ -149,3 +149,27 @@ fn a_lost_connection_is_made_again() {
     first.type_line("and back");
     other.expect("and back");
 }
+
+#[test]
+fn who_opens_without_input_listens() {
+    let (mut receiver, ticket) = open(&[]);
+    receiver.end_input();
+    let mut sender = join(&ticket, &[]);
+    sender.type_line("into a script");
+    sender.end_input();
+    sender.succeed();
+    receiver.expect("into a script");
+    receiver.signal("INT");
+    receiver.succeed();
+}
+
+#[test]
+fn it_says_that_nobody_answers() {
+    let (mut gone, ticket) = open(&["--stay"]);
+    gone.kill();
+    let mut waiting = join(&ticket, &[]);
+    waiting.expect_note("joining ...");
+    waiting.expect_note("does not answer");
+    waiting.signal("INT");
+    waiting.succeed();
+}
