@@ -107,6 +107,9 @@ pub(crate) struct Node<T: Transport, R: Runtime> {
     pub(crate) last_key: u64,
     pub(crate) next_serial: u64,
     pub(crate) stopping: Option<Stopping>,
+    /// For whom something was dropped because their queues were full, since somebody looked.
+    #[cfg(test)]
+    pub(crate) dropped_for: Vec<EndpointId>,
 }
 
 /// The timer of a topic, as it is set.
@@ -228,6 +231,8 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             last_key: 0,
             next_serial: 0,
             stopping: None,
+            #[cfg(test)]
+            dropped_for: Vec::new(),
         }
     }
 

@@ -87,6 +87,8 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                     DeliveryScope::Swarm(round) => {
                         if full {
                             self.metrics.send_queue_dropped.inc();
+                            #[cfg(test)]
+                            self.dropped_for.push(to);
                             return;
                         }
                         if backlogged {
@@ -115,6 +117,8 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         };
         if full {
             self.metrics.send_queue_dropped.inc();
+            #[cfg(test)]
+            self.dropped_for.push(to);
             if lane == Lane::Control {
                 debug!(peer = %to.fmt_short(), "queue full: dropped");
                 self.metrics.peers_backlogged.inc();

@@ -26,6 +26,7 @@ mod burdens;
 mod check;
 mod churn;
 mod clocks;
+mod drivers;
 mod floods;
 mod joining;
 mod one_way;

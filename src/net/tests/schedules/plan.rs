@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt, time::Duration};
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use super::is_member;
+use super::{is_member, small::Small};
 use crate::{
     net::{
         Limits,
@@ -107,6 +107,7 @@ pub(super) struct Plan {
     /// How many events wait for an application.
     pub(super) capacity: usize,
     max_message_size: usize,
+    pub(super) small: Small,
     pub(super) ops: Vec<(Duration, Op)>,
 }
 
@@ -120,6 +121,7 @@ impl fmt::Display for Plan {
             shuffle_secs,
             capacity,
             max_message_size,
+            small,
             ops,
         } = self;
         writeln!(
@@ -127,6 +129,7 @@ impl fmt::Display for Plan {
             "seed {seed}: {nodes} nodes, {topics} topics, history {history}, a shuffle in \
              {shuffle_secs} s, {capacity} events, frames of {max_message_size}"
         )?;
+        write!(f, "{small}")?;
         ops.iter()
             .try_for_each(|(at, op)| writeln!(f, "  {:>8.3} {op:?}", at.as_secs_f64()))
     }
@@ -140,7 +143,7 @@ struct Maker {
 impl Plan {
     pub(super) fn new(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
-        let plan = Self {
+        let mut plan = Self {
             seed,
             nodes: rng.random_range(3..=12),
             topics: rng.random_range(1..=3),
@@ -148,8 +151,10 @@ impl Plan {
             shuffle_secs: [3, 5, 8, 13, 20][rng.random_range(0..5)],
             capacity: if rng.random_bool(0.2) { 16 } else { 2048 },
             max_message_size: if rng.random_bool(0.2) { 512 } else { 4096 },
+            small: Small::default(),
             ops: Vec::new(),
         };
+        plan.small = Small::draw(seed, plan.nodes, plan.topics);
         let mut maker = Maker { rng, plan };
         maker.make();
         let mut plan = maker.plan;
@@ -190,7 +195,7 @@ pub(super) fn could_be_whole(world: &World, topic: usize) -> bool {
     let members: BTreeSet<usize> = members.filter(|n| is_member(world, *n, topic)).collect();
     let of = |n: usize| {
         let subscriptions = world.nodes[&n].subscriptions.iter();
-        subscriptions.filter(move |one| one.topic == topic)
+        subscriptions.filter(move |one| one.topic == topic && !one.ended)
     };
     let knows = |a: usize, b: usize| {
         let since = of(b).map(|one| one.since).min();
