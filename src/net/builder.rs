@@ -25,7 +25,7 @@ use crate::{
 
 /// Connections that others made and that the driver has not taken yet. Whoever hands over more
 /// waits.
-pub(super) const CONNECTION_QUEUE: usize = 64;
+const CONNECTION_QUEUE: usize = 64;
 
 /// Requests that the driver has not taken yet. Whoever asks for more waits.
 pub(super) const REQUEST_QUEUE: usize = 16;

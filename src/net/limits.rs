@@ -9,8 +9,8 @@ use crate::proto;
 ///
 /// The defaults suit messages of 4 KiB and 30 neighbors. These are local decisions: nodes of one
 /// swarm may differ. Any values can be given: what would leave a node deaf is raised to the least
-/// that does not (one dial, one connection, one stream, one unit, a queue of four messages), and no time is
-/// longer than a century.
+/// that does not (one dial, one connection, one idle peer, one stream, one unit, a queue of four messages), and no
+/// time is longer than a century.
 ///
 /// ```
 /// # use smol_gossip::net::Limits;
@@ -114,6 +114,8 @@ impl Limits {
         }
         for bound in [
             &mut self.connections_per_peer,
+            // Who joins is needed only once its Join has been read.
+            &mut self.idle_peers,
             &mut self.dials,
             &mut self.handshakes,
         ] {

@@ -6,12 +6,7 @@ use iroh::EndpointId;
 
 use super::world::{Running, World, number, secs, topic};
 use crate::{
-    net::{
-        builder::{CONNECTION_QUEUE, REQUEST_QUEUE},
-        burden,
-        peer::Dial,
-        streams::MAX_OPEN_STREAMS,
-    },
+    net::{builder::REQUEST_QUEUE, burden, peer::Dial, streams::MAX_OPEN_STREAMS},
     proto::TopicId,
 };
 
@@ -103,13 +98,10 @@ pub(super) fn bounds(n: usize, running: &mut Running, nodes: usize) {
     assert_eq!(held, node.burdens.held(), "node {n}: those held");
     assert!(held + ready <= nodes + 64, "node {n}: peers in line");
     assert!(node.requests.len() <= REQUEST_QUEUE, "node {n}: requests");
-    let connections = node.connections.len();
-    assert!(connections <= CONNECTION_QUEUE, "node {n}: connections");
     if !is_woken {
         // It would have to be woken for what it left.
         assert_eq!(ready, 0, "node {n}: all frames are handled");
         assert!(node.requests.is_empty(), "node {n}: requests left");
-        assert_eq!(connections, 0, "node {n}: connections left");
     }
     let topics = node.state.topics().len();
     assert!(topics <= limits.topics, "node {n}: topics");

@@ -21,7 +21,7 @@ use crate::{
     net::{
         Limits,
         inspect::Request,
-        node::Node,
+        node::{Crowded, Node},
         transport::memory::{MemoryNetwork, MemoryTransport},
     },
     proto::{Config, TopicId},
@@ -77,8 +77,12 @@ pub(super) struct World {
     pub(super) limits_of: BTreeMap<usize, Limits>,
     /// Of all nodes that ever ran.
     pub(super) all_metrics: Vec<Arc<Metrics>>,
-    /// When a node last dropped something for a peer because that one's queue was full.
+    /// When a node last announced a payload, or dropped something, because the queue of a peer was
+    /// too full.
+    pub(super) announced: BTreeMap<(usize, usize), Instant>,
     pub(super) dropped: BTreeMap<(usize, usize), Instant>,
+    /// When a node last refused a connection.
+    pub(super) refused: BTreeMap<usize, Instant>,
     pub(super) nodes: BTreeMap<usize, Running>,
     /// Nodes whose machines are suspended.
     asleep: BTreeSet<usize>,
@@ -127,7 +131,9 @@ impl World {
             limits: Limits::default(),
             limits_of: BTreeMap::new(),
             all_metrics: Vec::new(),
+            announced: BTreeMap::new(),
             dropped: BTreeMap::new(),
+            refused: BTreeMap::new(),
             nodes: BTreeMap::new(),
             asleep: BTreeSet::new(),
             tasks: BTreeMap::new(),
@@ -440,9 +446,17 @@ impl World {
         let waker = Waker::from(running.flag.clone());
         let span = tracing::info_span!("poll", at = ?now - self.start, n);
         let _span = span.enter();
+        let refused = running.metrics.connections_refused.get();
         let ended = running.node.poll_node(&mut Context::from_waker(&waker));
-        for peer in running.node.dropped_for.drain(..) {
-            self.dropped.insert((n, number(&peer)), now);
+        for (peer, crowded) in running.node.crowded.drain(..) {
+            let link = (n, number(&peer));
+            match crowded {
+                Crowded::Announced => self.announced.insert(link, now),
+                Crowded::Dropped => self.dropped.insert(link, now),
+            };
+        }
+        if running.metrics.connections_refused.get() > refused {
+            self.refused.insert(n, now);
         }
         for subscription in &mut running.subscriptions {
             subscription.read(now, n, &mut self.trace);

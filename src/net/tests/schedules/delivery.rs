@@ -131,7 +131,9 @@ impl Delivery {
         let Some(had) = holds_since(world, message, from, keys[0]) else {
             return;
         };
-        let owed = had.max(since);
+        // What was announced in place of sent is asked for once there is room, and sent then.
+        let announced = world.announced.get(&(from, to)).copied();
+        let owed = had.max(since).max(announced.unwrap_or(had));
         let in_time = owed < had + KEPT && owed + PATIENCE <= world.now();
         if !in_time || holds_since(world, message, to, keys[1]).is_some() {
             return;

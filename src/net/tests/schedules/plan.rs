@@ -158,6 +158,10 @@ impl Plan {
         let mut maker = Maker { rng, plan };
         maker.make();
         let mut plan = maker.plan;
+        let before = plan.ops.last().map_or(Duration::ZERO, |(at, _)| *at);
+        let size = (plan.nodes, plan.topics);
+        let storms = plan.small.storms(seed, size, plan.max_content(), before);
+        plan.ops.extend(storms);
         plan.ops.sort_by_key(|(at, _)| *at);
         plan
     }
@@ -190,7 +194,9 @@ impl Plan {
 
 /// Whether those who take part in a topic know of each other, over any number of corners: who
 /// joins later is told of who is there. A node that left and came back may be unknown to all.
-pub(super) fn could_be_whole(world: &World, topic: usize) -> bool {
+/// Whoever has no room for peers that it does not need may have had none for who wants to join, and
+/// then does not count where `closed` says so.
+pub(super) fn could_be_whole(world: &World, topic: usize, closed: bool) -> bool {
     let members = world.nodes.keys().copied();
     let members: BTreeSet<usize> = members.filter(|n| is_member(world, *n, topic)).collect();
     let of = |n: usize| {
@@ -200,7 +206,9 @@ pub(super) fn could_be_whole(world: &World, topic: usize) -> bool {
     let knows = |a: usize, b: usize| {
         let since = of(b).map(|one| one.since).min();
         // What happens at one instant, after a jump of the clock, may have been in any order.
-        of(a).any(|one| one.through.contains(&b) && Some(one.since) > since)
+        let refused = world.refused.get(&b);
+        let is_closed = closed && refused.is_some_and(|at| *at + secs(30) > world.now());
+        !is_closed && of(a).any(|one| one.through.contains(&b) && Some(one.since) > since)
     };
     let mut reached = BTreeSet::new();
     let mut next: Vec<usize> = members.first().copied().into_iter().collect();

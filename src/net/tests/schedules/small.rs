@@ -3,15 +3,17 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    time::Duration,
 };
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
+use super::plan::Op;
 use crate::{
     metrics::Metrics,
     net::{
         Limits,
-        tests::world::{World, id},
+        tests::world::{World, id, ms},
     },
 };
 
@@ -39,6 +41,8 @@ enum Bound {
 pub(super) struct Small {
     bounds: Vec<Bound>,
     nodes: BTreeSet<usize>,
+    /// So many times much is said while somebody does not read.
+    storms: usize,
 }
 
 impl fmt::Display for Small {
@@ -46,7 +50,11 @@ impl fmt::Display for Small {
         if self.is_empty() {
             return Ok(());
         }
-        writeln!(f, "  {:?} of nodes {:?}", self.bounds, self.nodes)
+        writeln!(
+            f,
+            "  {:?} of nodes {:?}, {} storms",
+            self.bounds, self.nodes, self.storms
+        )
     }
 }
 
@@ -74,11 +82,40 @@ impl Small {
         Self {
             bounds: bounds.collect(),
             nodes,
+            storms: rng.random_range(0..4),
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.bounds.is_empty() || self.nodes.is_empty()
+    }
+
+    /// Storms that fill queues and caches, before a time at which all is mended.
+    pub(super) fn storms(
+        &self,
+        seed: u64,
+        (nodes, topics): (usize, usize),
+        max_content: usize,
+        before: Duration,
+    ) -> Vec<(Duration, Op)> {
+        let mut rng = StdRng::seed_from_u64(seed ^ !STREAM);
+        let mut ops = Vec::new();
+        for _ in 0..self.storms {
+            let at = before.mul_f64(rng.random_range(0.2..0.9));
+            let (deaf, topic) = (rng.random_range(0..nodes), rng.random_range(0..topics));
+            let millis = rng.random_range(500..8000);
+            ops.push((at, Op::StopReads { n: deaf, millis }));
+            for _ in 0..rng.random_range(1..6) {
+                let op = Op::Broadcast {
+                    n: rng.random_range(0..nodes),
+                    topic,
+                    size: rng.random_range(8..=max_content),
+                    count: rng.random_range(10..60),
+                };
+                ops.push((at + ms(rng.random_range(0..millis)), op));
+            }
+        }
+        ops
     }
 
     /// Gives them to the nodes that have them, in place of those that all have.
@@ -88,7 +125,6 @@ impl Small {
         for bound in &self.bounds {
             bound.apply(&mut limits, frame);
         }
-        let limits = limits.sensible(frame);
         for &n in &self.nodes {
             world.limits_of.insert(n, limits.clone());
             for bound in &self.bounds {

@@ -10,13 +10,10 @@ use crate::{
     api::mailbox::{self, Mailbox},
     metrics::Metrics,
     net::{
-        builder::{CONNECTION_QUEUE, REQUEST_QUEUE},
+        builder::REQUEST_QUEUE,
         inspect::Request,
         node::{Node, Parts},
-        transport::{
-            Transport,
-            memory::{MemoryConnection, MemoryTransport},
-        },
+        transport::{Transport, memory::MemoryTransport},
     },
     proto::State,
 };
@@ -26,7 +23,6 @@ pub(in crate::net::tests) struct Made<R: Runtime> {
     pub(in crate::net::tests) node: Node<MemoryTransport, R>,
     pub(in crate::net::tests) mailbox: Mailbox,
     pub(in crate::net::tests) requests: async_channel::Sender<Request>,
-    pub(in crate::net::tests) connections: async_channel::Sender<MemoryConnection>,
     pub(in crate::net::tests) metrics: Arc<Metrics>,
 }
 
@@ -39,6 +35,7 @@ impl World {
         runtime: R,
     ) -> Made<R> {
         let limits = self.limits_of.get(&n).unwrap_or(&self.limits).clone();
+        let limits = limits.sensible(self.config.max_message_size);
         let transport = self.network.attach(id(n), limits.known_addresses);
         let mut rng = StdRng::from_rng(&mut self.rng);
         let state = State::new(
@@ -50,7 +47,8 @@ impl World {
         );
         let state = state.expect("the configuration is valid");
         let (mailbox, inbox) = mailbox::channel(state.max_content_size());
-        let (connections, connections_of_node) = async_channel::bounded(CONNECTION_QUEUE);
+        // It accepts connections itself.
+        let (_, connections) = async_channel::bounded(1);
         let (requests, requests_of_node) = async_channel::bounded(REQUEST_QUEUE);
         let metrics = Arc::new(Metrics::default());
         self.all_metrics.push(metrics.clone());
@@ -64,7 +62,7 @@ impl World {
                 limits,
                 metrics: metrics.clone(),
                 inbox,
-                connections: connections_of_node,
+                connections,
                 requests: requests_of_node,
                 accept: true,
             })
@@ -73,7 +71,6 @@ impl World {
             node,
             mailbox,
             requests,
-            connections,
             metrics,
         }
     }
