@@ -25,8 +25,10 @@ const STREAM: u64 = 0x5ba1_1b07_d5ee_d000;
 enum Bound {
     /// The send queue of a peer, in frames of the largest size.
     QueuedFrames(usize),
-    Dials(usize),
-    WaitingDials(usize),
+    Dials {
+        at_once: usize,
+        waiting: usize,
+    },
     IdlePeers(usize),
     ConnectionsPerPeer(usize),
     /// The cache of a topic, in frames of the largest size.
@@ -67,9 +69,11 @@ impl Small {
         let all = rng.random_bool(0.5);
         let nodes = (0..nodes).filter(|_| all || rng.random_bool(0.5)).collect();
         let bounds = [
-            Bound::QueuedFrames([4, 5, 8, 16][rng.random_range(0..4)]),
-            Bound::Dials(rng.random_range(1..3)),
-            Bound::WaitingDials(rng.random_range(0..3)),
+            Bound::QueuedFrames([4, 4, 5, 12][rng.random_range(0..4)]),
+            Bound::Dials {
+                at_once: rng.random_range(1..3),
+                waiting: rng.random_range(0..3),
+            },
             Bound::IdlePeers(rng.random_range(1..4)),
             Bound::ConnectionsPerPeer(rng.random_range(1..3)),
             Bound::CachedFrames([1, 2, 4, 16][rng.random_range(0..4)]),
@@ -105,14 +109,22 @@ impl Small {
             let (deaf, topic) = (rng.random_range(0..nodes), rng.random_range(0..topics));
             let millis = rng.random_range(500..8000);
             ops.push((at, Op::StopReads { n: deaf, millis }));
-            for _ in 0..rng.random_range(1..6) {
-                let op = Op::Broadcast {
-                    n: rng.random_range(0..nodes),
-                    topic,
-                    size: rng.random_range(8..=max_content),
-                    count: rng.random_range(10..60),
-                };
-                ops.push((at + ms(rng.random_range(0..millis)), op));
+            // The windows of a connection come first. Then payloads wait, up to half of a queue, and
+            // the announcements of many others fill it.
+            let large = (rng.random_range(2..5), max_content, 20..60);
+            let small = (rng.random_range(1..4), 32, 60..200);
+            let mut at = at;
+            for (bursts, size, counts) in [large, small] {
+                for _ in 0..bursts {
+                    at += ms(rng.random_range(0..millis / 8));
+                    let op = Op::Broadcast {
+                        n: rng.random_range(0..nodes),
+                        topic,
+                        size,
+                        count: rng.random_range(counts.clone()),
+                    };
+                    ops.push((at, op));
+                }
             }
         }
         ops
@@ -141,8 +153,10 @@ impl Bound {
     fn apply(self, limits: &mut Limits, frame: usize) {
         match self {
             Self::QueuedFrames(frames) => limits.send_queue_bytes = frames * frame,
-            Self::Dials(dials) => limits.dials = dials,
-            Self::WaitingDials(dials) => limits.waiting_dials = dials,
+            Self::Dials { at_once, waiting } => {
+                limits.dials = at_once;
+                limits.waiting_dials = waiting;
+            }
             Self::IdlePeers(peers) => limits.idle_peers = peers,
             Self::ConnectionsPerPeer(connections) => limits.connections_per_peer = connections,
             Self::CachedFrames(frames) => limits.protocol.cache_bytes = frames * (frame + 136),
