@@ -1,3 +1,5 @@
+//! Handshakes within their rate, whoever begins them.
+
 use proptest::prelude::*;
 
 use super::*;
