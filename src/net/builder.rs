@@ -28,7 +28,7 @@ use crate::{
 const CONNECTION_QUEUE: usize = 64;
 
 /// Requests that the driver has not taken yet. Whoever asks for more waits.
-const REQUEST_QUEUE: usize = 16;
+pub(super) const REQUEST_QUEUE: usize = 16;
 
 /// What TLS has room for. It would panic over others.
 const ALPN_LEN: RangeInclusive<usize> = 1..=255;

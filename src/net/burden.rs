@@ -39,7 +39,7 @@ const PORTION: Duration = Duration::from_millis(16);
 const LONGEST_HOLD: Duration = Duration::from_secs(5);
 
 /// Accounts. Further ones take the place of those that are the fullest.
-const ACCOUNTS: usize = 1024;
+pub(crate) const ACCOUNTS: usize = 1024;
 
 /// Units for a stream that a peer opened.
 pub(crate) const STREAM: u32 = 4;

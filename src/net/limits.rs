@@ -9,8 +9,8 @@ use crate::proto;
 ///
 /// The defaults suit messages of 4 KiB and 30 neighbors. These are local decisions: nodes of one
 /// swarm may differ. Any values can be given: what would leave a node deaf is raised to the least
-/// that does not (one dial, one connection, one stream, one unit, a queue of four messages), and no time is
-/// longer than a century.
+/// that does not (one dial, one connection, one idle peer, one stream, one unit, a queue of four
+/// messages), and no time is longer than a century.
 ///
 /// ```
 /// # use smol_gossip::net::Limits;
@@ -45,7 +45,8 @@ pub struct Limits {
     pub streams_per_connection: u32,
     /// Connections to one peer. When there are more, the oldest is closed.
     pub connections_per_peer: usize,
-    /// Peers connected to us that no topic needs. When there are more, new ones are closed.
+    /// Peers connected to us that no topic needs, as everyone is until its Join has been read. When
+    /// there are more, new ones are closed.
     pub idle_peers: usize,
     /// Dials under way at once. Others wait.
     pub dials: usize,
@@ -114,6 +115,8 @@ impl Limits {
         }
         for bound in [
             &mut self.connections_per_peer,
+            // Who joins is needed only once its Join has been read.
+            &mut self.idle_peers,
             &mut self.dials,
             &mut self.handshakes,
         ] {

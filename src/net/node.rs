@@ -107,6 +107,20 @@ pub(crate) struct Node<T: Transport, R: Runtime> {
     pub(crate) last_key: u64,
     pub(crate) next_serial: u64,
     pub(crate) stopping: Option<Stopping>,
+    /// Whose queues were so full that a payload was announced, or something dropped, since somebody
+    /// looked.
+    #[cfg(test)]
+    pub(crate) crowded: Vec<(EndpointId, Crowded)>,
+}
+
+/// What became of a message because the queue of its peer was too full.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Crowded {
+    /// A payload was announced in place of sent.
+    Announced,
+    /// It was dropped.
+    Dropped,
 }
 
 /// The timer of a topic, as it is set.
@@ -228,6 +242,8 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             last_key: 0,
             next_serial: 0,
             stopping: None,
+            #[cfg(test)]
+            crowded: Vec::new(),
         }
     }
 

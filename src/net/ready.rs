@@ -51,6 +51,12 @@ impl<S> Ready<S> {
         self.held.values().map(VecDeque::len).sum()
     }
 
+    /// Peers that are held.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        self.held.len()
+    }
+
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0 && self.held.is_empty()

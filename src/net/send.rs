@@ -4,6 +4,8 @@ use iroh::EndpointId;
 use smol_gossip_runtime::Runtime;
 use tracing::{debug, warn};
 
+#[cfg(test)]
+use super::node::Crowded;
 use super::{
     inspect::Diagnostic,
     node::{Node, Timer},
@@ -87,11 +89,15 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                     DeliveryScope::Swarm(round) => {
                         if full {
                             self.metrics.send_queue_dropped.inc();
+                            #[cfg(test)]
+                            self.crowded.push((to, Crowded::Dropped));
                             return;
                         }
                         if backlogged {
                             let id = gossip.id;
                             self.metrics.payloads_announced.inc();
+                            #[cfg(test)]
+                            self.crowded.push((to, Crowded::Announced));
                             if !std::mem::replace(&mut peer.slow, true) {
                                 let queued_bytes = peer.queue.bytes();
                                 debug!(peer = %to.fmt_short(), queued_bytes, "slow");
@@ -115,6 +121,8 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         };
         if full {
             self.metrics.send_queue_dropped.inc();
+            #[cfg(test)]
+            self.crowded.push((to, Crowded::Dropped));
             if lane == Lane::Control {
                 debug!(peer = %to.fmt_short(), "queue full: dropped");
                 self.metrics.peers_backlogged.inc();

@@ -4,7 +4,8 @@
 //! unmodified node when it was woken, lets the network deliver what is due, and otherwise jumps to
 //! when something happens next. After every poll of a node its bounds are checked ([`check`]).
 //!
-//! `schedules` runs made-up schedules of joins, leaves, broadcasts and faults. A failing one says
+//! `schedules` runs made-up schedules of joins, leaves, broadcasts and faults, a fifth of them with
+//! small bounds. A failing one says
 //! its seed, its schedule, and the command that repeats it:
 //!
 //! ```text
@@ -26,6 +27,7 @@ mod burdens;
 mod check;
 mod churn;
 mod clocks;
+mod drivers;
 mod floods;
 mod joining;
 mod one_way;

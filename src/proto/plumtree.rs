@@ -245,6 +245,13 @@ impl<PI: PeerIdentity> State<PI> {
         self.history.find(id).is_some()
     }
 
+    /// Whether a Graft for a message would be answered with it.
+    #[cfg(all(test, feature = "net"))]
+    pub(crate) fn has_cached(&self, id: &MessageId) -> bool {
+        let known = self.history.find(id);
+        known.is_some_and(|known| self.history.payload(known).is_some())
+    }
+
     /// Checks that everything is within its bounds.
     #[cfg(all(test, feature = "net"))]
     pub(crate) fn check_bounds(&self) {

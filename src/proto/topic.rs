@@ -239,6 +239,12 @@ impl<PI: PeerIdentity> State<PI> {
         self.broadcast.has_seen(id)
     }
 
+    /// Whether a Graft for a message would be answered with it.
+    #[cfg(all(test, feature = "net"))]
+    pub(crate) fn has_cached(&self, id: &MessageId) -> bool {
+        self.broadcast.has_cached(id)
+    }
+
     /// Checks that everything in both layers is within its bounds.
     #[cfg(all(test, feature = "net"))]
     pub(crate) fn check_bounds(&self) {

@@ -95,9 +95,17 @@ impl Inbox {
     }
 
     /// Checks that everything is within its bounds, where there are so many subscriptions that the
-    /// application may still use.
+    /// application may still use, and these are paused.
     #[cfg(test)]
-    pub(crate) fn check_bounds(&self, subscriptions: usize) {
+    pub(crate) fn check_bounds<'a>(
+        &self,
+        subscriptions: usize,
+        mut paused: impl Iterator<Item = &'a SubscriptionId>,
+    ) {
+        assert!(
+            paused.all(|id| self.aside.contains_key(id)),
+            "who is paused has something set aside"
+        );
         let batches = self.aside.values().map(|aside| &aside.batch);
         for batch in batches.chain([&self.in_hand]) {
             assert!(batch.orders.len() <= super::COMMAND_QUEUE, "orders in hand");

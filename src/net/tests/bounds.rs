@@ -20,6 +20,38 @@ fn with_limits(change: impl FnOnce(&mut crate::net::Limits)) -> World {
 }
 
 #[test]
+fn the_least_bounds_leave_nobody_deaf() {
+    let mut world = with_limits(|limits| {
+        limits.send_queue_bytes = 0;
+        limits.streams_per_connection = 0;
+        limits.connections_per_peer = 0;
+        limits.idle_peers = 0;
+        limits.dials = 0;
+        limits.waiting_dials = 0;
+        limits.handshakes = 0;
+        limits.known_addresses = 0;
+        limits.topics = 1;
+    });
+    world.start_all(4);
+    world.join(0, 0, &[]);
+    for n in 1..4 {
+        world.join(n, 0, &[0]);
+    }
+    let joined = |world: &mut World| check::is_connected(world, 0);
+    world.run_until("all are joined", secs(60), joined);
+    // Who had to be turned away comes again.
+    world.run_for(secs(30));
+    for number in 0..4 {
+        world.broadcast(number as usize, 0, message(number, 4000));
+    }
+    world.run_for(secs(5));
+    for n in 0..4 {
+        let got = world.subscription_to(n, 0).unwrap().received.len();
+        assert_eq!(got, 3, "node {n}");
+    }
+}
+
+#[test]
 fn idle_peers_are_bounded() {
     let mut world = with_limits(|limits| limits.idle_peers = 3);
     world.start(0);

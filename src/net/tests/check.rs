@@ -6,7 +6,7 @@ use iroh::EndpointId;
 
 use super::world::{Running, World, number, secs, topic};
 use crate::{
-    net::{peer::Dial, streams::MAX_OPEN_STREAMS},
+    net::{builder::REQUEST_QUEUE, burden, peer::Dial, streams::MAX_OPEN_STREAMS},
     proto::TopicId,
 };
 
@@ -38,11 +38,16 @@ pub(super) fn bounds(n: usize, running: &mut Running, nodes: usize) {
     }
 
     let own = running.subscriptions.len();
+    let ended = running.subscriptions.iter().filter(|one| one.ended);
+    assert!(
+        ended.count() as u64 <= running.metrics.topics_refused.get() || node.is_stopping(),
+        "node {n}: a subscription ends only where there are too many topics"
+    );
     for subscription in &running.subscriptions {
         subscription.check_bounds(nodes + 64);
     }
     if let Some(inbox) = &node.inbox {
-        inbox.check_bounds(own);
+        inbox.check_bounds(own, node.paused.keys());
     }
     node.transport.book.check_bounds();
 
@@ -84,6 +89,20 @@ pub(super) fn bounds(n: usize, running: &mut Running, nodes: usize) {
     // Those that were needed until just now are closed one after the other.
     assert!(idle_peers <= limits.idle_peers + nodes, "node {n}: idle");
     assert!(node.dirty.is_empty(), "node {n}: all is handed on");
+    assert!(
+        node.burdens.len() <= burden::ACCOUNTS,
+        "node {n}: burden accounts"
+    );
+    let (held, ready) = (node.ready.held(), node.ready.peers());
+    assert_eq!(held, node.burdens.held(), "node {n}: those held");
+    assert!(held + ready <= nodes + 64, "node {n}: peers in line");
+    assert!(node.requests.len() <= REQUEST_QUEUE, "node {n}: requests");
+    if !is_woken {
+        // It would have to be woken for what it left.
+        assert_eq!(ready, 0, "node {n}: all frames are handled");
+        assert!(node.outbox.is_empty(), "node {n}: all is worked off");
+        assert!(node.requests.is_empty(), "node {n}: requests left");
+    }
     let topics = node.state.topics().len();
     assert!(topics <= limits.topics, "node {n}: topics");
     let armed: Vec<_> = node.topic_timers.iter().flatten().collect();
@@ -174,7 +193,7 @@ pub(super) fn settled(world: &World) {
                 );
             }
         }
-        for subscription in &running.subscriptions {
+        for subscription in running.subscriptions.iter().filter(|one| !one.ended) {
             let told: BTreeSet<_> = subscription.neighbors().collect();
             let name = topic(subscription.topic);
             let state = running.node.state.neighbors(&name);

@@ -16,28 +16,24 @@ use smol_gossip_runtime::{Clock, VirtualClock, VirtualRuntime};
 
 use super::check;
 use crate::{
-    api::{
-        GossipApi, JoinOptions,
-        mailbox::{self, Mailbox},
-    },
+    api::{GossipApi, JoinOptions, mailbox::Mailbox},
     metrics::Metrics,
     net::{
         Limits,
         inspect::Request,
-        node::{Node, Parts},
-        transport::{
-            Transport,
-            memory::{MemoryNetwork, MemoryTransport},
-        },
+        node::{Crowded, Node},
+        transport::memory::{MemoryNetwork, MemoryTransport},
     },
-    proto::{Config, State, TopicId},
+    proto::{Config, TopicId},
 };
 
 mod ids;
+mod made;
 mod subscription;
 mod woken;
 
 pub(super) use ids::{id, number};
+pub(super) use made::Made;
 pub(super) use subscription::Subscription;
 use woken::{Flag, Woken};
 
@@ -77,6 +73,16 @@ pub(super) struct World {
     pub(super) start: Instant,
     pub(super) config: Config,
     pub(super) limits: Limits,
+    /// Those of nodes that have others.
+    pub(super) limits_of: BTreeMap<usize, Limits>,
+    /// Of all nodes that ever ran.
+    pub(super) all_metrics: Vec<Arc<Metrics>>,
+    /// When a node last announced a payload, or dropped something, because the queue of a peer was
+    /// too full.
+    pub(super) announced: BTreeMap<(usize, usize), Instant>,
+    pub(super) dropped: BTreeMap<(usize, usize), Instant>,
+    /// When a node last refused a connection.
+    pub(super) refused: BTreeMap<usize, Instant>,
     pub(super) nodes: BTreeMap<usize, Running>,
     /// Nodes whose machines are suspended.
     asleep: BTreeSet<usize>,
@@ -123,6 +129,11 @@ impl World {
             clock,
             config: Config::default(),
             limits: Limits::default(),
+            limits_of: BTreeMap::new(),
+            all_metrics: Vec::new(),
+            announced: BTreeMap::new(),
+            dropped: BTreeMap::new(),
+            refused: BTreeMap::new(),
             nodes: BTreeMap::new(),
             asleep: BTreeSet::new(),
             tasks: BTreeMap::new(),
@@ -154,39 +165,14 @@ impl World {
 
     /// Starts a node, which may have run before.
     pub(super) fn start(&mut self, n: usize) {
-        let transport = self.network.attach(id(n), self.limits.known_addresses);
-        let mut rng = StdRng::from_rng(&mut self.rng);
-        let state = State::new(
-            id(n),
-            transport.local_data(),
-            self.config.clone(),
-            self.limits.protocol.clone(),
-            &mut rng,
-        );
-        let state = state.expect("the configuration is valid");
-        let (mailbox, inbox) = mailbox::channel(state.max_content_size());
-        let (_, connections) = async_channel::bounded(1);
-        let (requests, requests_of_node) = async_channel::bounded(1);
-        let metrics = Arc::new(Metrics::default());
-        let node = Node::new(Parts {
-            transport,
-            runtime: VirtualRuntime::from(self.clock.clone()),
-            state,
-            rng,
-            limits: self.limits.clone(),
-            metrics: metrics.clone(),
-            inbox,
-            connections,
-            requests: requests_of_node,
-            accept: true,
-        });
+        let made = self.make(n, VirtualRuntime::from(self.clock.clone()));
         let running = Running {
             flag: self.new_flag(),
-            node: Box::new(node),
-            api: GossipApi::local(mailbox.clone()),
-            mailbox,
-            requests,
-            metrics,
+            node: Box::new(made.node),
+            api: GossipApi::local(made.mailbox.clone()),
+            mailbox: made.mailbox,
+            requests: made.requests,
+            metrics: made.metrics,
             subscriptions: Vec::new(),
             since: self.now(),
             polls: 0,
@@ -322,7 +308,7 @@ impl World {
     /// Asks a node to shut down, and says when it has answered.
     pub(super) fn shutdown(&mut self, n: usize) -> async_channel::Receiver<()> {
         let (reply, done) = async_channel::bounded(1);
-        // Full where somebody else has asked just now, and then this one is answered by the end.
+        // Full where many others have asked just now, and then this one is answered by the end.
         let _ = self.running(n).requests.try_send(Request::Shutdown(reply));
         done
     }
@@ -337,8 +323,10 @@ impl World {
     }
 
     pub(super) fn subscription_to(&self, n: usize, topic: usize) -> Option<&Subscription> {
-        let subscriptions = &self.nodes.get(&n)?.subscriptions;
-        subscriptions.iter().find(|one| one.topic == topic)
+        let subscriptions = self.nodes.get(&n)?.subscriptions.iter();
+        let of_topic = subscriptions.filter(|one| one.topic == topic);
+        // The first one, but for those that found no room.
+        of_topic.min_by_key(|one| one.ended)
     }
 
     /// When a node received a message, in its present subscription.
@@ -458,7 +446,18 @@ impl World {
         let waker = Waker::from(running.flag.clone());
         let span = tracing::info_span!("poll", at = ?now - self.start, n);
         let _span = span.enter();
+        let refused = running.metrics.connections_refused.get();
         let ended = running.node.poll_node(&mut Context::from_waker(&waker));
+        for (peer, crowded) in running.node.crowded.drain(..) {
+            let link = (n, number(&peer));
+            match crowded {
+                Crowded::Announced => self.announced.insert(link, now),
+                Crowded::Dropped => self.dropped.insert(link, now),
+            };
+        }
+        if running.metrics.connections_refused.get() > refused {
+            self.refused.insert(n, now);
+        }
         for subscription in &mut running.subscriptions {
             subscription.read(now, n, &mut self.trace);
         }

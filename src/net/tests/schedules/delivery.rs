@@ -4,7 +4,8 @@
 //! for neighbors, have an open connection on a sound path, and read. Once that has lasted for
 //! [`PATIENCE`], the other side has to have the message. Links that come up later count as well
 //! where new neighbors are told of earlier messages; elsewhere only those that were there when the
-//! message was published, which is all that is promised then.
+//! message was published, which is all that is promised then. What is forgiven is what a bound has
+//! cost, to the one link that it has cost it.
 
 use std::{
     cell::RefCell,
@@ -50,7 +51,6 @@ pub(super) struct Delivery {
     links: BTreeMap<Link, (Instant, [u64; 2])>,
     /// What each node ever received, in any subscription since it started.
     ever: BTreeSet<(usize, Instant, u64)>,
-    off: bool,
 }
 
 impl Delivery {
@@ -61,7 +61,6 @@ impl Delivery {
             published: Rc::default(),
             links: BTreeMap::new(),
             ever: BTreeSet::new(),
-            off: false,
         }
     }
 
@@ -106,18 +105,11 @@ impl Delivery {
 
     /// Looks at all links and all messages.
     pub(super) fn sample(&mut self, world: &World) {
-        self.off |= world
-            .nodes
-            .values()
-            .any(|running| running.metrics.send_queue_dropped.get() > 0);
         let now = world.now();
         self.note_received(world);
         self.note_links(world);
         let mut published = self.published.borrow_mut();
         published.retain(|one| one.at + KEPT + PATIENCE > now);
-        if self.off {
-            return;
-        }
         for message in published.iter() {
             for (&(topic, a, b), &(since, keys)) in &self.links {
                 if topic == message.topic && (self.history || since <= message.at) {
@@ -139,7 +131,9 @@ impl Delivery {
         let Some(had) = holds_since(world, message, from, keys[0]) else {
             return;
         };
-        let owed = had.max(since);
+        // What was announced in place of sent is asked for once there is room, and sent then.
+        let announced = world.announced.get(&(from, to)).copied();
+        let owed = had.max(since).max(announced.unwrap_or(had));
         let in_time = owed < had + KEPT && owed + PATIENCE <= world.now();
         if !in_time || holds_since(world, message, to, keys[1]).is_some() {
             return;
@@ -150,6 +144,9 @@ impl Delivery {
         let life = world.nodes[&to].since;
         if message.author == (to, life) {
             // Its own node does not hear of it, in whichever subscription.
+            return;
+        }
+        if is_excused(world, (from, to), message.topic, &message.id, message.at) {
             return;
         }
         assert!(
@@ -203,11 +200,29 @@ impl Delivery {
     }
 }
 
+/// Whether a bound was met that cost a node a message of another one: there was no room for it in the
+/// queue of that peer, or, by the time that it asked, the message was not cached any more.
+pub(super) fn is_excused(
+    world: &World,
+    link: (usize, usize),
+    topic_number: usize,
+    id: &MessageId,
+    published: Instant,
+) -> bool {
+    let running = &world.nodes[&link.0];
+    let dropped = world.dropped.get(&link);
+    let state = running.node.state.topic(&topic(topic_number));
+    let is_cached = state.is_some_and(|state| state.has_cached(id));
+    let evicted = running.metrics.cache_evicted.get() > 0 && !is_cached;
+    evicted || dropped.is_some_and(|at| *at >= published)
+}
+
 /// One subscription of each topic, the one that has seen the most.
 fn oldest_subscriptions(subscriptions: &[Subscription]) -> impl Iterator<Item = &Subscription> {
     let mut topics = BTreeSet::new();
     subscriptions
         .iter()
+        .filter(|subscription| !subscription.ended)
         .filter(move |subscription| topics.insert(subscription.topic))
 }
 

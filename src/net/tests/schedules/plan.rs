@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt, time::Duration};
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use super::is_member;
+use super::{is_member, small::Small};
 use crate::{
     net::{
         Limits,
@@ -107,6 +107,7 @@ pub(super) struct Plan {
     /// How many events wait for an application.
     pub(super) capacity: usize,
     max_message_size: usize,
+    pub(super) small: Small,
     pub(super) ops: Vec<(Duration, Op)>,
 }
 
@@ -120,6 +121,7 @@ impl fmt::Display for Plan {
             shuffle_secs,
             capacity,
             max_message_size,
+            small,
             ops,
         } = self;
         writeln!(
@@ -127,6 +129,7 @@ impl fmt::Display for Plan {
             "seed {seed}: {nodes} nodes, {topics} topics, history {history}, a shuffle in \
              {shuffle_secs} s, {capacity} events, frames of {max_message_size}"
         )?;
+        write!(f, "{small}")?;
         ops.iter()
             .try_for_each(|(at, op)| writeln!(f, "  {:>8.3} {op:?}", at.as_secs_f64()))
     }
@@ -140,7 +143,7 @@ struct Maker {
 impl Plan {
     pub(super) fn new(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
-        let plan = Self {
+        let mut plan = Self {
             seed,
             nodes: rng.random_range(3..=12),
             topics: rng.random_range(1..=3),
@@ -148,11 +151,17 @@ impl Plan {
             shuffle_secs: [3, 5, 8, 13, 20][rng.random_range(0..5)],
             capacity: if rng.random_bool(0.2) { 16 } else { 2048 },
             max_message_size: if rng.random_bool(0.2) { 512 } else { 4096 },
+            small: Small::default(),
             ops: Vec::new(),
         };
+        plan.small = Small::draw(seed, plan.nodes, plan.topics);
         let mut maker = Maker { rng, plan };
         maker.make();
         let mut plan = maker.plan;
+        let before = plan.ops.last().map_or(Duration::ZERO, |(at, _)| *at);
+        let size = (plan.nodes, plan.topics);
+        let storms = plan.small.storms(seed, size, plan.max_content(), before);
+        plan.ops.extend(storms);
         plan.ops.sort_by_key(|(at, _)| *at);
         plan
     }
@@ -185,17 +194,21 @@ impl Plan {
 
 /// Whether those who take part in a topic know of each other, over any number of corners: who
 /// joins later is told of who is there. A node that left and came back may be unknown to all.
-pub(super) fn could_be_whole(world: &World, topic: usize) -> bool {
+/// Whoever has no room for peers that it does not need may have had none for who wants to join, and
+/// then does not count where `closed` says so.
+pub(super) fn could_be_whole(world: &World, topic: usize, closed: bool) -> bool {
     let members = world.nodes.keys().copied();
     let members: BTreeSet<usize> = members.filter(|n| is_member(world, *n, topic)).collect();
     let of = |n: usize| {
         let subscriptions = world.nodes[&n].subscriptions.iter();
-        subscriptions.filter(move |one| one.topic == topic)
+        subscriptions.filter(move |one| one.topic == topic && !one.ended)
     };
     let knows = |a: usize, b: usize| {
         let since = of(b).map(|one| one.since).min();
         // What happens at one instant, after a jump of the clock, may have been in any order.
-        of(a).any(|one| one.through.contains(&b) && Some(one.since) > since)
+        let refused = world.refused.get(&b);
+        let is_closed = closed && refused.is_some_and(|at| *at + secs(30) > world.now());
+        !is_closed && of(a).any(|one| one.through.contains(&b) && Some(one.since) > since)
     };
     let mut reached = BTreeSet::new();
     let mut next: Vec<usize> = members.first().copied().into_iter().collect();
