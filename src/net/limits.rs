@@ -10,7 +10,8 @@ use crate::proto;
 /// The defaults suit messages of 4 KiB and 30 neighbors. These are local decisions: nodes of one
 /// swarm may differ. Any values can be given: what would leave a node deaf is raised to the least
 /// that does not (one dial, one connection, one idle peer, one stream, one unit, a queue of four
-/// messages), and no time is longer than a century.
+/// messages), what peers are given time for is given a tenth of a second, and no time is longer than a
+/// century.
 ///
 /// ```
 /// # use smol_gossip::net::Limits;
@@ -98,6 +99,9 @@ impl Default for Limits {
     }
 }
 
+/// What a peer that is not far needs to do what is waited for.
+const SHORTEST: Duration = Duration::from_millis(100);
+
 /// A century. An instant this far from now can still be told.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
@@ -109,10 +113,10 @@ impl Limits {
             &mut self.idle_timeout,
             &mut self.header_timeout,
             &mut self.dial_timeout,
-            &mut self.shutdown_timeout,
         ] {
-            *time = (*time).min(LONGEST);
+            *time = (*time).clamp(SHORTEST, LONGEST);
         }
+        self.shutdown_timeout = self.shutdown_timeout.min(LONGEST);
         for bound in [
             &mut self.connections_per_peer,
             // Who joins is needed only once its Join has been read.

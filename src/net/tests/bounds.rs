@@ -1,7 +1,7 @@
 //! Each bound of the network layer, filled to the brim. Those of the protocol state have tests of
 //! their own there.
 
-use std::{cell::Cell, collections::BTreeSet, net::SocketAddr, rc::Rc};
+use std::{cell::Cell, collections::BTreeSet, net::SocketAddr, rc::Rc, time::Duration};
 
 use super::{
     check,
@@ -31,6 +31,10 @@ fn the_least_bounds_leave_nobody_deaf() {
         limits.handshakes = 0;
         limits.known_addresses = 0;
         limits.topics = 1;
+        limits.stuck_timeout = Duration::ZERO;
+        limits.idle_timeout = Duration::ZERO;
+        limits.header_timeout = Duration::ZERO;
+        limits.dial_timeout = Duration::ZERO;
     });
     world.start_all(4);
     world.join(0, 0, &[]);
