@@ -102,7 +102,7 @@ counters! {
 
 impl Counters {
     /// Payloads that brought nothing new.
-    #[cfg(any(test, feature = "net"))]
+    #[cfg(feature = "net")]
     pub(crate) fn payloads_refused(&self) -> u64 {
         self.unknown_topic + self.duplicates + self.invalid_id
     }

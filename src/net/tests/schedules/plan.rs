@@ -14,6 +14,9 @@ use crate::{
     proto::{Config, plumtree},
 };
 
+/// Messages that a new neighbor is told of, where it is told of any.
+pub(super) const HISTORY: usize = 1024;
+
 /// What is done to the swarm.
 #[derive(Clone, Debug)]
 pub(super) enum Op {
@@ -177,7 +180,7 @@ impl Plan {
 
     pub(super) fn limits(&self) -> Limits {
         let mut limits = Limits::default();
-        limits.protocol.late_join_history = if self.history { 1024 } else { 0 };
+        limits.protocol.late_join_history = if self.history { HISTORY } else { 0 };
         limits
     }
 
