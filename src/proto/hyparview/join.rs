@@ -160,11 +160,14 @@ impl<PI: PeerIdentity> State<PI> {
                 Some(contact) if contact.under_way => {
                     let soon = after(now, ANSWER_WAIT.0);
                     contact.wanted = true;
+                    contact.met = false;
                     contact.failures = 0;
                     contact.due = Some(contact.due.map_or(soon, |due| due.min(soon)));
                 }
+                // It may have been met before, but has not since: it may have begun anew, and know nobody.
                 Some(contact) => {
                     contact.wanted = true;
+                    contact.met = false;
                     contact.failures = 0;
                     contact.due = Some(now);
                 }

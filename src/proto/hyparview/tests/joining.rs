@@ -63,6 +63,20 @@ fn a_contact_that_was_missed_is_looked_for_at_every_shuffle() {
     assert!(node.state.next_deadline().unwrap() > node.now + secs(30));
 }
 
+/// It was met, and has begun anew since, where it knows nobody: nobody else may ever come to it.
+#[test]
+fn a_contact_that_is_named_again_is_looked_for_as_if_never_met() {
+    let mut node = node_with([1, 2]);
+    node.handle(Input::Join(vec![1]));
+    node.handle(Input::PeerDisconnected(1));
+    node.handle(Input::DialFailed(1));
+    node.handle(Input::Join(vec![1]));
+    node.handle(Input::DialFailed(1));
+    let told = node.pass(secs(62));
+    let sent = sent_to(&told, 1);
+    assert!(sent.iter().any(|one| matches!(one, Message::Join(_))));
+}
+
 #[test]
 fn ten_thousand_contacts_are_joined_a_few_at_a_time_and_not_all_remembered() {
     let mut node = Node::new(0, 1);
