@@ -113,8 +113,9 @@ pub(super) fn bounds(n: usize, running: &mut Running, nodes: usize) {
     );
     assert!(armed.len() <= topics, "node {n}: one timer a topic");
     let peers = node.peers.len();
-    // Streams that were given up are still being finished.
-    let tasks = 2 + node.handshakes + dials + 3 * links + 2 * streams + readers + 16;
+    // Streams that were given up are still being finished, some of them on each connection.
+    let finishing = 16 + 4 * links;
+    let tasks = 2 + node.handshakes + dials + 3 * links + 2 * streams + readers + finishing;
     // Those of a connection that was closed just now end in the next polls.
     assert!(
         node.events.task_count() <= tasks || is_woken,
