@@ -29,10 +29,9 @@ for package in json.load(sys.stdin)["packages"]:
 # iroh-docs over this crate: two nodes and a document, and iroh-docs' own tests.
 part_dependents() {
     local manifest=tests/dependents/Cargo.toml failed=0
-    export CARGO_TARGET_DIR="$target/dependents"
+    local -x CARGO_TARGET_DIR="$target/dependents"
     cargo test --locked --manifest-path "$manifest" --workspace || failed=1
     docs_tests "$(source_of iroh-docs "$manifest")" || failed=1
-    unset CARGO_TARGET_DIR
     return "$failed"
 }
 

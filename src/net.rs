@@ -251,8 +251,8 @@ impl Gossip {
     /// A filter for the router of the node's endpoint, which keeps each source of connections to
     /// [`Limits::handshakes_per_second`].
     ///
-    /// A handshake takes the better part of a millisecond, whatever it is for, and before it nothing else can
-    /// be known of who wants it. Without the filter, one source can have the endpoint do nothing else. With it,
+    /// A handshake takes longer than anything else that a stranger can ask for, and before it nothing but an
+    /// address is known of who wants it. Without the filter, one source can have the endpoint do nothing else. With it,
     /// what comes too often is ignored, and counted as `handshakes_limited`. It holds for all protocols of the
     /// endpoint. Nodes that [accept connections themselves](Builder::accept_incoming) do not need it.
     ///

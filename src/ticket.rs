@@ -118,8 +118,8 @@ impl Ticket {
         while text_len(ticket.body().len()) > MAX_TEXT_LEN {
             let most = ticket.peers.iter_mut().max_by_key(|peer| peer.addrs.len());
             if !most.is_some_and(leave_out_addr) {
-                // Ids alone always fit, so nothing is ever left out here.
-                ticket.peers.pop();
+                // Ids alone always fit.
+                break;
             }
         }
         ticket

@@ -123,7 +123,8 @@ impl Node {
         Ticket::fitting(topic, vec![self.endpoint.addr()])
     }
 
-    /// Says once that those whom we want to join through cannot be reached; goes on until the node ends.
+    /// Waits until somebody whom we want to join through cannot be reached, and says so; or until the node
+    /// ends.
     pub(crate) async fn warn_if_nobody_answers(&self) {
         let Ok(mut diagnostics) = self.gossip.diagnostics().await else {
             return;

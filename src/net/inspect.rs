@@ -242,17 +242,14 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     /// What a topic holds, if there is such a topic.
     pub(crate) fn topic_stats(&self, id: &TopicId) -> Option<TopicStats> {
         let topic = self.state.topic(id)?;
-        let neighbors = topic.active_view().map(|neighbor| NeighborStats {
-            id: *neighbor,
-            eager: topic.eager().any(|peer| peer == neighbor),
-            queued_bytes: self
-                .peers
-                .get(neighbor)
-                .map_or(0, |peer| peer.queue.bytes()),
-            queued_bytes_in_topic: self
-                .peers
-                .get(neighbor)
-                .map_or(0, |peer| peer.queue.bytes_of(id)),
+        let neighbors = topic.active_view().map(|neighbor| {
+            let queue = self.peers.get(neighbor).map(|peer| &peer.queue);
+            NeighborStats {
+                id: *neighbor,
+                eager: topic.eager().any(|peer| peer == neighbor),
+                queued_bytes: queue.map_or(0, |queue| queue.bytes()),
+                queued_bytes_in_topic: queue.map_or(0, |queue| queue.bytes_of(id)),
+            }
         });
         Some(TopicStats {
             neighbors: neighbors.collect(),

@@ -5,8 +5,7 @@
 //! when something happens next. After every poll of a node its bounds are checked ([`check`]).
 //!
 //! `schedules` runs made-up schedules of joins, leaves, broadcasts and faults, a fifth of them with
-//! small bounds. A failing one says
-//! its seed, its schedule, and the command that repeats it:
+//! small bounds. A failing one says its seed, its schedule, and the command that repeats it:
 //!
 //! ```text
 //! SMOL_GOSSIP_SEED=17 cargo test --lib net::tests::schedules -- --nocapture

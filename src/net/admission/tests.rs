@@ -66,7 +66,7 @@ fn who_waits_gets_in_again() {
     assert!(accepted(sources.decide(site(2), true, now)), "another");
 }
 
-/// Addresses that are made up do not let anybody do more, and keep nobody out.
+/// Addresses that are made up do not let anybody do more, and keep out nobody who has another one.
 #[test]
 fn many_sources_have_to_prove_their_addresses() {
     let (mut sources, now) = (Sources::new(PER_SECOND), origin());
