@@ -20,6 +20,10 @@ use crate::metrics::Metrics;
 /// So many seconds' worth of handshakes may begin at once.
 const AT_ONCE: u32 = 4;
 
+/// While the address of a source is not proven, one in so many of what it may do is done in its name: somebody
+/// else may have written it there.
+const BEFORE_PROOF: u32 = 4;
+
 /// All sources whose addresses are not proven may together begin so many times what one may.
 const UNPROVEN: u32 = 4;
 
@@ -53,11 +57,16 @@ struct Rate {
     at_once: Duration,
 }
 
+/// What is begun in the name of a source uses up nothing of what the source may do that has proven its address.
+type Share = (Source, Proven);
+type Proven = bool;
+
 #[derive(Debug)]
 struct Sources {
     rate: Rate,
-    /// How far each source has used up what it may do.
-    used_until: IndexMap<Source, Instant, RandomState>,
+    rate_before_proof: Rate,
+    /// How far each share is used up.
+    used_until: IndexMap<Share, Instant, RandomState>,
     unproven_rate: Rate,
     unproven_until: Option<Instant>,
     swept_at: Option<Instant>,
@@ -81,9 +90,9 @@ impl Admission {
     pub(crate) fn decide(&self, incoming: &Incoming) -> IncomingFilterOutcome {
         let now = Instant::now();
         let source = Source::from(incoming.remote_addr());
-        let is_proven = incoming.remote_addr_validated();
+        let proven = incoming.remote_addr_validated();
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcome = sources.decide(source, is_proven, now);
+        let outcome = sources.decide(source, proven, now);
         if outcome == IncomingFilterOutcome::Ignore {
             self.metrics.handshakes_limited.inc();
         }
@@ -109,7 +118,10 @@ impl From<IncomingAddr> for Source {
 impl Rate {
     /// A rate of zero would be forever.
     fn new(per_second: u32) -> Self {
-        let interval = Duration::from_secs(1) / per_second.max(1);
+        Self::every(Duration::from_secs(1) / per_second.max(1))
+    }
+
+    fn every(interval: Duration) -> Self {
         Self {
             interval,
             at_once: Duration::from_secs(AT_ONCE.into()).max(interval),
@@ -125,8 +137,10 @@ impl Rate {
 
 impl Sources {
     fn new(per_second: u32) -> Self {
+        let rate = Rate::new(per_second);
         Self {
-            rate: Rate::new(per_second),
+            rate,
+            rate_before_proof: Rate::every(rate.interval * BEFORE_PROOF),
             used_until: IndexMap::default(),
             unproven_rate: Rate::new(per_second.saturating_mul(UNPROVEN)),
             unproven_until: None,
@@ -135,23 +149,30 @@ impl Sources {
         }
     }
 
-    fn decide(&mut self, source: Source, is_proven: bool, now: Instant) -> IncomingFilterOutcome {
-        let used_until = self.used_until.get(&source).copied().unwrap_or(now);
-        let Some(next) = self.rate.next(used_until, now) else {
-            return IncomingFilterOutcome::Ignore;
+    /// Who is over its rate has to prove its address; who has proven it is ignored.
+    fn decide(&mut self, source: Source, proven: Proven, now: Instant) -> IncomingFilterOutcome {
+        let (rate, outcome_if_over) = if proven {
+            (self.rate, IncomingFilterOutcome::Ignore)
+        } else {
+            (self.rate_before_proof, IncomingFilterOutcome::Retry)
         };
-        if !is_proven {
+        let share = (source, proven);
+        let used_until = self.used_until.get(&share).copied().unwrap_or(now);
+        let Some(next) = rate.next(used_until, now) else {
+            return outcome_if_over;
+        };
+        if !proven {
             // Addresses can be made up, so that each is the first of its source.
             let used_until = self.unproven_until.unwrap_or(now);
             let Some(next) = self.unproven_rate.next(used_until, now) else {
-                return IncomingFilterOutcome::Retry;
+                return outcome_if_over;
             };
             self.unproven_until = Some(next);
         }
-        if self.used_until.len() >= SOURCES && !self.used_until.contains_key(&source) {
+        if self.used_until.len() >= SOURCES && !self.used_until.contains_key(&share) {
             self.make_room(now);
         }
-        self.used_until.insert(source, next);
+        self.used_until.insert(share, next);
         IncomingFilterOutcome::Accept
     }
 

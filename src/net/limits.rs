@@ -59,8 +59,13 @@ pub struct Limits {
     /// Handshakes that one source may begin in a second: an IP address (the first 64 bits of an IPv6
     /// address; on this machine, an address with its port), or an endpoint behind a relay. Four seconds' worth
     /// may come at once. What comes beyond that is ignored; QUIC sends it again, and it gets in once there is
-    /// room. Sources that have not proven their addresses may together begin four times this, and are asked
-    /// to prove them beyond that. It is held by the driver where it accepts connections itself, and by
+    /// room.
+    ///
+    /// That is for who has proven its address. Another quarter of it may be begun in the name of an address
+    /// that is not proven, and four times this in the names of all of them together; beyond that, proof is
+    /// asked for, which takes a round trip. So nobody uses up what is another's.
+    ///
+    /// It is held by the driver where it accepts connections itself, and by
     /// [`Gossip::incoming_filter`](super::Gossip::incoming_filter).
     pub handshakes_per_second: u32,
     /// Peers whose addresses are remembered from introductions. When full, the longest unheard

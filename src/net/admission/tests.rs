@@ -80,6 +80,23 @@ fn many_sources_have_to_prove_their_addresses() {
     assert!(accepted(sources.decide(site(20_000), true, now)));
 }
 
+/// Nobody can write another's address on packets and so use up what the other may do.
+#[test]
+fn what_is_begun_in_the_name_of_another_costs_the_other_nothing() {
+    let (mut sources, now) = (Sources::new(PER_SECOND), origin());
+    let outcomes: Vec<_> = (0..1_000)
+        .map(|_| sources.decide(site(1), false, now))
+        .collect();
+    let let_in = outcomes.iter().filter(|one| accepted(**one)).count();
+    assert_eq!(let_in as u32, AT_ONCE * PER_SECOND / BEFORE_PROOF);
+    assert_eq!(outcomes.last(), Some(&IncomingFilterOutcome::Retry));
+    for _ in 0..AT_ONCE * PER_SECOND {
+        assert!(accepted(sources.decide(site(1), true, now)));
+    }
+    let outcome = sources.decide(site(1), true, now);
+    assert_eq!(outcome, IncomingFilterOutcome::Ignore, "by its own doing");
+}
+
 #[test]
 fn sources_are_remembered_within_a_bound() {
     let (mut sources, now) = (Sources::new(PER_SECOND), origin());
