@@ -3,16 +3,16 @@
 //! An id is the BLAKE3 hash of a content, and hashes are most of the work that is done for a message
 //! of a kilobyte or more. The [`blake3`] crate spreads one long input over the lanes of the
 //! processor's vector registers. Messages are too short for that, but they come many at a time: the
-//! frames that a read brought, the orders that a sender has queued. Here they lie side by side, a
-//! message in each lane. Single messages and those that are long enough by themselves are left to
-//! the crate, and so is everything on processors whose vectors are too narrow.
+//! frames that a read brought, the orders that a sender has queued. Here their chunks lie [side by
+//! side](lanes). Single messages and those that are long enough by themselves are left to the crate,
+//! and so is everything on processors whose vectors are too narrow.
 
-use fearless_simd::{Level, Simd, dispatch};
+mod lanes;
 
+use fearless_simd::{Level, Simd};
+
+use self::lanes::{BLOCK, Job, Node};
 use crate::proto::MessageId;
-
-/// Inputs that are hashed side by side.
-const LANES: usize = 8;
 
 /// Chunks of messages that are worked on together.
 const GROUP: usize = 32;
@@ -20,48 +20,15 @@ const GROUP: usize = 32;
 /// A message of more chunks than this is hashed by itself.
 const MOST_CHUNKS: usize = 8;
 
-/// Chunks that are not worth a pass over all lanes, which takes as long as one and a half of them
-/// by themselves.
-const TOO_FEW: usize = 1;
-
 const CHUNK: usize = 1024;
-const BLOCK: usize = 64;
 
-/// Sections 2.1 and 2.2 of the BLAKE3 paper.
-const IV: [u32; 8] = [
-    0x6A09_E667,
-    0xBB67_AE85,
-    0x3C6E_F372,
-    0xA54F_F53A,
-    0x510E_527F,
-    0x9B05_688C,
-    0x1F83_D9AB,
-    0x5BE0_CD19,
-];
 const CHUNK_START: u32 = 1;
 const CHUNK_END: u32 = 2;
 const PARENT: u32 = 4;
 const ROOT: u32 = 8;
 
-/// The words of a block, in the order in which each round takes them.
-const SCHEDULE: [[usize; 16]; 7] = {
-    let permutation = [2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8];
-    let mut schedule = [[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]; 7];
-    let mut round = 1;
-    while round < 7 {
-        let mut word = 0;
-        while word < 16 {
-            schedule[round][word] = schedule[round - 1][permutation[word]];
-            word += 1;
-        }
-        round += 1;
-    }
-    schedule
-};
-
 /// The ids of some contents, in their order.
 pub(crate) fn message_ids(contents: &[&[u8]]) -> Vec<MessageId> {
-    let level = Level::new();
     let mut ids = Vec::with_capacity(contents.len());
     let mut rest = contents;
     while let Some(first) = rest.first() {
@@ -78,26 +45,39 @@ pub(crate) fn message_ids(contents: &[&[u8]]) -> Vec<MessageId> {
             continue;
         }
         rest = others;
-        if chunks <= TOO_FEW || !is_wide(level) {
+        if !is_worth_it(group) || !hash_group(group, &mut ids) {
             ids.extend(group.iter().map(|one| MessageId::from_content(one)));
-        } else {
-            dispatch!(level, simd => hash_group(simd, group, &mut ids));
         }
     }
     ids
 }
 
-/// Whether a pass over all lanes is faster than what the crate does with one input.
-fn is_wide(level: Level) -> bool {
+/// Whether a pass over all lanes is likely to be faster than one message after the other. For each block of
+/// its longest input, a pass takes as long as one and a half blocks by themselves.
+fn is_worth_it(group: &[&[u8]]) -> bool {
+    let blocks = group.iter().map(|content| blocks_of(content));
+    let longest = blocks.clone().max().unwrap_or(0).min(CHUNK / BLOCK);
+    2 * blocks.sum::<usize>() > 3 * longest
+}
+
+/// Hashes a group side by side, if the processor has the vectors for it; says whether it has.
+fn hash_group(group: &[&[u8]], ids: &mut Vec<MessageId>) -> bool {
+    let level = Level::new();
     #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-    return level.as_avx2().is_some();
+    if let Some(simd) = level.as_avx512() {
+        hash_side_by_side(simd, group, ids);
+        return true;
+    } else if let Some(simd) = level.as_avx2() {
+        hash_side_by_side(simd, group, ids);
+        return true;
+    }
     #[cfg(target_arch = "aarch64")]
-    return level.as_neon().is_some();
-    #[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
-    return {
-        let _ = level;
-        false
-    };
+    if let Some(simd) = level.as_neon() {
+        hash_side_by_side(simd, group, ids);
+        return true;
+    }
+    let _ = (level, group, ids);
+    false
 }
 
 /// How many chunks a content has. The empty one has one.
@@ -105,32 +85,10 @@ fn chunks_of(content: &[u8]) -> usize {
     content.len().div_ceil(CHUNK).max(1)
 }
 
-/// One input to hash: a chunk of a message, or two nodes of its tree.
-#[derive(Clone, Copy)]
-struct Job<'a> {
-    input: &'a [u8],
-    blocks: usize,
-    /// Which chunk of its message it is.
-    counter: u32,
-    /// Flags of all blocks, of the first one, and of the last.
-    flags: [u32; 3],
-    /// Where the result belongs.
-    node: usize,
+/// How many blocks a content has. The empty one has one.
+fn blocks_of(content: &[u8]) -> usize {
+    content.len().div_ceil(BLOCK).max(1)
 }
-
-impl Job<'_> {
-    /// No input for a lane.
-    const NONE: Self = Self {
-        input: &[],
-        blocks: 0,
-        counter: 0,
-        flags: [0; 3],
-        node: 0,
-    };
-}
-
-/// A node of the tree of a message: the root is its hash.
-type Node = [u32; 8];
 
 /// A message of a group: where its nodes begin, and how many there are on this level of its tree.
 #[derive(Clone, Copy)]
@@ -139,16 +97,7 @@ struct Tree {
     nodes: usize,
 }
 
-#[inline(always)]
-fn hash_group<S: Simd>(simd: S, group: &[&[u8]], ids: &mut Vec<MessageId>) {
-    simd.vectorize(
-        #[inline(always)]
-        || hash_side_by_side(group, ids),
-    );
-}
-
-#[inline(always)]
-fn hash_side_by_side(group: &[&[u8]], ids: &mut Vec<MessageId>) {
+fn hash_side_by_side<S: Simd>(simd: S, group: &[&[u8]], ids: &mut Vec<MessageId>) {
     let mut nodes = [Node::default(); GROUP];
     let mut trees = [Tree { first: 0, nodes: 0 }; GROUP];
     let mut jobs = [Job::NONE; GROUP];
@@ -165,7 +114,7 @@ fn hash_side_by_side(group: &[&[u8]], ids: &mut Vec<MessageId>) {
             let input = &content[counter * CHUNK..end];
             jobs[count] = Job {
                 input,
-                blocks: input.len().div_ceil(BLOCK).max(1),
+                blocks: blocks_of(input),
                 counter: counter as u32,
                 flags: [0, CHUNK_START, CHUNK_END | root],
                 node: count,
@@ -176,11 +125,11 @@ fn hash_side_by_side(group: &[&[u8]], ids: &mut Vec<MessageId>) {
     // Lanes end together where their inputs are about as long.
     let jobs = &mut jobs[..count];
     jobs.sort_unstable_by_key(|job| job.blocks);
-    run(jobs, &mut nodes);
+    lanes::hash(simd, jobs, &mut nodes);
 
     let trees = &mut trees[..group.len()];
     while trees.iter().any(|tree| tree.nodes > 1) {
-        join_nodes(trees, &mut nodes);
+        join_nodes(simd, trees, &mut nodes);
     }
     ids.extend(trees.iter().map(|tree| {
         let mut id = [0; 32];
@@ -192,8 +141,7 @@ fn hash_side_by_side(group: &[&[u8]], ids: &mut Vec<MessageId>) {
 }
 
 /// One level up in all trees: nodes are joined in pairs, and one that is left over stays what it is.
-#[inline(always)]
-fn join_nodes(trees: &mut [Tree], nodes: &mut [Node; GROUP]) {
+fn join_nodes<S: Simd>(simd: S, trees: &mut [Tree], nodes: &mut [Node; GROUP]) {
     let mut blocks = [[0; BLOCK]; GROUP / 2];
     let mut pairs = [(0, 0); GROUP / 2];
     let mut count = 0;
@@ -224,151 +172,12 @@ fn join_nodes(trees: &mut [Tree], nodes: &mut [Node; GROUP]) {
             node,
         };
     }
-    run(&jobs[..count], nodes);
-}
-
-/// Hashes inputs, as many at a time as there are lanes.
-#[inline(always)]
-fn run(jobs: &[Job<'_>], nodes: &mut [Node; GROUP]) {
-    for some in jobs.chunks(LANES) {
-        let mut lanes = [Job::NONE; LANES];
-        lanes[..some.len()].copy_from_slice(some);
-        let results = hash_lanes(&lanes);
-        for (lane, job) in some.iter().enumerate() {
-            nodes[job.node] = results.map(|words| words.0[lane]);
-        }
-    }
-}
-
-/// The hashes of an input in each lane, by words.
-#[inline(always)]
-fn hash_lanes(jobs: &[Job<'_>; LANES]) -> [Words; 8] {
-    let mut chain = IV.map(Words::all);
-    let most = jobs.iter().map(|job| job.blocks).max().unwrap_or(0);
-    let counter = Words(jobs.map(|job| job.counter));
-    for index in 0..most {
-        let mut message = [Words::all(0); 16];
-        let mut lengths = Words::all(0);
-        let mut flags = Words::all(0);
-        let mut goes_on = Words::all(0);
-        for (lane, job) in jobs.iter().enumerate() {
-            if index >= job.blocks {
-                continue;
-            }
-            let rest = &job.input[index * BLOCK..];
-            let mut padded = [0; BLOCK];
-            let block = rest.first_chunk().unwrap_or_else(|| {
-                padded[..rest.len()].copy_from_slice(rest);
-                &padded
-            });
-            for (words, bytes) in message.iter_mut().zip(block.as_chunks().0) {
-                words.0[lane] = u32::from_le_bytes(*bytes);
-            }
-            let [all, first, last] = job.flags;
-            let is_first = u32::from(index == 0);
-            let is_last = u32::from(index + 1 == job.blocks);
-            flags.0[lane] = all | (first * is_first) | (last * is_last);
-            lengths.0[lane] = rest.len().min(BLOCK) as u32;
-            goes_on.0[lane] = u32::MAX;
-        }
-        compress(&mut chain, &message, counter, lengths, flags, goes_on);
-    }
-    chain
-}
-
-/// The same word of what is hashed in each lane.
-#[derive(Clone, Copy)]
-struct Words([u32; LANES]);
-
-impl Words {
-    #[inline(always)]
-    fn all(word: u32) -> Self {
-        Self([word; LANES])
-    }
-
-    #[inline(always)]
-    fn with(mut self, other: Self, join: impl Fn(u32, u32) -> u32) -> Self {
-        for (word, other) in self.0.iter_mut().zip(other.0) {
-            *word = join(*word, other);
-        }
-        self
-    }
-
-    #[inline(always)]
-    fn plus(self, other: Self) -> Self {
-        self.with(other, u32::wrapping_add)
-    }
-
-    /// Mixes another in, and rotates.
-    #[inline(always)]
-    fn mixed<const RIGHT: u32>(self, other: Self) -> Self {
-        self.with(other, |word, other| (word ^ other).rotate_right(RIGHT))
-    }
-}
-
-/// The compression function in all lanes (section 2.2 of the BLAKE3 paper). Lanes where `goes_on` is
-/// zero stay as they are.
-#[inline(always)]
-fn compress(
-    chain: &mut [Words; 8],
-    message: &[Words; 16],
-    counter: Words,
-    lengths: Words,
-    flags: Words,
-    goes_on: Words,
-) {
-    let [a, b, c, d, e, f, g, h] = *chain;
-    let [i, j, k, l, ..] = IV.map(Words::all);
-    let mut state = [
-        a,
-        b,
-        c,
-        d,
-        e,
-        f,
-        g,
-        h,
-        i,
-        j,
-        k,
-        l,
-        counter,
-        Words::all(0),
-        lengths,
-        flags,
-    ];
-    for order in &SCHEDULE {
-        let word = |at: usize| message[order[at]];
-        mix(&mut state, [0, 4, 8, 12], word(0), word(1));
-        mix(&mut state, [1, 5, 9, 13], word(2), word(3));
-        mix(&mut state, [2, 6, 10, 14], word(4), word(5));
-        mix(&mut state, [3, 7, 11, 15], word(6), word(7));
-        mix(&mut state, [0, 5, 10, 15], word(8), word(9));
-        mix(&mut state, [1, 6, 11, 12], word(10), word(11));
-        mix(&mut state, [2, 7, 8, 13], word(12), word(13));
-        mix(&mut state, [3, 4, 9, 14], word(14), word(15));
-    }
-    for (at, words) in chain.iter_mut().enumerate() {
-        let next = state[at].with(state[at + 8], |low, high| low ^ high);
-        let changed = next.with(*words, |next, before| next ^ before);
-        *words = words.with(changed.with(goes_on, |c, mask| c & mask), |w, c| w ^ c);
-    }
-}
-
-#[inline(always)]
-fn mix(state: &mut [Words; 16], [a, b, c, d]: [usize; 4], x: Words, y: Words) {
-    state[a] = state[a].plus(state[b]).plus(x);
-    state[d] = state[d].mixed::<16>(state[a]);
-    state[c] = state[c].plus(state[d]);
-    state[b] = state[b].mixed::<12>(state[c]);
-    state[a] = state[a].plus(state[b]).plus(y);
-    state[d] = state[d].mixed::<8>(state[a]);
-    state[c] = state[c].plus(state[d]);
-    state[b] = state[b].mixed::<7>(state[c]);
+    lanes::hash(simd, &jobs[..count], nodes);
 }
 
 #[cfg(test)]
 mod tests {
+    use fearless_simd::dispatch;
     use proptest::prelude::*;
 
     use super::*;
@@ -380,10 +189,24 @@ mod tests {
             .collect()
     }
 
-    /// All lanes, whatever the processor would be used for.
+    /// As every kind of vectors that the processor has would do it, used or not.
     fn ids_side_by_side(contents: &[&[u8]]) -> Vec<MessageId> {
-        let mut ids = Vec::new();
-        hash_side_by_side(contents, &mut ids);
+        let by = |level: Level| {
+            let mut ids = Vec::new();
+            dispatch!(level, simd => hash_side_by_side(simd, contents, &mut ids));
+            ids
+        };
+        let ids = by(Level::new());
+        let mut narrower = vec![Level::baseline()];
+        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+        {
+            let level = Level::new();
+            narrower.extend(level.as_sse4_2().map(Level::Sse4_2));
+            narrower.extend(level.as_avx2().map(Level::Avx2));
+        }
+        for level in narrower {
+            assert_eq!(by(level), ids, "{level:?}");
+        }
         ids
     }
 
@@ -421,9 +244,10 @@ mod tests {
     #[test]
     fn every_length_in_every_lane() {
         let bytes: Vec<u8> = (0..=8192u32).map(|n| (n % 251) as u8).collect();
-        for length in (0..1300).chain(1300..=8192).step_by(61) {
-            for lane in 0..LANES {
-                let mut contents = vec![&bytes[..3]; LANES];
+        let lengths = (0..=8192).step_by(61).chain(EDGES.iter().copied());
+        for length in lengths.filter(|length| *length <= bytes.len()) {
+            for (lanes, lane) in [(4, 1), (8, 0), (8, 7), (16, 0), (16, 9), (16, 15)] {
+                let mut contents = vec![&bytes[..3]; lanes];
                 contents[lane] = &bytes[..length];
                 assert_eq!(ids_side_by_side(&contents), ids_one_by_one(&contents));
             }
