@@ -84,6 +84,8 @@ pub(super) struct World {
     /// When a node last refused a connection.
     pub(super) refused: BTreeMap<usize, Instant>,
     pub(super) nodes: BTreeMap<usize, Running>,
+    /// The nodes that ever ran: it takes a while until others notice that one does no more.
+    known: BTreeSet<usize>,
     /// Nodes whose machines are suspended.
     asleep: BTreeSet<usize>,
     tasks: BTreeMap<u64, Task>,
@@ -135,6 +137,7 @@ impl World {
             dropped: BTreeMap::new(),
             refused: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            known: BTreeSet::new(),
             asleep: BTreeSet::new(),
             tasks: BTreeMap::new(),
             woken: Arc::default(),
@@ -178,6 +181,7 @@ impl World {
             polls: 0,
         };
         tracing::info!(n, id = %id(n).fmt_short(), "start");
+        self.known.insert(n);
         let before = self.nodes.insert(n, running);
         assert!(before.is_none(), "node {n} runs already");
     }
@@ -464,7 +468,7 @@ impl World {
         if ended.is_ready() {
             self.end(n);
         } else {
-            let nodes = self.nodes.len();
+            let nodes = self.known.len();
             check::bounds(n, self.running(n), nodes);
         }
     }
