@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_lite::future::poll_once;
+use futures_lite::future::{poll_once, yield_now};
 use iroh::EndpointId;
 
 use super::{
@@ -230,17 +230,20 @@ pub(crate) fn write<T: Transport>(
     })
 }
 
-/// Finishes a stream, after a frame where there is one, and waits until the peer has it all.
+/// Writes what is left for a stream, finishes it, and waits until the peer has it all.
 pub(crate) fn finish<T: Transport>(
     key: StreamKey,
     mut stream: Sender<T>,
-    frame: Option<Bytes>,
+    mut chunks: Vec<Bytes>,
 ) -> BoxFuture<Done<T>> {
     Box::pin(async move {
-        if let Some(frame) = frame
-            && let Err(reason) = stream.write_all(&mut [frame]).await
-        {
-            return Done::Finished(key, Err(reason));
+        if !chunks.is_empty() {
+            if let Err(reason) = stream.write_all(&mut chunks).await {
+                return Done::Finished(key, Err(reason));
+            }
+            // QUIC acknowledges the second of two packets at once, and a single one only after a while. So
+            // the end gets a packet of its own: what was written goes out meanwhile.
+            yield_now().await;
         }
         Done::Finished(key, stream.finish().await)
     })

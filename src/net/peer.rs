@@ -125,9 +125,9 @@ pub(crate) enum OutState<S> {
     Opening { held_up: bool },
     /// With nothing.
     Idle(S),
-    /// With a write; `last` when it carries the Disconnect.
-    Writing { last: bool },
-    /// Being finished.
+    /// With a write.
+    Writing,
+    /// Being finished, maybe after a write that is its last.
     Finishing,
 }
 
@@ -156,7 +156,7 @@ impl<S> OutState<S> {
     /// Whether the peer has to do its part for this to go on.
     pub(crate) fn is_busy(&self) -> bool {
         match self {
-            Self::Opening { .. } | Self::Writing { .. } | Self::Finishing => true,
+            Self::Opening { .. } | Self::Writing | Self::Finishing => true,
             Self::Idle(_) => false,
         }
     }

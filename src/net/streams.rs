@@ -99,12 +99,19 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             if std::mem::take(&mut stream.fresh) {
                 batch.chunks.insert(0, header(topic));
             }
-            let writing = OutState::Writing { last: batch.last };
-            if let OutState::Idle(sender) = std::mem::replace(&mut stream.state, writing) {
+            let next = if batch.last {
+                OutState::Finishing
+            } else {
+                OutState::Writing
+            };
+            if let OutState::Idle(sender) = std::mem::replace(&mut stream.state, next) {
                 stream.since = now;
-                trace!(peer = %id.fmt_short(), bytes = batch.bytes, "write");
-                self.events
-                    .spawn(connection::write::<T>(stream.key, sender, batch));
+                trace!(peer = %id.fmt_short(), bytes = batch.bytes, last = batch.last, "write");
+                self.events.spawn(if batch.last {
+                    connection::finish::<T>(stream.key, sender, batch.chunks)
+                } else {
+                    connection::write::<T>(stream.key, sender, batch)
+                });
             }
         }
         if wants_room {
@@ -159,7 +166,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     /// Finishes a stream. One that never named its topic does so now, since peers take a stream
     /// without a topic for a broken connection.
     fn finish_sender(&mut self, key: StreamKey, sender: Sender<T>, fresh: bool) {
-        let names = fresh.then(|| header(key.topic));
+        let names = fresh.then(|| header(key.topic)).into_iter().collect();
         self.events
             .spawn(connection::finish::<T>(key, sender, names));
     }
@@ -320,11 +327,10 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             self.finish_sender(key, sender, fresh);
             return;
         };
-        let last = matches!(stream.state, OutState::Writing { last: true });
         stream.state = OutState::Idle(sender);
         stream.since = now;
         stream.fresh = fresh;
-        if last || newest != Some(key.connection) {
+        if newest != Some(key.connection) {
             self.finish_stream(key.peer, key.topic);
         }
         self.dirty.insert(key.peer);

@@ -20,10 +20,10 @@ use super::{
 
 /// The longest time between two dispatches while few messages are announced, in terms of the
 /// configured time.
-const HOLD: u64 = 25;
+const HOLD: u64 = 40;
 
 /// After this long, the next message takes with it what is held.
-const HOLD_WITHOUT_NEED: u64 = 18;
+const HOLD_WITHOUT_NEED: u64 = 28;
 
 /// The room that is kept from one dispatch to the next. A burst should not leave its mark.
 const KEPT_CAPACITY: usize = 8;
