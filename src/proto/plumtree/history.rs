@@ -21,7 +21,8 @@ use crate::proto::{Counters, MessageId, hash::Keyed};
 /// Counted, so that many tiny messages do not outgrow a limit that is meant for memory.
 pub(super) const PAYLOAD_OVERHEAD: usize = 136;
 
-/// How many ids are forgotten at once where there are too many, so that the waits for memory overlap.
+/// How many ids or payloads are forgotten at once where there are too many, so that the waits for memory
+/// overlap.
 const FORGOTTEN_TOGETHER: usize = 64;
 
 /// The bounds of a [`History`].
@@ -56,6 +57,16 @@ struct Payload {
 impl Payload {
     fn cost(&self) -> usize {
         PAYLOAD_OVERHEAD + self.content.as_ref().map_or(0, Bytes::len)
+    }
+
+    /// Brings in what dropping it will look at: the count of references, and both ends of the memory.
+    fn touch(&self) {
+        if let Some(content) = &self.content {
+            std::hint::black_box(content.is_unique());
+            if content.len() >= 512 {
+                std::hint::black_box((content.first().copied(), content.last().copied()));
+            }
+        }
     }
 }
 
@@ -203,12 +214,7 @@ impl History {
         self.cache_bytes += payload.cost();
         self.unshared += usize::from(unshared);
         self.payloads.push_back(payload);
-        while self.cache_bytes > self.retention.cache_bytes {
-            if !self.drop_oldest_payload() {
-                break;
-            }
-            counters.cache_evicted += 1;
-        }
+        counters.cache_evicted += self.shrink_cache();
     }
 
     /// Forgets what is too old, and gives back memory that is no longer needed.
@@ -270,6 +276,28 @@ impl History {
 
     fn payload_place(&self, known: Known) -> Option<usize> {
         known.0.checked_sub(self.seen.len() - self.payloads.len())
+    }
+
+    /// Drops payloads until the others fit, and some more where many are kept; says how many.
+    fn shrink_cache(&mut self) -> u64 {
+        let limit = self.retention.cache_bytes;
+        let excess = self.cache_bytes.saturating_sub(limit);
+        if excess == 0 {
+            return 0;
+        }
+        let (mut count, mut freed) = (0, 0);
+        for payload in &self.payloads {
+            let next = freed + payload.cost();
+            if freed >= excess && (next > excess + limit / 128 || count >= FORGOTTEN_TOGETHER) {
+                break;
+            }
+            payload.touch();
+            (count, freed) = (count + 1, next);
+        }
+        for _ in 0..count {
+            self.drop_oldest_payload();
+        }
+        count as u64
     }
 
     fn drop_oldest_payload(&mut self) -> bool {

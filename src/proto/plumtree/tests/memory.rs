@@ -30,6 +30,28 @@ fn the_cache_is_bounded_by_bytes() {
     assert_eq!(node.counters.duplicates, 1);
 }
 
+/// Payloads are dropped some at a time, but nearly all that fits is kept.
+#[test]
+fn a_large_cache_is_full_but_for_a_hundredth() {
+    const LIMIT: usize = 256 * 1024;
+    let mut node = node_with(Limits {
+        cache_bytes: LIMIT,
+        ..Limits::default()
+    });
+    let mut kept = 0;
+    for number in 0..5000u32 {
+        node.recv(1, payload(&number.to_be_bytes(), 0));
+        let cached = node.state.cache_bytes();
+        assert!(cached <= LIMIT);
+        if node.counters.cache_evicted > 0 {
+            assert!(cached >= LIMIT - LIMIT / 100, "{cached} of {LIMIT}");
+        } else {
+            kept += 1;
+        }
+    }
+    assert!(kept > 1000, "dropped from {kept} on");
+}
+
 #[test]
 fn a_cache_of_nothing_holds_nothing() {
     let mut node = node_with(Limits {
