@@ -55,9 +55,18 @@ pub(crate) fn message_ids(contents: &[&[u8]]) -> Vec<MessageId> {
 /// Whether a pass over all lanes is likely to be faster than one message after the other. For each block of
 /// its longest input, a pass takes as long as one and a half blocks by themselves.
 fn is_worth_it(group: &[&[u8]]) -> bool {
-    let blocks = group.iter().map(|content| blocks_of(content));
-    let longest = blocks.clone().max().unwrap_or(0).min(CHUNK / BLOCK);
-    2 * blocks.sum::<usize>() > 3 * longest
+    let longest = group.iter().map(|content| blocks_of(content)).max();
+    let one_by_one: usize = group.iter().map(|content| blocks_alone(content)).sum();
+    2 * one_by_one > 3 * longest.unwrap_or(0).min(CHUNK / BLOCK)
+}
+
+/// How many blocks take as long as a content by itself, of which the crate hashes two, four or eight whole
+/// chunks in the time of one.
+fn blocks_alone(content: &[u8]) -> usize {
+    let (chunks, rest) = (content.len() / CHUNK, content.len() % CHUNK);
+    (chunks.count_ones() as usize * CHUNK + rest)
+        .div_ceil(BLOCK)
+        .max(1)
 }
 
 /// Hashes a group side by side, if the processor has the vectors for it; says whether it has.

@@ -261,11 +261,11 @@ fn mix<S: Simd, V: Words<S, LANES>, const LANES: usize>(
 ) {
     state[a] = state[a] + state[b] + x;
     state[d] = rotated::<S, V, LANES, 16>(state[d] ^ state[a]);
-    state[c] = state[c] + state[d];
+    state[c] += state[d];
     state[b] = rotated::<S, V, LANES, 12>(state[b] ^ state[c]);
     state[a] = state[a] + state[b] + y;
     state[d] = rotated::<S, V, LANES, 8>(state[d] ^ state[a]);
-    state[c] = state[c] + state[d];
+    state[c] += state[d];
     state[b] = rotated::<S, V, LANES, 7>(state[b] ^ state[c]);
 }
 
