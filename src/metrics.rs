@@ -98,7 +98,8 @@ metrics! {
         /// Connections dropped because of streams for topics that we are not in: too many, by a peer
         /// that was held.
         floods_dropped,
-        /// First packets of connections that were ignored because their source began too many.
+        /// First packets of connections that were ignored, or asked to prove their address, because their source
+        /// began too many.
         handshakes_limited,
         /// Dials that failed at once because too many others waited.
         dials_refused,

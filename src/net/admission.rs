@@ -27,7 +27,8 @@ const BEFORE_PROOF: u32 = 4;
 /// All sources whose addresses are not proven may together begin so many times what one may.
 const UNPROVEN: u32 = 4;
 
-/// Sources that are remembered. When full, any of them makes room, and begins anew.
+/// Shares of sources that are remembered, two of a source at most. When full, any of them makes room, and
+/// begins anew.
 const SOURCES: usize = 4096;
 
 /// Decides on connections that somebody wants to make to us.
@@ -93,7 +94,7 @@ impl Admission {
         let proven = incoming.remote_addr_validated();
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let outcome = sources.decide(source, proven, now);
-        if outcome == IncomingFilterOutcome::Ignore {
+        if outcome != IncomingFilterOutcome::Accept {
             self.metrics.handshakes_limited.inc();
         }
         outcome

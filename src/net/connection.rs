@@ -242,7 +242,7 @@ pub(crate) fn finish<T: Transport>(
                 return Done::Finished(key, Err(reason));
             }
             // QUIC acknowledges the second of two packets at once, and a single one only after a while. So
-            // the end gets a packet of its own: what was written goes out meanwhile.
+            // the end should have a packet of its own: as a rule, what was written goes out meanwhile.
             yield_now().await;
         }
         Done::Finished(key, stream.finish().await)

@@ -58,8 +58,8 @@ pub struct Limits {
     pub handshakes: usize,
     /// Handshakes that one source may begin in a second: an IP address (the first 64 bits of an IPv6
     /// address; on this machine, an address with its port), or an endpoint behind a relay. Four seconds' worth
-    /// may come at once. What comes beyond that is ignored; QUIC sends it again, and it gets in once there is
-    /// room.
+    /// may come at once. What comes beyond that is ignored; QUIC sends it again, and it gets in if there is
+    /// room within some seconds.
     ///
     /// That is for who has proven its address. Another quarter of it may be begun in the name of an address
     /// that is not proven, and four times this in the names of all of them together; beyond that, proof is
