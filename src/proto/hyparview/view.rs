@@ -180,8 +180,9 @@ impl<PI: Copy + Ord> ActiveView<PI> {
 
     /// Up to `count` random neighbors that are none of `except`.
     pub(super) fn sample_except(&self, count: usize, except: &[PI], rng: &mut impl Rng) -> Vec<PI> {
-        let others = self.ids().copied().filter(|id| !is_among(id, except));
-        sample(others.collect(), count, rng)
+        let mut others = Vec::with_capacity(self.neighbors.len());
+        others.extend(self.ids().copied().filter(|id| !is_among(id, except)));
+        sample(others, count, rng)
     }
 }
 
@@ -219,7 +220,11 @@ impl<'a, PI: Copy + Ord> Sent<'a, PI> {
         let ids = self.ids;
         self.known.get_or_insert_with(|| match ids {
             [] => SmallVec::new(),
-            _ => view.fine().filter(|id| is_among(id, ids)).collect(),
+            _ => view
+                .fine()
+                .filter(|id| is_among(*id, ids))
+                .copied()
+                .collect(),
         })
     }
 
@@ -320,9 +325,9 @@ impl<PI: Copy + Ord> PassiveView<PI> {
     }
 
     /// The peers of whom nothing bad is known.
-    fn fine(&self) -> impl Iterator<Item = PI> + Clone {
+    fn fine(&self) -> impl Iterator<Item = &PI> + Clone {
         let any = self.records.iter().any(|record| record.suspect);
-        let all = self.reserves.iter().copied();
+        let all = self.reserves.iter();
         all.filter(move |id| !any || !self.is_suspect(id))
     }
 
@@ -364,7 +369,7 @@ impl<PI: Copy + Ord> PassiveView<PI> {
         }
         // By the order of the view, as everyone else is picked.
         pick(sent.known(self).iter().copied(), rng)
-            .or_else(|| pick(self.fine(), rng))
+            .or_else(|| pick(self.fine().copied(), rng))
             .or_else(|| pick(self.ids().copied(), rng))
     }
 
@@ -485,7 +490,7 @@ impl<PI: Copy + Ord> PassiveView<PI> {
             .recorded()
             .filter(|record| record.looking && is_due(record) && !requests.contains(&record.id));
         pick(looking.map(|record| record.id), rng)
-            .or_else(|| pick(self.fine().filter(is_ready), rng))
+            .or_else(|| pick(self.fine().copied().filter(is_ready), rng))
             .or_else(|| pick(self.ids().copied().filter(is_ready), rng))
     }
 
@@ -503,8 +508,10 @@ impl<PI: Copy + Ord> PassiveView<PI> {
 
     /// Up to `count` random peers to tell others about.
     pub(super) fn sample_except(&self, count: usize, except: &[PI], rng: &mut impl Rng) -> Vec<PI> {
-        let ids = self.fine().filter(|id| !is_among(id, except));
-        sample(ids.collect(), count, rng)
+        let mut ids = Vec::with_capacity(self.reserves.len());
+        ids.extend(self.fine().filter(|id| !is_among(*id, except)));
+        let chosen = sample(ids, count, rng);
+        chosen.into_iter().copied().collect()
     }
 }
 
