@@ -254,8 +254,8 @@ impl Gossip {
     /// A handshake takes longer than anything else that a stranger can ask for, and before it nothing but an
     /// address is known of who wants it. Without the filter, one source can have the endpoint do nothing else.
     /// With it, what comes too often is ignored or has to prove its address, and is counted as
-    /// `handshakes_limited`. It holds for all protocols
-    /// of the endpoint. Nodes that [accept connections themselves](Builder::accept_incoming) do not need it.
+    /// `handshakes_limited`. It holds for all protocols of the endpoint. Nodes that
+    /// [accept connections themselves](Builder::accept_incoming) do not need it.
     ///
     /// ```no_run
     /// # use smol_gossip::{ALPN, Gossip};

@@ -29,7 +29,7 @@ const UNPROVEN: u32 = 4;
 
 /// Shares of sources that are remembered, two of a source at most. When full, any of them makes room, and
 /// begins anew.
-const SOURCES: usize = 4096;
+const SHARES: usize = 4096;
 
 /// Decides on connections that somebody wants to make to us.
 #[derive(Debug)]
@@ -170,7 +170,7 @@ impl Sources {
             };
             self.unproven_until = Some(next);
         }
-        if self.used_until.len() >= SOURCES && !self.used_until.contains_key(&share) {
+        if self.used_until.len() >= SHARES && !self.used_until.contains_key(&share) {
             self.make_room(now);
         }
         self.used_until.insert(share, next);
@@ -183,7 +183,7 @@ impl Sources {
             self.swept_at = Some(now);
             self.used_until.retain(|_, used_until| *used_until > now);
         }
-        if self.used_until.len() >= SOURCES {
+        if self.used_until.len() >= SHARES {
             self.next_out = (self.next_out + 1) % self.used_until.len();
             self.used_until.swap_remove_index(self.next_out);
         }

@@ -3,9 +3,9 @@
 //! An id is the BLAKE3 hash of a content, and hashes are most of the work that is done for a message
 //! of a kilobyte or more. The [`blake3`] crate spreads one long input over the lanes of the
 //! processor's vector registers. Messages are too short for that, but they come many at a time: the
-//! frames that a read brought, the orders that a sender has queued. Here their chunks lie [side by
-//! side](lanes). What is faster by itself is left to the crate: single messages of a chunk, those that are long
-//! enough, and everything on processors whose vectors are too narrow.
+//! frames that a read brought, the orders that a sender has queued. Here their chunks lie
+//! [side by side](lanes). What is faster by itself is left to the crate: single messages of a chunk,
+//! those that are long enough, and everything on processors whose vectors are too narrow.
 
 #![cfg_attr(
     not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")),

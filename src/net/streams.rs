@@ -99,15 +99,12 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             if std::mem::take(&mut stream.fresh) {
                 batch.chunks.insert(0, header(topic));
             }
-            let next = if batch.last {
-                OutState::Finishing
-            } else {
-                OutState::Writing
-            };
-            if let OutState::Idle(sender) = std::mem::replace(&mut stream.state, next) {
+            if let OutState::Idle(sender) = std::mem::replace(&mut stream.state, OutState::Writing)
+            {
                 stream.since = now;
                 trace!(peer = %id.fmt_short(), bytes = batch.bytes, last = batch.last, "write");
                 self.events.spawn(if batch.last {
+                    stream.state = OutState::Finishing;
                     connection::finish::<T>(stream.key, sender, batch.chunks)
                 } else {
                     connection::write::<T>(stream.key, sender, batch)

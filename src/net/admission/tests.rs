@@ -100,9 +100,9 @@ fn what_is_begun_in_the_name_of_another_costs_the_other_nothing() {
 #[test]
 fn sources_are_remembered_within_a_bound() {
     let (mut sources, now) = (Sources::new(PER_SECOND), origin());
-    for n in 0..3 * SOURCES as u32 {
+    for n in 0..3 * SHARES as u32 {
         assert!(accepted(sources.decide(site(n), true, now)));
-        assert!(sources.used_until.len() <= SOURCES);
+        assert!(sources.used_until.len() <= SHARES);
     }
     let later = now + Duration::from_secs(1);
     assert!(accepted(sources.decide(site(u32::MAX), true, later)));

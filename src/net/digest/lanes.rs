@@ -135,7 +135,7 @@ fn chain<S: Simd, V: Words<S, LANES>, const LANES: usize>(simd: S, jobs: &[Job<'
     for index in 0..most {
         let message = message::<S, V, LANES>(simd, jobs, index);
         if index > 0 && index + 1 < least {
-            // The middle of all inputs.
+            // The middle of all inputs. To gather what is the same in all of them would take a third of the time.
             let length = V::splat(simd, BLOCK as u32);
             let flags = by_lane::<S, V, LANES>(simd, jobs, |job| job.flags[0]);
             chain = compress(simd, &chain, &message, counter, length, flags);

@@ -25,6 +25,13 @@ pub(super) const PAYLOAD_OVERHEAD: usize = 136;
 /// overlap.
 const FORGOTTEN_TOGETHER: usize = 64;
 
+/// The part of a full cache that may be freed at once, beyond what has to go.
+const FREED_TOGETHER: usize = 128;
+
+/// Contents from this size on are taken to have memory of their own. Smaller ones share it with others that go
+/// at the same time.
+const OWN_MEMORY: usize = 512;
+
 /// The bounds of a [`History`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Retention {
@@ -63,7 +70,7 @@ impl Payload {
     fn touch(&self) {
         if let Some(content) = &self.content {
             std::hint::black_box(content.is_unique());
-            if content.len() >= 512 {
+            if content.len() >= OWN_MEMORY {
                 std::hint::black_box((content.first().copied(), content.last().copied()));
             }
         }
@@ -288,7 +295,9 @@ impl History {
         let (mut count, mut freed) = (0, 0);
         for payload in &self.payloads {
             let next = freed + payload.cost();
-            if freed >= excess && (next > excess + limit / 128 || count >= FORGOTTEN_TOGETHER) {
+            if freed >= excess
+                && (next > excess + limit / FREED_TOGETHER || count >= FORGOTTEN_TOGETHER)
+            {
                 break;
             }
             payload.touch();
