@@ -49,6 +49,8 @@ pub(super) struct Delay {
     /// All in nanoseconds.
     mean: u64,
     deviation: u64,
+    /// A deviation that is forgotten even more slowly.
+    farthest: u64,
 }
 
 impl Delay {
@@ -59,6 +61,7 @@ impl Delay {
             least,
             mean: least.saturating_mul(prior.0),
             deviation: least.saturating_mul(prior.1),
+            farthest: least.saturating_mul(prior.1),
         }
     }
 
@@ -66,7 +69,8 @@ impl Delay {
     pub(super) fn sample(&mut self, nanos: u64) {
         let nanos = nanos.min(self.longest());
         let error = self.mean.abs_diff(nanos);
-        if error < 8 && self.deviation.abs_diff(error) < 32 {
+        let at_rest = self.deviation.abs_diff(error) < 32 && self.farthest.abs_diff(error) < 128;
+        if error < 8 && at_rest {
             // Nothing below would change. A tree that is at rest ends here.
             return;
         }
@@ -81,9 +85,15 @@ impl Delay {
             // Slowly: senders that are far away are not forgotten over one that is near.
             self.deviation -= (self.deviation - error) / 32;
         }
+        if error > self.farthest {
+            self.farthest += (error - self.farthest) / 4;
+        } else {
+            self.farthest -= (self.farthest - error) / 128;
+        }
         // What is beyond the timeout costs a message sent twice, so that it must not happen again.
         if nanos > self.timeout() {
             self.deviation = (nanos + nanos / 4).saturating_sub(self.mean) / DEVIATIONS;
+            self.farthest = self.farthest.max(self.deviation);
         }
     }
 
@@ -93,11 +103,16 @@ impl Delay {
 
     /// How long to wait.
     pub(super) fn timeout(&self) -> u64 {
-        self.beyond_mean(DEVIATIONS)
+        self.beyond_mean(self.deviation, DEVIATIONS)
     }
 
-    fn beyond_mean(&self, deviations: u64) -> u64 {
-        let beyond = self.deviation.saturating_mul(deviations);
+    /// How long to wait where a Graft too many is worse than one that is late.
+    fn patient_timeout(&self) -> u64 {
+        self.beyond_mean(self.farthest, DEVIATIONS_AT_REST)
+    }
+
+    fn beyond_mean(&self, deviation: u64, times: u64) -> u64 {
+        let beyond = deviation.saturating_mul(times);
         let measured = self.mean.saturating_add(beyond);
         measured.clamp(self.least, self.longest())
     }
@@ -232,7 +247,7 @@ impl Delays {
         } else if self.broken {
             self.lag.least()
         } else if at_rest {
-            self.lag.beyond_mean(DEVIATIONS_AT_REST)
+            self.lag.patient_timeout()
         } else {
             self.lag.timeout()
         }

@@ -134,6 +134,11 @@ impl Missing {
         self.wanted.len()
     }
 
+    /// Whether no message is waited for.
+    pub(super) fn is_empty(&self) -> bool {
+        self.wanted.is_empty()
+    }
+
     /// Checks the bounds.
     #[cfg(all(test, feature = "net"))]
     pub(super) fn check(&self, limit: usize, claims_limit: usize) {

@@ -105,9 +105,9 @@ impl<PI> Neighbor<PI> {
         self.useful_at.get().is_some_and(|at| now < at.after(BUSY))
     }
 
-    /// Whether it has been there for a while, and has not just brought anything new.
-    pub(super) fn is_at_rest(&self, now: At) -> bool {
-        self.up_at.after(SETTLED) <= now && !self.is_busy(now)
+    /// Whether it has been there for a while.
+    pub(super) fn is_settled(&self, now: At) -> bool {
+        self.up_at.after(SETTLED) <= now
     }
 
     /// It has brought a duplicate. Returns whether that is reason enough to prune it: always, unless

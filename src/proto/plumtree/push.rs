@@ -16,7 +16,7 @@ use crate::proto::{Counters, GossipEvent, MessageId, Payload, PeerIdentity};
 /// The paper changes the tree at once, for trees that one node sends through. Where senders change,
 /// what is shorter for one is longer for the next: the tree would never rest, and be worse than the
 /// one that it began as. What is shorter every time is shorter for all, and little by little adds up.
-const GAIN_IN_A_ROW: u16 = 3;
+const GAIN_IN_A_ROW: u16 = 2;
 
 /// A peer that is lazy and pushes all the same is sent another Prune after this long.
 const PRUNE_AGAIN: u64 = 1_000_000_000;

@@ -21,7 +21,8 @@ impl<PI: PeerIdentity> State<PI> {
         sink: &mut impl Sink<PI>,
     ) {
         let neighbor_count = self.neighbors.len();
-        let at_rest = self.neighbors.iter().all(|one| one.is_at_rest(now));
+        let at_rest =
+            self.missing.is_empty() && self.neighbors.iter().all(|one| one.is_settled(now));
         let Some(neighbor) = self.neighbors.find(&from) else {
             counters.stranger_control += 1;
             return;
