@@ -18,8 +18,8 @@ pub struct Config {
     pub graft_timeout_2: Duration,
     /// Time for which announcements are gathered before they are sent.
     pub dispatch_timeout: Duration,
-    /// How many hops shorter the way of an announcement must have been than that of the payload
-    /// for the two peers to change places in the tree.
+    /// How many hops shorter the ways of announcements must have been than those of the payloads, in sum
+    /// over three messages in a row or more, for the two peers to change places in the tree.
     pub optimization_threshold: Round,
     /// How long payloads are kept to answer Grafts. Several round trips at least.
     pub message_cache_retention: Duration,

@@ -33,11 +33,11 @@ const LAG_PRIOR: (u64, u64) = (5, 2);
 /// So many deviations above the mean is what is waited, as TCP does.
 const DEVIATIONS: u64 = 4;
 
-/// The same for what a tree at rest is to bring: one whose links have been there for a while, and that has
-/// not just brought something else. A Graft for what is on its way does more harm there than one that is
-/// late: the tree changes over it, and hardly ever for the better; and the worse the tree, the more is
-/// late. In a busy tree the next messages would have to wait too, and where links come and go there is
-/// more that will not come.
+/// The same for what a tree at rest is to bring: one whose links have been there for a while, and that is not
+/// late with anything else. A Graft for what is on its way does more harm there than one that is late: the
+/// tree changes over it, and hardly ever for the better; and the worse the tree, the more is late. In a busy
+/// tree the next messages would have to wait too, and where links come and go there is more that will not
+/// come.
 const DEVIATIONS_AT_REST: u64 = 8;
 
 /// An estimate of a delay from samples: mean and mean deviation, as TCP estimates round trips
@@ -49,7 +49,8 @@ pub(super) struct Delay {
     /// All in nanoseconds.
     mean: u64,
     deviation: u64,
-    /// A deviation that is forgotten even more slowly.
+    /// The deviation of those who were farthest away, which is hardly forgotten at all: of a hundred senders
+    /// each may be the only one.
     farthest: u64,
 }
 
@@ -312,6 +313,17 @@ mod tests {
         let mut none = Delay::new(0, (0, 0));
         none.sample(u64::MAX);
         assert_eq!(none.timeout(), 0);
+    }
+
+    #[test]
+    fn one_of_a_hundred_that_is_far_is_waited_for_by_who_is_patient() {
+        let mut delay = Delay::new(80 * MS, (0, 0));
+        for turn in 0..1000 {
+            delay.sample(if turn % 100 == 0 { 700 * MS } else { 0 });
+        }
+        assert!(delay.timeout() < 300 * MS, "{}", delay.timeout());
+        assert!(delay.patient_timeout() > 700 * MS);
+        assert!(delay.patient_timeout() <= 25 * 80 * MS);
     }
 
     #[test]

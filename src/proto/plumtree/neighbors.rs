@@ -22,6 +22,14 @@ const DRAWN: u64 = 8;
 /// be that they are needed now.
 const SPARED: i8 = 4;
 
+/// An announcer changes places with the sender when it would have saved the configured hops in sum, over
+/// so many messages in a row at least that it had on a shorter way.
+///
+/// The paper changes the tree at once, for trees that one node sends through. Where senders change,
+/// what is shorter for one is longer for the next: the tree would never rest, and be worse than the
+/// one that it began as. What is shorter every time is shorter for all, and little by little adds up.
+const GAINS_IN_A_ROW: u8 = 3;
+
 /// Names one neighbor from the time it came up to the time it went down. A peer that comes back
 /// gets a new one, so nothing that was noted about its earlier stay can be taken for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +67,8 @@ pub(super) struct Neighbor<PI> {
     surplus: i8,
     /// How many hops it would have saved, over the latest messages in a row.
     gain: u16,
+    /// How many messages these are.
+    gains: u8,
     /// Missing messages that it was the first to announce.
     pub(super) announced_first: u32,
     /// When it came up.
@@ -87,11 +97,16 @@ impl<PI> Neighbor<PI> {
     /// It would have brought a message with fewer hops. Returns whether that was enough in all.
     pub(super) fn gained(&mut self, hops: u16, enough: u16) -> bool {
         self.gain = self.gain.saturating_add(hops);
-        let is_enough = self.gain >= enough;
+        self.gains = self.gains.saturating_add(1);
+        let is_enough = self.gain >= enough && self.gains >= GAINS_IN_A_ROW;
         if is_enough {
-            self.gain = 0;
+            self.forget_gains();
         }
         is_enough
+    }
+
+    fn forget_gains(&mut self) {
+        (self.gain, self.gains) = (0, 0);
     }
 
     /// It has brought a payload that was new.
@@ -190,7 +205,7 @@ impl<PI: Copy + Ord> Neighbors<PI> {
     /// Notes that a message came on a way that no neighbor but this one could have made shorter.
     pub(super) fn reset_gains(&mut self, but: Option<Serial>) {
         for one in self.list.iter_mut().filter(|one| Some(one.serial) != but) {
-            one.gain = 0;
+            one.forget_gains();
         }
     }
 
@@ -211,6 +226,7 @@ impl<PI: Copy + Ord> Neighbors<PI> {
             useful_at: MaybeAt::NONE,
             surplus: 0,
             gain: 0,
+            gains: 0,
             announced_first: 0,
             up_at: now,
             told: false,

@@ -10,14 +10,6 @@ use super::{
 };
 use crate::proto::{Counters, GossipEvent, MessageId, Payload, PeerIdentity};
 
-/// An announcer changes places with the sender when it would have saved this many times the
-/// configured hops, over messages in a row that it had on a shorter way.
-///
-/// The paper changes the tree at once, for trees that one node sends through. Where senders change,
-/// what is shorter for one is longer for the next: the tree would never rest, and be worse than the
-/// one that it began as. What is shorter every time is shorter for all, and little by little adds up.
-const GAIN_IN_A_ROW: u16 = 2;
-
 /// A peer that is lazy and pushes all the same is sent another Prune after this long.
 const PRUNE_AGAIN: u64 = 1_000_000_000;
 
@@ -126,7 +118,10 @@ impl<PI: PeerIdentity> State<PI> {
                         self.delays.heard(claim.claimant);
                     }
                     self.measure(gossip.id, bit, &wanted, now);
-                    self.optimize(from, round, &wanted.claims, now, sink);
+                    // Of messages that are under way together, some wait for others.
+                    if self.missing.is_empty() {
+                        self.optimize(from, round, &wanted.claims, now, sink);
+                    }
                 }
                 None => {
                     self.neighbors.reset_gains(None);
@@ -229,7 +224,7 @@ impl<PI: PeerIdentity> State<PI> {
         };
         let gain = round.hops().saturating_sub(best.round.hops());
         let enough = self.settings.optimization_threshold.hops();
-        if !announcer.gained(gain, enough.saturating_mul(GAIN_IN_A_ROW)) {
+        if !announcer.gained(gain, enough) {
             return;
         }
         if !announcer.eager {

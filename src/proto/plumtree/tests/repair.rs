@@ -206,11 +206,12 @@ fn item_15_late_joiners_hear_of_recent_messages_if_so_configured() {
 fn a_graft_waits_for_as_long_as_the_tree_takes() {
     let mut node = Node::among([1, 2]);
     node.recv(2, Message::Prune);
-    for number in 0..200u8 {
-        node.recv(2, ihave(&[number], 0));
+    for number in 0..1000u16 {
+        let message = number.to_le_bytes();
+        node.recv(2, ihave(&message, 0));
         let output = node.wait(ms(300));
         assert!(output.grafts().is_empty() || number == 0, "{number}");
-        node.recv(1, payload(&[number], 0));
+        node.recv(1, payload(&message, 0));
     }
     node.recv(2, ihave(b"late", 0));
     assert!(node.wait(ms(300)).grafts().is_empty());
