@@ -44,6 +44,7 @@ use self::{
     neighbors::{Neighbor, Neighbors, Serial},
     push::{Arrived, deliver_from_neighbor},
     questions::Questions,
+    silence::SILENCE,
     size::ihaves_per_frame,
 };
 use super::{
@@ -62,6 +63,7 @@ mod neighbors;
 mod push;
 mod questions;
 mod repair;
+mod silence;
 mod size;
 #[cfg(test)]
 mod tests;
@@ -172,6 +174,8 @@ pub(crate) struct State<PI> {
     /// Set while anything is kept that will expire: when to look next. Not moved by every message,
     /// so a busy topic does not reset its timer all the time; a quiet one wakes once or twice.
     idle_sweep: MaybeAt,
+    /// Whether a message has come since it was last made sure that somebody is there.
+    unchecked: bool,
 }
 
 /// Earlier messages are to be announced to a new neighbor.
@@ -199,6 +203,7 @@ impl<PI: PeerIdentity> State<PI> {
             last_sweep: At::default(),
             member_since: MaybeAt::NONE,
             idle_sweep: MaybeAt::NONE,
+            unchecked: false,
             settings,
         }
     }
@@ -376,7 +381,8 @@ impl<PI: PeerIdentity> State<PI> {
             self.missing.shrink();
             self.delays.rest();
             self.lazy_push.rest();
-            self.idle_sweep = self.history.last_expiry().into();
+            let next = self.check_on_silence(now, sink);
+            self.idle_sweep = next.or(self.history.last_expiry()).into();
         }
     }
 
@@ -415,10 +421,17 @@ impl<PI: PeerIdentity> State<PI> {
         Some(removed)
     }
 
-    /// Sees to it that what is remembered will be forgotten one day.
-    fn schedule_idle_sweep(&mut self) {
-        if self.idle_sweep == MaybeAt::NONE {
-            self.idle_sweep = self.history.last_expiry().into();
+    /// Sees to it that what is remembered will be forgotten one day, and that silence is noticed, now that a message
+    /// has come.
+    fn schedule_idle_sweep(&mut self, now: At) {
+        self.unchecked = true;
+        let soon = self.settings.retention.payloads_for.max(SILENCE);
+        if self
+            .idle_sweep
+            .get()
+            .is_none_or(|due| due > now.after(soon))
+        {
+            self.idle_sweep = MaybeAt::some(now.after(SILENCE));
         }
     }
 

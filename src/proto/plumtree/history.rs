@@ -245,11 +245,15 @@ impl History {
         self.index.shrink(self.seen.len());
     }
 
+    /// When the latest message came.
+    pub(super) fn latest(&self) -> Option<At> {
+        Some(self.seen.back()?.at)
+    }
+
     /// When everything that is remembered now will have expired: first the payloads, then the ids.
     /// `None` when there is nothing.
     pub(super) fn last_expiry(&self) -> Option<At> {
-        let newest = self.seen.back()?.at;
-        Some(newest.after(if self.payloads.is_empty() {
+        Some(self.latest()?.after(if self.payloads.is_empty() {
             self.retention.ids_for
         } else {
             self.retention.payloads_for

@@ -195,6 +195,11 @@ impl<PI: Copy + Ord> Neighbors<PI> {
         self.list.iter_mut().find(|one| one.serial == serial)
     }
 
+    /// Who has brought a message last, or the youngest where nobody has.
+    pub(super) fn latest_to_bring(&self) -> Option<&Neighbor<PI>> {
+        self.list.iter().max_by_key(|one| one.useful_at.get())
+    }
+
     /// Notes that a link of the tree is no more: others may have to take its place.
     pub(super) fn spare(&mut self) {
         for one in &mut self.list {

@@ -64,7 +64,7 @@ impl<PI: PeerIdentity> State<PI> {
                 let cached = Some(content.clone());
                 self.history
                     .remember(id, cached, round, unshared, now, counters);
-                self.schedule_idle_sweep();
+                self.schedule_idle_sweep(now);
                 let scope = DeliveryScope::Swarm(round);
                 let gossip = Gossip { id, content, scope };
                 self.spread(&gossip, None, known_to, now, counters, sink);
@@ -134,7 +134,7 @@ impl<PI: PeerIdentity> State<PI> {
         let cached = fits.then(|| sent_on.content.clone());
         self.history
             .remember(gossip.id, cached, round.next(), false, now, counters);
-        self.schedule_idle_sweep();
+        self.schedule_idle_sweep(now);
         if fits {
             self.spread(&sent_on, Some(from), known_to, now, counters, sink);
         } else {

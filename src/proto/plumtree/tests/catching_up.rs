@@ -46,7 +46,7 @@ fn a_new_neighbor_that_does_not_ask_is_told_nothing() {
     // Not even where it comes in place of one that was lost.
     node.down(2);
     let up = node.up(3);
-    let later = node.wait(ms(9_000));
+    let later = node.wait(ms(4_999));
     assert!(up.sent.is_empty() && later.sent.is_empty());
 }
 
@@ -102,4 +102,37 @@ fn what_was_told_into_a_lost_stream_is_told_again() {
         let again = node.handle(Input::StreamLost(2));
         assert_eq!(told(&again, 2), [id(b"before")], "history: {history}");
     }
+}
+
+#[test]
+fn in_silence_who_brought_the_latest_message_gets_one_sign_of_life() {
+    let mut node = Node::among([1, 2, 3]);
+    assert!(
+        node.wait(ms(60_000)).sent.is_empty(),
+        "nothing was ever said"
+    );
+    for (number, from) in [1, 3, 2].into_iter().enumerate() {
+        node.recv(from, payload(&[number as u8], 0));
+        assert!(
+            node.wait(ms(4_000))
+                .sent
+                .iter()
+                .all(|one| one.1 != nothing())
+        );
+    }
+    assert_eq!(node.wait(ms(1_000)).sent, [(2, nothing())]);
+    assert!(node.wait(ms(600_000)).sent.is_empty(), "once is enough");
+    assert_eq!(node.state.next_deadline(), None);
+}
+
+#[test]
+fn signs_of_life_are_few_where_messages_come_now_and_then() {
+    let mut node = Node::among([1, 2]);
+    let mut signs = 0;
+    for number in 0..100u8 {
+        node.recv(1, payload(&[number], 0));
+        let output = node.wait(ms(6_000));
+        signs += output.sent.iter().filter(|one| one.1 == nothing()).count();
+    }
+    assert!((15..=30).contains(&signs), "{signs} in ten minutes");
 }
