@@ -377,12 +377,14 @@ impl<PI: PeerIdentity> State<PI> {
         self.introduce_earlier_messages(now, sink);
         self.send_grafts(now, counters, sink);
         if self.idle_sweep.get().is_some_and(|due| due <= now) {
-            self.sweep(now);
-            self.missing.shrink();
-            self.delays.rest();
-            self.lazy_push.rest();
             let next = self.check_on_silence(now, sink);
-            self.idle_sweep = next.or(self.history.last_expiry()).into();
+            if next.is_none() {
+                self.sweep(now);
+                self.missing.shrink();
+                self.delays.rest();
+                self.lazy_push.rest();
+            }
+            self.idle_sweep = next.or_else(|| self.history.last_expiry()).into();
         }
     }
 

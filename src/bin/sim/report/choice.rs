@@ -68,8 +68,8 @@ pub(super) fn section(set_up: &SetUp, tell: impl Fn() + Sync) -> Result<String, 
         .collect::<Result<_, _>>()?;
     let mut html = String::from(
         "<h2>Which configuration?</h2><p>The same swarm with other views. Senders change with every \
-         message; failures are noticed on send only, and what is reached is measured before anything \
-         but the failure itself could make nodes look for others. The best of each column is \
+         message; failures are noticed on send only, and what is reached is measured before the next \
+         Shuffles. The best of each column is \
          bold.</p><div class=\"wide\"><table><tr><th>configuration</th>",
     );
     for (name, ..) in COLUMNS {
@@ -99,7 +99,7 @@ pub(super) fn section(set_up: &SetUp, tell: impl Fn() + Sync) -> Result<String, 
         survive more failures at once. Each is one more connection to keep, and one more announcement \
         of every message.</li>\
         <li><b>Fewer neighbors</b> suit small devices and quiet topics: fewer connections, longer ways. \
-        With three, a large failure leaves parts of the swarm alone.</li>\
+        With three, messages take twice as long to reach everyone.</li>\
         <li><b>A larger reserve</b> (<code>passive_view_capacity</code>, about six times the neighbors) \
         costs memory alone, and is what a swarm heals from.</li>\
         <li><b>Shuffles more often</b> (<code>shuffle_interval</code>) refresh the reserve where nodes come \
