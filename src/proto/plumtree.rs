@@ -171,8 +171,9 @@ pub(crate) struct State<PI> {
     last_sweep: At,
     /// When the first neighbor came up.
     member_since: MaybeAt,
-    /// Set while anything is kept that will expire: when to look next. Not moved by every message,
-    /// so a busy topic does not reset its timer all the time; a quiet one wakes once or twice.
+    /// Set while anything is kept that will expire, or silence may have to be noticed: when to look next. Not
+    /// moved by every message, so a busy topic does not reset its timer all the time; a quiet one wakes two or
+    /// three times.
     idle_sweep: MaybeAt,
     /// Whether a message has come since it was last made sure that somebody is there.
     unchecked: bool,
@@ -423,8 +424,8 @@ impl<PI: PeerIdentity> State<PI> {
         Some(removed)
     }
 
-    /// Sees to it that what is remembered will be forgotten one day, and that silence is noticed, now that a message
-    /// has come.
+    /// Sees to it that what is remembered will be forgotten one day, and that silence is noticed, now that a
+    /// message has come.
     fn schedule_idle_sweep(&mut self, now: At) {
         self.unchecked = true;
         let soon = self.settings.retention.payloads_for.max(SILENCE);
