@@ -8,7 +8,7 @@
 //! what was missed ([`catch_up`](super::catch_up)).
 //!
 //! That is one empty announcement for each silence, and where messages come now and then, one in twenty
-//! seconds at most: it waits for the sweep of what has expired, if one is due. Nothing is sent where there
+//! seconds at most while payloads are kept for half a minute: it waits for the sweep of what has expired. Nothing is sent where there
 //! never was a message.
 
 use super::{IHaves, Message, Sink, State, clock::At};
