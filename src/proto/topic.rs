@@ -425,7 +425,8 @@ impl<PI: PeerIdentity, S: Sink<PI>> hyparview::Sink<PI> for MembershipSink<'_, P
     }
 
     fn probe(&mut self, neighbor: PI) {
-        self.sink.send(neighbor, probe());
+        let nothing = plumtree::Message::nothing();
+        self.sink.send(neighbor, Message::Gossip(nothing));
     }
 
     fn is_spare(&self, neighbor: &PI) -> bool {
@@ -460,11 +461,6 @@ impl<PI: PeerIdentity, S: Sink<PI>> hyparview::Sink<PI> for MembershipSink<'_, P
     fn release(&mut self, peer: PI) {
         self.sink.release(peer);
     }
-}
-
-/// The smallest message that says nothing and asks for no answer: an announcement of no message.
-fn probe<PI>() -> Message<PI> {
-    Message::Gossip(plumtree::Message::IHave(plumtree::IHaves::new()))
 }
 
 /// Takes the output of the membership layer as it takes leave: nobody listens to events any more.

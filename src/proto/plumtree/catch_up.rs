@@ -14,7 +14,7 @@
 //! stay, nothing is said.
 
 use super::{
-    IHaves, Message, Sink, State, announce,
+    Message, Sink, State, announce,
     clock::{At, MaybeAt},
     neighbors::{Neighbor, Serial},
 };
@@ -43,7 +43,7 @@ impl<PI: PeerIdentity> State<PI> {
         if since.after(WINDOW) <= now
             && let Some(neighbor) = self.neighbors.by_serial(to)
         {
-            sink.send(neighbor.peer, Message::IHave(IHaves::new()));
+            sink.send(neighbor.peer, Message::nothing());
         }
     }
 

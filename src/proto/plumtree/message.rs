@@ -103,6 +103,14 @@ pub enum Message {
     IHave(IHaves),
 }
 
+impl Message {
+    /// An announcement of no message, the smallest there is. To a new neighbor it is a question for what came
+    /// lately; else it is a sign of life, and asks for no answer.
+    pub(crate) fn nothing() -> Self {
+        Self::IHave(IHaves::new())
+    }
+}
+
 /// What an IHave message announces: most often one message, for which no memory is asked.
 pub type IHaves = SmallVec<[IHave; 1]>;
 

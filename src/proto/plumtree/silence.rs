@@ -8,10 +8,10 @@
 //! what was missed ([`catch_up`](super::catch_up)).
 //!
 //! That is one empty announcement for each silence, and where messages come now and then, one in twenty
-//! seconds at most while payloads are kept for half a minute: it waits for the sweep of what has expired. Nothing is sent where there
-//! never was a message.
+//! seconds at most while payloads are kept for half a minute: it waits for the sweep of what has expired.
+//! Nothing is sent where there never was a message.
 
-use super::{IHaves, Message, Sink, State, clock::At};
+use super::{Message, Sink, State, clock::At};
 use crate::proto::PeerIdentity;
 
 /// So long after the latest message there is silence. Less than what [`catch_up`](super::catch_up) covers, with
@@ -31,7 +31,7 @@ impl<PI: PeerIdentity> State<PI> {
         }
         self.unchecked = false;
         if let Some(neighbor) = self.neighbors.latest_to_bring() {
-            sink.send(neighbor.peer, Message::IHave(IHaves::new()));
+            sink.send(neighbor.peer, Message::nothing());
         }
         None
     }
