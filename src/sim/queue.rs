@@ -1,58 +1,63 @@
 //! What is going to happen, in order of time.
 
-use std::{cmp::Reverse, mem};
+use std::{collections::BTreeMap, mem};
 
 use super::Time;
 
-/// Bits of a time that one level decides.
-const LEVEL_BITS: u32 = 6;
-const SLOTS: usize = 1 << LEVEL_BITS;
-/// 66 bits: all times there are.
-const LEVELS: usize = 11;
+/// Bits of a time that do not matter for the slot of an event.
+const TICK_BITS: u32 = 9;
+
+/// Bits of a time that do not matter for its block.
+const BLOCK_BITS: u32 = TICK_BITS + 9;
+
+/// As many as two blocks have.
+const SLOTS: usize = 2 << (BLOCK_BITS - TICK_BITS);
 
 /// A slot that held more than this gives its memory back once it is empty.
 const KEPT_CAPACITY: usize = 1 << 7;
 
-/// As many events are put in order by sorting them. Where there are more, they are first told apart
-/// by one digit more.
-const SORTED: usize = 1 << 6;
-
 /// A queue of events by time; events of one time come out in the order in which they went in.
 ///
-/// It is a radix heap: an event lies on the level of the highest digit in which its time differs
-/// from the base, in the slot of that digit. Nothing is ever put in the past, so an event only
-/// moves down, at most once per level. The next slot becomes the *present* as soon as it holds so
-/// few events that they are best sorted: with many nodes most events move once or twice, with few
-/// hardly ever. The runtime's timer wheel works alike, but has a tick of a millisecond, and links
-/// and generations in every entry for the sake of cancelling; this one holds an event of 8 bytes
-/// in 16.
+/// It is a calendar. Time is cut into ticks of half a millisecond, and these into blocks of
+/// a quarter of a second. The events of this block and the next one lie in a ring of slots, one for
+/// each tick; those of a later block lie together until the block before it begins. The events of a
+/// tick are sorted once it comes, and are then the *present*. So nearly all are put down once, and
+/// sorted among the few of their tick.
+///
+/// The runtime's timer wheel has links and generations in every entry for the sake of cancelling;
+/// this one holds an event of 8 bytes in 16.
 #[derive(Clone, Debug)]
 pub(super) struct Queue<T> {
     /// The time of the last event.
     now: Time,
-    /// What the slots are told apart by.
-    ///
-    /// Invariant: no event in a slot is earlier.
-    base: Time,
     len: usize,
-    /// Which slots of each level hold anything.
-    occupied: [u64; LEVELS],
-    slots: Vec<Vec<(Time, T)>>,
-    /// The events before `horizon`, the next one last.
+    /// The events before `tick`, in order. Those before `next` have happened.
     present: Vec<(Time, T)>,
-    horizon: Time,
+    next: usize,
+    /// The first tick that is not part of the present.
+    tick: u64,
+    /// The events from there on and before `near`. Each is in the slot of its tick.
+    slots: Vec<Vec<(Time, T)>>,
+    /// Which slots hold anything.
+    occupied: [u64; SLOTS / 64],
+    /// The end of the block after that of `tick`.
+    near: Time,
+    /// All other events, by their blocks.
+    far: BTreeMap<u64, Vec<(Time, T)>>,
 }
 
-impl<T> Queue<T> {
+impl<T: Copy> Queue<T> {
     pub(super) fn new() -> Self {
         Self {
             now: 0,
-            base: 0,
             len: 0,
-            occupied: [0; LEVELS],
-            slots: (0..LEVELS * SLOTS).map(|_| Vec::new()).collect(),
             present: Vec::new(),
-            horizon: 0,
+            next: 0,
+            tick: 0,
+            slots: (0..SLOTS).map(|_| Vec::new()).collect(),
+            occupied: [0; SLOTS / 64],
+            near: 2 << BLOCK_BITS,
+            far: BTreeMap::new(),
         }
     }
 
@@ -61,93 +66,132 @@ impl<T> Queue<T> {
     }
 
     /// Adds an event; one of the past happens at once, behind what else does.
+    #[inline]
     pub(super) fn push(&mut self, at: Time, event: T) {
         self.len += 1;
-        let at = at.max(self.now);
-        if at >= self.horizon {
-            self.place(at, event);
-            return;
-        }
-        let place = self.present.partition_point(|(later, _)| *later > at);
-        self.present.insert(place, (at, event));
-        if self.present.len() > 4 * SORTED {
-            // Too many to be moved aside for each.
-            self.base = self.now;
-            self.horizon = self.now;
-            let present = mem::take(&mut self.present);
-            for (at, event) in present.into_iter().rev() {
-                self.place(at, event);
-            }
+        if at >> TICK_BITS >= self.tick && at < self.near {
+            self.push_near(at, event);
+        } else {
+            self.push_elsewhere(at, event);
         }
     }
 
     /// The next event that happens up to `end`, and its time. Where there is none, time has come
     /// to `end`, and what is put in from then on happens no earlier.
+    #[inline]
     pub(super) fn pop_until(&mut self, end: Time) -> Option<(Time, T)> {
-        loop {
-            if let Some((at, _)) = self.present.last() {
-                if *at > end {
-                    return None;
-                }
-                let (at, event) = self.present.pop()?;
-                self.len -= 1;
-                self.now = at;
-                return Some((at, event));
-            }
-            let level = self.occupied.iter().position(|slots| *slots != 0)?;
-            let digit = self.occupied[level].trailing_zeros() as usize;
-            let start = self.start_of(level, digit);
-            if start > end {
-                return None;
-            }
-            self.open(level, digit, start);
+        if self.next == self.present.len() {
+            self.fill_present(end);
         }
+        let (at, event) = *self.present.get(self.next).filter(|(at, _)| *at <= end)?;
+        self.next += 1;
+        self.len -= 1;
+        self.now = at;
+        Some((at, event))
     }
 
-    /// Makes a slot the present, or spreads it over the levels below.
-    fn open(&mut self, level: usize, digit: usize, start: Time) {
-        self.base = start;
-        self.horizon = start;
-        self.occupied[level] &= !(1 << digit);
-        let mut slot = mem::take(&mut self.slots[level * SLOTS + digit]);
-        if level == 0 || slot.len() <= SORTED {
-            // From the back, so that events of one time stay in order.
-            self.present.extend(slot.drain(..).rev());
-            self.present.sort_by_key(|(at, _)| Reverse(*at));
-            let len = 1u64.checked_shl(LEVEL_BITS * level as u32);
-            // What comes at the time of many events at once does not have to be put among them.
-            self.horizon = match len {
-                _ if level == 0 => start,
-                Some(len) => start.saturating_add(len),
-                None => Time::MAX,
-            };
+    #[inline(never)]
+    fn push_elsewhere(&mut self, at: Time, event: T) {
+        let at = at.max(self.now);
+        if at >> TICK_BITS < self.tick {
+            let to_come = self.present.get(self.next..).unwrap_or(&[]);
+            let place = self.next + to_come.partition_point(|(other, _)| *other <= at);
+            self.present.insert(place, (at, event));
+        } else if at < self.near {
+            self.push_near(at, event);
         } else {
-            for (at, event) in slot.drain(..) {
-                self.place(at, event);
+            self.far
+                .entry(at >> BLOCK_BITS)
+                .or_default()
+                .push((at, event));
+        }
+    }
+
+    #[inline]
+    fn push_near(&mut self, at: Time, event: T) {
+        let slot = slot_of(at >> TICK_BITS);
+        self.occupied[slot / 64] |= 1 << (slot % 64);
+        self.slots[slot].push((at, event));
+    }
+
+    /// Goes on to the next events, unless they are after `end`.
+    #[inline(never)]
+    fn fill_present(&mut self, end: Time) {
+        let mut next = self.next_tick();
+        if next.is_none()
+            && let Some((block, _)) = self.far.first_key_value()
+            && *block <= end >> BLOCK_BITS
+        {
+            self.enter(*block << (BLOCK_BITS - TICK_BITS));
+            next = self.next_tick();
+        }
+        let Some(tick) = next.filter(|tick| *tick <= end >> TICK_BITS) else {
+            return;
+        };
+        let slot = slot_of(tick);
+        self.occupied[slot / 64] &= !(1 << (slot % 64));
+        let mut events = mem::take(&mut self.slots[slot]);
+        if events.len() > 1 {
+            events.sort_by_key(|(at, _)| *at);
+        }
+        // The memory goes round.
+        let mut before = mem::replace(&mut self.present, events);
+        self.next = 0;
+        if before.capacity() <= KEPT_CAPACITY {
+            before.clear();
+            self.slots[slot] = before;
+        }
+        self.enter(tick + 1);
+    }
+
+    /// The first tick whose slot holds anything.
+    fn next_tick(&self) -> Option<u64> {
+        let first = slot_of(self.tick);
+        let before = (1 << (first % 64)) - 1;
+        let rest = self.occupied[first / 64] & !before;
+        let slot = if rest != 0 {
+            first / 64 * 64 + rest.trailing_zeros() as usize
+        } else {
+            let words = 1..=self.occupied.len();
+            let mut words = words.map(|step| (first / 64 + step) % self.occupied.len());
+            let word = words.find(|word| self.occupied[*word] != 0)?;
+            word * 64 + self.occupied[word].trailing_zeros() as usize
+        };
+        Some(self.tick + (slot.wrapping_sub(first) % SLOTS) as u64)
+    }
+
+    /// Makes this the first tick that is not part of the present. Nothing lies before it.
+    #[inline]
+    fn enter(&mut self, tick: u64) {
+        self.tick = tick;
+        let near = end_of_next_block(tick);
+        if near > self.near {
+            self.near = near;
+            self.fetch();
+        }
+    }
+
+    /// Fetches what has come near.
+    fn fetch(&mut self) {
+        while let Some(block) = self.far.first_entry()
+            && *block.key() < self.near >> BLOCK_BITS
+        {
+            for (at, event) in block.remove() {
+                self.push_near(at, event);
             }
         }
-        if slot.capacity() <= KEPT_CAPACITY {
-            self.slots[level * SLOTS + digit] = slot;
-        }
     }
+}
 
-    /// The first time that belongs to a slot.
-    fn start_of(&self, level: usize, digit: usize) -> Time {
-        let shift = LEVEL_BITS * level as u32;
-        let above = match shift + LEVEL_BITS {
-            bits @ ..Time::BITS => self.base >> bits << bits,
-            _ => 0,
-        };
-        above | (digit as Time) << shift
-    }
+/// The slot of a tick, of two blocks.
+fn slot_of(tick: u64) -> usize {
+    tick as usize % SLOTS
+}
 
-    fn place(&mut self, at: Time, event: T) {
-        let differing = (self.base ^ at) | 1;
-        let level = (differing.ilog2() / LEVEL_BITS) as usize;
-        let digit = (at >> (LEVEL_BITS * level as u32)) as usize % SLOTS;
-        self.occupied[level] |= 1 << digit;
-        self.slots[level * SLOTS + digit].push((at, event));
-    }
+/// The end of the block after that of a tick.
+fn end_of_next_block(tick: u64) -> Time {
+    let block = tick >> (BLOCK_BITS - TICK_BITS);
+    (block + 2).saturating_mul(1 << BLOCK_BITS)
 }
 
 #[cfg(test)]
