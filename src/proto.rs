@@ -32,6 +32,7 @@ pub mod state;
 pub mod topic;
 pub mod wire;
 
+pub(crate) mod clock;
 pub(crate) mod hash;
 pub(crate) mod payload;
 

@@ -12,11 +12,10 @@
 //! | [`Traffic`] | what went over the network |
 //!
 //! ```
-//! # use std::time::{Duration, Instant};
+//! # use std::time::Duration;
 //! use smol_gossip::sim::{Network, NetworkConfig};
 //!
-//! # fn any_instant() -> Instant { Instant::now() }
-//! let mut network = Network::new(NetworkConfig::default(), 1, any_instant())?;
+//! let mut network = Network::new(NetworkConfig::default(), 1)?;
 //! let nodes = network.add(100);
 //! for node in &nodes {
 //!     network.join(*node, &[nodes[0]]);
@@ -69,8 +68,8 @@ impl NodeId {
 /// Virtual time: microseconds since the beginning.
 type Time = u64;
 
-/// When time ends: some hundred thousand years after the beginning.
-const END: Time = Time::MAX / 4;
+/// When time ends: more than a hundred years after the beginning.
+const END: Time = Time::MAX / 4_000;
 
 fn micros(duration: Duration) -> Time {
     Time::try_from(duration.as_micros()).map_or(END, |micros| micros.min(END))

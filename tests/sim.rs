@@ -1,25 +1,13 @@
 //! What holds for simulated swarms, whatever the figures are.
 #![cfg(feature = "test-utils")]
 
-use std::{
-    sync::LazyLock,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use smol_gossip::sim::{
     NetworkConfig, Noticed, Overlay,
     paper::{SetUp, one_by_one},
     scenario::{Bootstrap, Kind, Scenario},
 };
-
-fn epoch() -> Instant {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "an origin: no figure depends on it"
-    )]
-    static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
-    *EPOCH
-}
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
@@ -28,7 +16,7 @@ fn the_same_seed_gives_the_same_run() {
         churn: 0.05,
         ..Scenario::new(Kind::GossipMulti, 60)
     };
-    let run = |seed| scenario.run(seed, epoch(), |_| ()).unwrap();
+    let run = |seed| scenario.run(seed, |_| ()).unwrap();
     assert_eq!(run(7), run(7));
     assert_ne!(run(7), run(8));
 }
@@ -40,7 +28,6 @@ fn an_overlay_forms_and_survives_its_nodes() {
         cycles: 40,
         messages: 10,
         seed: 3,
-        epoch: epoch(),
     };
     for bootstrap in [one_by_one(), Bootstrap::Single] {
         let (network, membership) = set_up.stable(&bootstrap, NetworkConfig::default()).unwrap();

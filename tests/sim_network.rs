@@ -1,25 +1,13 @@
 //! The simulated network itself: what it promises about time, failures and splits.
 #![cfg(feature = "test-utils")]
 
-use std::{
-    sync::LazyLock,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use smol_gossip::sim::{
     Broadcast, Chance, Latency, Loss, MessageIndex, Network, NetworkConfig, NodeId, Noticed,
     Overlay, Traffic, paper,
     scenario::{Bootstrap, Kind, Scenario, fail, play, random_node},
 };
-
-fn epoch() -> Instant {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "an origin: nothing depends on it"
-    )]
-    static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
-    *EPOCH
-}
 
 fn secs(count: u64) -> Duration {
     Duration::from_secs(count)
@@ -30,7 +18,7 @@ fn outcome(network: &Network, message: MessageIndex) -> &Broadcast {
 }
 
 fn joined(config: NetworkConfig, count: u32) -> (Network, Vec<NodeId>) {
-    let mut network = Network::new(config, 1, epoch()).unwrap();
+    let mut network = Network::new(config, 1).unwrap();
     let nodes = network.add(count);
     for node in &nodes {
         network.join(*node, &nodes[..1]);
@@ -194,28 +182,25 @@ fn lost_messages_and_connections_are_made_up_for() {
 fn nonsense_is_refused() {
     let mut config = NetworkConfig::default();
     config.loss.message = 2.0;
-    assert!(
-        Network::new(config, 1, epoch())
-            .unwrap_err()
-            .contains("loss")
-    );
+    assert!(Network::new(config, 1).unwrap_err().contains("loss"));
     let mut config = NetworkConfig::default();
     config.proto.max_message_size = 1;
-    assert!(
-        Network::new(config, 1, epoch())
-            .unwrap_err()
-            .contains("proto")
-    );
+    assert!(Network::new(config, 1).unwrap_err().contains("proto"));
 }
 
 #[test]
-fn an_epoch_with_no_time_behind_it_is_refused() {
-    let mut late = epoch();
-    for bit in (0..u64::BITS).rev() {
-        late = late.checked_add(secs(1 << bit)).unwrap_or(late);
+fn nothing_happens_after_the_end_of_time() {
+    let mut network = Network::new(NetworkConfig::default(), 1).unwrap();
+    network.run_for(Duration::MAX);
+    let end = network.elapsed();
+    assert!(end >= secs(100 * 365 * 24 * 3600));
+    let nodes = network.add(5);
+    for node in &nodes {
+        network.join(*node, &nodes[..1]);
     }
-    let refused = Network::new(NetworkConfig::default(), 1, late).unwrap_err();
-    assert!(refused.contains("epoch"), "{refused}");
+    network.run_for(Duration::MAX);
+    assert_eq!(network.elapsed(), end);
+    assert_eq!(network.neighbors(nodes[0]).count(), 0);
 }
 
 #[test]
@@ -255,7 +240,7 @@ fn networks_of_nobody_and_times_without_end() {
         Bootstrap::Set { count: u32::MAX },
         paper::one_by_one(),
     ] {
-        let mut network = Network::new(NetworkConfig::default(), 1, epoch()).unwrap();
+        let mut network = Network::new(NetworkConfig::default(), 1).unwrap();
         assert!(bootstrap.run(&mut network, 0, &mut rng).is_empty());
         assert_eq!(random_node(&network, &mut rng), None);
         fail(&mut network, 0.5, &mut rng);
@@ -274,7 +259,6 @@ fn networks_of_nobody_and_times_without_end() {
         cycles: u32::MAX,
         messages: 2,
         seed: 1,
-        epoch: epoch(),
     };
     let (network, membership) = nothing
         .stable(&Bootstrap::Single, paper::steps())
@@ -316,12 +300,12 @@ fn what_makes_no_sense_is_refused() {
         },
     ];
     for config in configs {
-        assert!(Network::new(config, 1, epoch()).is_err());
+        assert!(Network::new(config, 1).is_err());
     }
     let scenario = |change: fn(&mut Scenario)| {
         let mut scenario = Scenario::new(Kind::GossipSingle, 4);
         change(&mut scenario);
-        scenario.run(1, epoch(), |_| {})
+        scenario.run(1, |_| {})
     };
     assert!(scenario(|s| s.rounds = 1).is_ok());
     assert!(scenario(|s| s.nodes = 0).is_err());

@@ -40,7 +40,7 @@ mod visits;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use rand::Rng;
 
@@ -58,6 +58,7 @@ use self::{
     visits::Visits,
 };
 use super::{
+    clock::{At, MaybeAt},
     counters::Counters,
     ids::LinkId,
     peer::{PeerData, PeerIdentity, PeerInfo},
@@ -113,7 +114,7 @@ pub(crate) enum Input<PI> {
 
 /// What every handler needs besides the state.
 struct Turn<'a, R, S> {
-    now: Instant,
+    now: At,
     rng: &'a mut R,
     counters: &'a mut Counters,
     sink: &'a mut S,
@@ -133,10 +134,10 @@ pub(crate) struct State<PI> {
     shuffles: Shuffles<PI>,
     visits: Visits<PI>,
     /// The last peer that was refused a place, and when.
-    seeker: Option<Box<(PeerInfo<PI>, Instant)>>,
+    seeker: Option<Box<(PeerInfo<PI>, At)>>,
     /// What introduces the peers that are known.
     data: Introductions<PI>,
-    deadline: Option<Instant>,
+    deadline: MaybeAt,
     alarm: Alarm<PI>,
 }
 
@@ -155,7 +156,7 @@ impl<PI: PeerIdentity> State<PI> {
             visits: Visits::new(),
             seeker: None,
             data: Introductions::new(),
-            deadline: None,
+            deadline: MaybeAt::NONE,
             alarm: Alarm::new(),
             settings,
         };
@@ -208,7 +209,7 @@ impl<PI: PeerIdentity> State<PI> {
     }
 
     /// When [`Self::handle_timeout`] is to be called next, if nothing else happens before.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+    pub(crate) fn next_deadline(&self) -> MaybeAt {
         self.deadline
     }
 
@@ -216,13 +217,13 @@ impl<PI: PeerIdentity> State<PI> {
     pub(crate) fn handle<R: Rng, S: Sink<PI>>(
         &mut self,
         input: Input<PI>,
-        now: Instant,
+        now: At,
         rng: &mut R,
         counters: &mut Counters,
         sink: &mut S,
     ) {
         let mut turn = Turn {
-            now: time::with_future(now),
+            now,
             rng,
             counters,
             sink,
@@ -250,16 +251,16 @@ impl<PI: PeerIdentity> State<PI> {
     /// Does what is due by `now`; a call before [`Self::next_deadline`] does nothing.
     pub(crate) fn handle_timeout<R: Rng, S: Sink<PI>>(
         &mut self,
-        now: Instant,
+        now: At,
         rng: &mut R,
         counters: &mut Counters,
         sink: &mut S,
     ) {
-        if self.deadline.is_none_or(|deadline| deadline > now) {
+        if !self.deadline.is_due(now) {
             return;
         }
         let mut turn = Turn {
-            now: time::with_future(now),
+            now,
             rng,
             counters,
             sink,
@@ -274,15 +275,10 @@ impl<PI: PeerIdentity> State<PI> {
         self.send_joins(turn);
         self.refill(turn);
         self.survey(turn);
-        self.deadline = [
-            self.shuffles.next_deadline(),
-            self.joins.next_deadline(),
-            self.next_refill(turn.now),
-            self.alarm.next_deadline(),
-        ]
-        .into_iter()
-        .flatten()
-        .min();
+        let next = MaybeAt::from(self.shuffles.next_deadline());
+        let next = next.earlier(self.joins.next_deadline().into());
+        let next = next.earlier(self.next_refill(turn.now).into());
+        self.deadline = next.earlier(self.alarm.next_deadline().into());
     }
 
     fn on_message<R: Rng, S: Sink<PI>>(
@@ -325,6 +321,6 @@ impl<PI: PeerIdentity> State<PI> {
             self.send_disconnect(*id, false, turn);
             turn.sink.release(*id);
         }
-        self.deadline = None;
+        self.deadline = MaybeAt::NONE;
     }
 }

@@ -24,9 +24,10 @@ pub(crate) fn is_same<PI: Ord>(one: &PI, other: &PI) -> bool {
     one.cmp(other).is_eq()
 }
 
-/// Whether an identity is one of some.
+/// Whether an identity is one of some. Looks at all of them, which for numbers is many at a time; most
+/// often it is none.
 pub(crate) fn is_among<PI: Ord>(id: &PI, some: &[PI]) -> bool {
-    some.iter().any(|one| is_same(one, id))
+    some.iter().fold(false, |any, one| any | is_same(one, id))
 }
 
 /// Opaque bytes that introduce a peer: to the protocol just cargo, to the network layer addresses.

@@ -33,10 +33,9 @@
 //!
 //! [paper]: https://asc.di.fct.unl.pt/~jleitao/pdf/srds07-leitao.pdf
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use self::{
-    clock::{At, Clock, MaybeAt, earliest, nanos},
     delay::Delays,
     history::{History, Retention},
     lazy::{Holding, LazyPush},
@@ -48,11 +47,14 @@ use self::{
     size::ihaves_per_frame,
 };
 use super::{
-    Counters, GossipEvent, Limits, MessageId, Payload, PeerIdentity, hash::Keyed, peer::is_same,
+    Counters, GossipEvent, Limits, MessageId, Payload, PeerIdentity,
+    clock::{At, MaybeAt, nanos},
+    hash::Keyed,
+    peer::is_same,
 };
 
+mod allowance;
 mod catch_up;
-mod clock;
 mod config;
 mod delay;
 mod history;
@@ -159,7 +161,6 @@ impl Settings {
 pub(crate) struct State<PI> {
     me: PI,
     settings: Arc<Settings>,
-    clock: Clock,
     neighbors: Neighbors<PI>,
     history: History,
     missing: Missing,
@@ -193,7 +194,6 @@ impl<PI: PeerIdentity> State<PI> {
     pub(crate) fn new(me: PI, settings: Arc<Settings>, keyed: Keyed) -> Self {
         Self {
             me,
-            clock: Clock::default(),
             neighbors: Neighbors::new(),
             history: History::new(settings.retention.clone(), &keyed),
             missing: Missing::new(keyed),
@@ -290,27 +290,27 @@ impl<PI: PeerIdentity> State<PI> {
         self.history.find(id).is_none()
     }
 
-    /// When [`Self::handle_timeout`] has something to do. `None` when the layer is at rest.
-    pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
+    /// When [`Self::handle_timeout`] has something to do. None when the layer is at rest.
+    pub(crate) fn next_deadline(&self) -> MaybeAt {
         let introduction = self.introductions.first().map(|one| one.due);
-        let next = earliest(self.lazy_push.due(), introduction);
-        let next = earliest(next, self.missing.next_due());
-        let next = earliest(next, self.idle_sweep.get())?;
-        self.clock.instant(next)
+        let next = self.lazy_push.due().earlier(introduction.into());
+        let next = next.earlier(self.missing.next_due().into());
+        next.earlier(self.idle_sweep)
     }
 
     /// Takes a message from a peer, neighbor or not; `is_hashed` where it is known that the id of a
     /// payload is the hash of its content.
+    #[inline]
     pub(crate) fn receive(
         &mut self,
         from: PI,
         message: Message,
         is_hashed: bool,
-        now: Instant,
+        now: At,
         counters: &mut Counters,
         sink: &mut impl Sink<PI>,
     ) {
-        let now = self.begin(now);
+        self.begin(now);
         match message {
             Message::Gossip(gossip) => {
                 let scope = gossip.scope;
@@ -326,28 +326,27 @@ impl<PI: PeerIdentity> State<PI> {
             }
             Message::Prune => self.handle_prune(from, now, counters),
             Message::Graft(graft) => self.handle_graft(from, &graft, now, counters, sink),
-            Message::IHave(ihaves) => self.handle_ihave(from, &ihaves, now, counters, sink),
+            Message::IHave(ref ihaves) => self.handle_ihave(from, ihaves, now, counters, sink),
         }
     }
 
-    /// Reads the clock, and now and then forgets what is too old.
-    fn begin(&mut self, now: Instant) -> At {
-        let now = self.clock.read(now);
+    /// Now and then forgets what is too old.
+    #[inline]
+    fn begin(&mut self, now: At) {
         if now >= self.last_sweep.after(self.settings.cache_evict_interval) {
             self.sweep(now);
         }
-        now
     }
 
     /// Takes one input other than a message.
     pub(crate) fn handle(
         &mut self,
         input: Input<PI>,
-        now: Instant,
+        now: At,
         counters: &mut Counters,
         sink: &mut impl Sink<PI>,
     ) {
-        let now = self.begin(now);
+        self.begin(now);
         match input {
             Input::Broadcast(payload, scope) => {
                 self.broadcast(payload, scope, now, counters, sink);
@@ -369,15 +368,14 @@ impl<PI: PeerIdentity> State<PI> {
     /// Does everything that is due by `now`.
     pub(crate) fn handle_timeout(
         &mut self,
-        now: Instant,
+        now: At,
         counters: &mut Counters,
         sink: &mut impl Sink<PI>,
     ) {
-        let now = self.clock.read(now);
         self.dispatch_announcements(now, sink);
         self.introduce_earlier_messages(now, sink);
         self.send_grafts(now, counters, sink);
-        if self.idle_sweep.get().is_some_and(|due| due <= now) {
+        if self.idle_sweep.is_due(now) {
             let next = self.check_on_silence(now, sink);
             if next.is_none() {
                 self.sweep(now);

@@ -5,6 +5,7 @@
 //! needs are counted.
 
 mod look;
+mod outlet;
 mod parameters;
 mod peers;
 mod sensible;
@@ -20,13 +21,15 @@ use rand::Rng;
 use slab::Slab;
 use tracing::{debug_span, level_filters::LevelFilter, span::EnteredSpan};
 
-use self::{peers::Peers, slots::Slots};
+use self::{outlet::Post, peers::Peers, slots::Slots};
 
+pub(crate) use self::outlet::Outlet;
 pub use self::{parameters::Parameters, sensible::ConfigError};
 pub use super::TopicId;
 use super::{
-    Command, Config, Counters, Event, InEvent, Limits, Message, MessageId, OutEvent, Outbox,
-    Payload, PeerData, PeerIdentity, Scope, TimerId,
+    Command, Config, Counters, Event, InEvent, Limits, Message, MessageId, Outbox, Payload,
+    PeerData, PeerIdentity, Scope, TimerId,
+    clock::{At, Clock, MaybeAt},
     hash::Keyed,
     hyparview,
     topic::{self, Received},
@@ -37,8 +40,9 @@ use super::{
 /// [`Self::handle`] is the one way in. It appends to the outbox what follows, and the caller
 /// carries that out in order:
 ///
-/// - messages of one topic to one peer stay in order; [`OutEvent::DisconnectPeer`] comes after
-///   all messages of the same call, and only when no topic needs the peer;
+/// - messages of one topic to one peer stay in order;
+///   [`OutEvent::DisconnectPeer`](super::OutEvent::DisconnectPeer) comes after all messages of the same
+///   call, and only when no topic needs the peer;
 /// - every topic has at most one timer. A timer that goes off early is set again; one of a topic
 ///   that is gone does nothing.
 ///
@@ -64,6 +68,7 @@ pub struct State<PI> {
     me_data: PeerData,
     parameters: Parameters,
     keyed: Keyed,
+    clock: Clock,
     topics: Slab<Topic<PI>>,
     /// Where each topic is, in the order in which they were joined.
     slots: Slots,
@@ -82,7 +87,7 @@ struct Topic<PI> {
     generation: u32,
     state: topic::State<PI>,
     /// What the timer is set to.
-    armed: Option<Instant>,
+    armed: MaybeAt,
 }
 
 impl<PI: PeerIdentity> State<PI> {
@@ -131,6 +136,7 @@ impl<PI: PeerIdentity> State<PI> {
             me_data,
             parameters,
             keyed,
+            clock: Clock::default(),
             topics: Slab::new(),
             slots: Slots::new(),
             generation: 0,
@@ -209,6 +215,51 @@ impl<PI: PeerIdentity> State<PI> {
         rng: &mut impl Rng,
         out: &mut Outbox<PI>,
     ) {
+        let now = self.clock.read(now);
+        let clock = self.clock;
+        self.take(event, now, rng, &mut Post { clock, out });
+    }
+
+    /// Takes a message in: what [`Self::handle`] does with [`InEvent::RecvMessage`].
+    #[cfg(feature = "net")]
+    pub(crate) fn receive(
+        &mut self,
+        topic: TopicId,
+        received: Received<PI>,
+        now: Instant,
+        rng: &mut impl Rng,
+        out: &mut Outbox<PI>,
+    ) {
+        let now = self.clock.read(now);
+        let clock = self.clock;
+        self.take_message(topic, received, now, rng, &mut Post { clock, out });
+    }
+
+    /// What [`Command::Broadcast`] asks for.
+    #[cfg(feature = "net")]
+    pub(crate) fn broadcast(
+        &mut self,
+        topic: TopicId,
+        payload: Payload,
+        scope: Scope,
+        now: Instant,
+        rng: &mut impl Rng,
+        out: &mut Outbox<PI>,
+    ) {
+        let now = self.clock.read(now);
+        let clock = self.clock;
+        self.take_broadcast(topic, payload, scope, now, rng, &mut Post { clock, out });
+    }
+
+    /// [`Self::handle`] for who keeps the time as the protocol does, and carries out at once what
+    /// follows. One state takes events in one of the two ways.
+    pub(crate) fn take(
+        &mut self,
+        event: InEvent<PI>,
+        now: At,
+        rng: &mut impl Rng,
+        out: &mut impl Outlet<PI>,
+    ) {
         match event {
             InEvent::RecvMessage {
                 from,
@@ -222,7 +273,7 @@ impl<PI: PeerIdentity> State<PI> {
                     message,
                     is_hashed: false,
                 };
-                return self.receive(topic, received, now, rng, out);
+                return self.take_message(topic, received, now, rng, out);
             }
             InEvent::Command(topic, command) => self.handle_command(topic, command, now, rng, out),
             InEvent::TimerExpired(timer) => self.handle_timer(timer, now, rng, out),
@@ -250,19 +301,22 @@ impl<PI: PeerIdentity> State<PI> {
         self.peers.disconnect_unneeded(out);
     }
 
-    /// Takes a message in: what [`Self::handle`] does with [`InEvent::RecvMessage`].
-    pub(crate) fn receive(
+    /// What [`Self::take`] does with [`InEvent::RecvMessage`].
+    pub(crate) fn take_message(
         &mut self,
         topic: TopicId,
         received: Received<PI>,
-        now: Instant,
+        now: At,
         rng: &mut impl Rng,
-        out: &mut Outbox<PI>,
+        out: &mut impl Outlet<PI>,
     ) {
         let slot = self.slots.find(&topic);
         match slot.and_then(|slot| Some((slot, self.topics.get_mut(slot)?))) {
             Some((slot, topic)) => {
-                let _span = topic_span(&topic.id);
+                let _span;
+                if is_traced() {
+                    _span = topic_span(&topic.id);
+                }
                 let mut sink = TopicSink {
                     topic: topic.id,
                     peers: &mut self.peers,
@@ -291,7 +345,7 @@ impl<PI: PeerIdentity> State<PI> {
         from: PI,
         topic: TopicId,
         message: &Message<PI>,
-        out: &mut Outbox<PI>,
+        out: &mut impl Outlet<PI>,
     ) {
         let between_neighbors = match message {
             Message::Gossip(_) => true,
@@ -310,11 +364,7 @@ impl<PI: PeerIdentity> State<PI> {
             let message = Message::Swarm(hyparview::Message::Disconnect(
                 hyparview::Disconnect::new(false),
             ));
-            out.push_back(OutEvent::SendMessage {
-                to: from,
-                topic,
-                message,
-            });
+            out.send(from, topic, message);
         }
     }
 
@@ -322,9 +372,9 @@ impl<PI: PeerIdentity> State<PI> {
         &mut self,
         topic: TopicId,
         command: Command<PI>,
-        now: Instant,
+        now: At,
         rng: &mut impl Rng,
-        out: &mut Outbox<PI>,
+        out: &mut impl Outlet<PI>,
     ) {
         let known = self.slots.find(&topic);
         match (command, known) {
@@ -333,22 +383,21 @@ impl<PI: PeerIdentity> State<PI> {
                 self.handle_topic(slot, topic::Input::Join(peers), now, rng, out);
             }
             (Command::Broadcast(content, scope), _) => {
-                self.broadcast(topic, content.into(), scope, now, rng, out);
+                self.take_broadcast(topic, content.into(), scope, now, rng, out);
             }
             (Command::Quit, Some(slot)) => self.quit_topic(slot, now, rng, out),
             (Command::Quit, None) => {}
         }
     }
 
-    /// What [`Command::Broadcast`] asks for.
-    pub(crate) fn broadcast(
+    fn take_broadcast(
         &mut self,
         topic: TopicId,
         payload: Payload,
         scope: Scope,
-        now: Instant,
+        now: At,
         rng: &mut impl Rng,
-        out: &mut Outbox<PI>,
+        out: &mut impl Outlet<PI>,
     ) {
         let Some(slot) = self.slots.find(&topic) else {
             self.counters.unknown_topic += 1;
@@ -361,18 +410,21 @@ impl<PI: PeerIdentity> State<PI> {
     fn handle_timer(
         &mut self,
         timer: TimerId,
-        now: Instant,
+        now: At,
         rng: &mut impl Rng,
-        out: &mut Outbox<PI>,
+        out: &mut impl Outlet<PI>,
     ) {
         let topic = self.topics.get_mut(timer.slot());
         let Some(topic) = topic.filter(|topic| topic.generation == timer.generation) else {
             return;
         };
-        match topic.armed {
+        match topic.armed.get() {
             Some(deadline) if deadline <= now => {
-                let _span = topic_span(&topic.id);
-                topic.armed = None;
+                let _span;
+                if is_traced() {
+                    _span = topic_span(&topic.id);
+                }
+                topic.armed = MaybeAt::NONE;
                 let mut sink = TopicSink {
                     topic: topic.id,
                     peers: &mut self.peers,
@@ -384,7 +436,7 @@ impl<PI: PeerIdentity> State<PI> {
                 topic.state.count_since(&mut self.counted, &self.counters);
                 topic.set_timer(timer.slot(), out);
             }
-            Some(deadline) => out.push_back(OutEvent::SetTimer(timer, deadline)),
+            Some(deadline) => out.set_timer(timer, deadline),
             None => {}
         }
     }
@@ -393,14 +445,17 @@ impl<PI: PeerIdentity> State<PI> {
         &mut self,
         slot: usize,
         input: topic::Input<PI>,
-        now: Instant,
+        now: At,
         rng: &mut impl Rng,
-        out: &mut Outbox<PI>,
+        out: &mut impl Outlet<PI>,
     ) {
         let Some(topic) = self.topics.get_mut(slot) else {
             return;
         };
-        let _span = topic_span(&topic.id);
+        let _span;
+        if is_traced() {
+            _span = topic_span(&topic.id);
+        }
         let mut sink = TopicSink {
             topic: topic.id,
             peers: &mut self.peers,
@@ -416,9 +471,9 @@ impl<PI: PeerIdentity> State<PI> {
     fn handle_all_topics(
         &mut self,
         input: topic::Input<PI>,
-        now: Instant,
+        now: At,
         rng: &mut impl Rng,
-        out: &mut Outbox<PI>,
+        out: &mut impl Outlet<PI>,
     ) {
         let slots: Vec<usize> = self.slots.iter().map(|(_, slot)| slot).collect();
         for slot in slots {
@@ -437,15 +492,18 @@ impl<PI: PeerIdentity> State<PI> {
             id,
             generation: self.generation,
             state,
-            armed: None,
+            armed: MaybeAt::NONE,
         });
         self.slots.insert(id, slot);
         slot
     }
 
-    fn quit_topic(&mut self, slot: usize, now: Instant, rng: &mut impl Rng, out: &mut Outbox<PI>) {
+    fn quit_topic(&mut self, slot: usize, now: At, rng: &mut impl Rng, out: &mut impl Outlet<PI>) {
         let mut topic = self.topics.remove(slot);
-        let _span = topic_span(&topic.id);
+        let _span;
+        if is_traced() {
+            _span = topic_span(&topic.id);
+        }
         self.slots.remove(&topic.id);
         let mut sink = TopicSink {
             topic: topic.id,
@@ -457,8 +515,8 @@ impl<PI: PeerIdentity> State<PI> {
             .state
             .handle(quit, now, rng, &mut self.counters, &mut sink);
         topic.state.count_since(&mut self.counted, &self.counters);
-        if topic.armed.is_some() {
-            out.push_back(OutEvent::CancelTimer(topic.timer(slot)));
+        if topic.armed.get().is_some() {
+            out.cancel_timer(topic.timer(slot));
         }
     }
 }
@@ -472,54 +530,56 @@ impl<PI: PeerIdentity> Topic<PI> {
     }
 
     /// Sets the timer to when the topic wants to be woken, if it is not set to that already.
-    fn set_timer(&mut self, slot: usize, out: &mut Outbox<PI>) {
+    fn set_timer(&mut self, slot: usize, out: &mut impl Outlet<PI>) {
         let deadline = self.state.next_deadline();
         if deadline == self.armed {
             return;
         }
         self.armed = deadline;
         let timer = self.timer(slot);
-        out.push_back(match deadline {
-            Some(deadline) => OutEvent::SetTimer(timer, deadline),
-            None => OutEvent::CancelTimer(timer),
-        });
+        match deadline.get() {
+            Some(deadline) => out.set_timer(timer, deadline),
+            None => out.cancel_timer(timer),
+        }
     }
 }
 
-/// What is traced from here on is about this topic. Costs next to nothing unless someone looks.
+/// Whether someone may look at what is traced.
 #[inline]
-fn topic_span(id: &TopicId) -> Option<EnteredSpan> {
-    let looks = LevelFilter::current() >= LevelFilter::DEBUG;
-    looks.then(|| debug_span!("topic", id = %id.fmt_short()).entered())
+fn is_traced() -> bool {
+    LevelFilter::current() >= LevelFilter::DEBUG
+}
+
+/// What is traced from here on is about this topic.
+#[cold]
+fn topic_span(id: &TopicId) -> EnteredSpan {
+    debug_span!("topic", id = %id.fmt_short()).entered()
 }
 
 /// Takes the output of one topic.
-struct TopicSink<'a, PI> {
+struct TopicSink<'a, PI, O> {
     topic: TopicId,
     peers: &'a mut Peers<PI>,
-    out: &'a mut Outbox<PI>,
+    out: &'a mut O,
 }
 
-impl<PI: PeerIdentity> topic::Sink<PI> for TopicSink<'_, PI> {
+impl<PI: PeerIdentity, O: Outlet<PI>> topic::Sink<PI> for TopicSink<'_, PI, O> {
+    #[inline]
     fn send(&mut self, to: PI, message: Message<PI>) {
         match &message {
             Message::Swarm(_) => self.peers.sent(to),
             // Goes to neighbors only, and those are held.
             Message::Gossip(_) => debug_assert!(self.peers.is_held(&to), "{to:?} is held"),
         }
-        self.out.push_back(OutEvent::SendMessage {
-            to,
-            topic: self.topic,
-            message,
-        });
+        self.out.send(to, self.topic, message);
     }
 
     fn emit(&mut self, event: Event<PI>) {
-        self.out.push_back(OutEvent::EmitEvent(self.topic, event));
+        self.out.emit(self.topic, event);
     }
 
     fn peer_data(&mut self, peer: PI, data: PeerData) {
-        self.out.push_back(OutEvent::PeerData(peer, data));
+        self.out.peer_data(peer, data);
     }
 
     fn hold(&mut self, peer: PI) {

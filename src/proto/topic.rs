@@ -11,14 +11,15 @@
 #[cfg(test)]
 mod tests;
 
-use std::time::Instant;
-
 use rand::Rng;
 
 pub use super::{Command, Config, Event};
 use super::{
     Counters, GossipEvent, LinkId, Message, MessageId, Parameters, Payload, PeerData, PeerIdentity,
-    Scope, hash::Keyed, hyparview, plumtree,
+    Scope,
+    clock::{At, MaybeAt},
+    hash::Keyed,
+    hyparview, plumtree,
 };
 
 /// A message of a peer.
@@ -68,7 +69,7 @@ pub(crate) trait Sink<PI> {
 }
 
 /// What was counted in all topics before something was handled in one.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Before {
     duplicates: u64,
     dropped: u64,
@@ -228,6 +229,9 @@ impl<PI: PeerIdentity> State<PI> {
             duplicates: counters.duplicates,
             dropped: counters.dropped(),
         };
+        if now == *before {
+            return;
+        }
         self.duplicates += now.duplicates - before.duplicates;
         self.dropped += now.dropped - before.dropped;
         *before = now;
@@ -264,20 +268,17 @@ impl<PI: PeerIdentity> State<PI> {
     }
 
     /// When [`Self::handle_timeout`] is due.
-    pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
+    pub(crate) fn next_deadline(&self) -> MaybeAt {
         let membership = self.membership.next_deadline();
-        let broadcast = self.broadcast.next_deadline();
-        match (membership, broadcast) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        }
+        membership.earlier(self.broadcast.next_deadline())
     }
 
     /// A message arrived.
+    #[inline]
     pub(crate) fn receive(
         &mut self,
         received: Received<PI>,
-        now: Instant,
+        now: At,
         rng: &mut impl Rng,
         counters: &mut Counters,
         sink: &mut impl Sink<PI>,
@@ -308,7 +309,7 @@ impl<PI: PeerIdentity> State<PI> {
     pub(crate) fn handle(
         &mut self,
         input: Input<PI>,
-        now: Instant,
+        now: At,
         rng: &mut impl Rng,
         counters: &mut Counters,
         sink: &mut impl Sink<PI>,
@@ -341,7 +342,7 @@ impl<PI: PeerIdentity> State<PI> {
     fn handle_membership(
         &mut self,
         input: hyparview::Input<PI>,
-        now: Instant,
+        now: At,
         rng: &mut impl Rng,
         counters: &mut Counters,
         sink: &mut impl Sink<PI>,
@@ -356,20 +357,19 @@ impl<PI: PeerIdentity> State<PI> {
     /// Does what is due. Doing it early does no harm.
     pub(crate) fn handle_timeout(
         &mut self,
-        now: Instant,
+        now: At,
         rng: &mut impl Rng,
         counters: &mut Counters,
         sink: &mut impl Sink<PI>,
     ) {
-        let is_due = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now);
-        if is_due(self.membership.next_deadline()) {
+        if self.membership.next_deadline().is_due(now) {
             let mut membership_sink = MembershipSink::new(sink, &self.broadcast);
             self.membership
                 .handle_timeout(now, rng, counters, &mut membership_sink);
             let changes = membership_sink.changes;
             self.follow(changes, now, counters, sink);
         }
-        if is_due(self.broadcast.next_deadline()) {
+        if self.broadcast.next_deadline().is_due(now) {
             self.broadcast
                 .handle_timeout(now, counters, &mut BroadcastSink(sink));
         }
@@ -379,7 +379,7 @@ impl<PI: PeerIdentity> State<PI> {
     fn follow(
         &mut self,
         changes: Vec<Change<PI>>,
-        now: Instant,
+        now: At,
         counters: &mut Counters,
         sink: &mut impl Sink<PI>,
     ) {

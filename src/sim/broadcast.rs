@@ -55,7 +55,7 @@ impl Flags {
         self.0.resize(nodes.div_ceil(64), 0);
     }
 
-    fn is_set(&self, node: NodeId) -> bool {
+    pub(super) fn is_set(&self, node: NodeId) -> bool {
         let word = self.0.get(node.index() / 64);
         word.is_some_and(|word| word & 1 << (node.index() % 64) != 0)
     }
@@ -141,8 +141,7 @@ impl Broadcast {
     /// ```
     /// # use std::time::Duration;
     /// # use smol_gossip::sim::{Network, NetworkConfig};
-    /// # let epoch = std::time::Instant::now();
-    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let mut network = Network::new(NetworkConfig::default(), 1)?;
     /// # let nodes = network.add(20);
     /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
     /// # network.run_for(Duration::from_secs(20));
@@ -161,8 +160,7 @@ impl Broadcast {
     /// ```
     /// # use std::time::Duration;
     /// # use smol_gossip::sim::{Network, NetworkConfig};
-    /// # let epoch = std::time::Instant::now();
-    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let mut network = Network::new(NetworkConfig::default(), 1)?;
     /// # let nodes = network.add(20);
     /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
     /// # network.run_for(Duration::from_secs(20));
@@ -181,8 +179,7 @@ impl Broadcast {
     /// ```
     /// # use std::time::Duration;
     /// # use smol_gossip::sim::{Network, NetworkConfig};
-    /// # let epoch = std::time::Instant::now();
-    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let mut network = Network::new(NetworkConfig::default(), 1)?;
     /// # let nodes = network.add(20);
     /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
     /// # network.run_for(Duration::from_secs(20));
@@ -202,8 +199,7 @@ impl Broadcast {
     /// ```
     /// # use std::time::Duration;
     /// # use smol_gossip::sim::{Network, NetworkConfig};
-    /// # let epoch = std::time::Instant::now();
-    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let mut network = Network::new(NetworkConfig::default(), 1)?;
     /// # let nodes = network.add(20);
     /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
     /// # network.run_for(Duration::from_secs(20));
@@ -227,8 +223,7 @@ impl Broadcast {
     /// ```
     /// # use std::time::Duration;
     /// # use smol_gossip::sim::{Network, NetworkConfig};
-    /// # let epoch = std::time::Instant::now();
-    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let mut network = Network::new(NetworkConfig::default(), 1)?;
     /// # let nodes = network.add(20);
     /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
     /// # network.run_for(Duration::from_secs(20));

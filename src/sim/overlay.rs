@@ -46,8 +46,7 @@ impl Overlay {
     /// ```
     /// # use std::time::Duration;
     /// # use smol_gossip::sim::{Network, NetworkConfig};
-    /// # let epoch = std::time::Instant::now();
-    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let mut network = Network::new(NetworkConfig::default(), 1)?;
     /// # let nodes = network.add(20);
     /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
     /// # network.run_for(Duration::from_secs(20));

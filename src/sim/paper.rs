@@ -7,7 +7,7 @@
 //! PlumTree: messages are sent one after the other over the overlay so made, by one node or by a
 //! different one each time. The paper's hops take one step each, which is [`Latency::Static`] here.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -34,8 +34,6 @@ pub struct SetUp {
     pub messages: u32,
     /// Chance.
     pub seed: u64,
-    /// Any instant.
-    pub epoch: Instant,
 }
 
 /// What the overlay is like.
@@ -71,8 +69,7 @@ impl Failure {
     ///
     /// ```
     /// # use smol_gossip::sim::{Noticed, paper::{self, SetUp}, scenario::Kind};
-    /// # let (messages, epoch) = (3, std::time::Instant::now());
-    /// let small = SetUp { nodes: 50, cycles: 5, messages, seed: 1, epoch };
+    /// let small = SetUp { nodes: 50, cycles: 5, messages: 3, seed: 1 };
     /// let (network, membership) = small.stable(&paper::one_by_one(), paper::steps())?;
     /// let failure = small.failure(network, 0.3, Noticed::AtOnce);
     /// assert!(failure.mean_reliability() > 0.9);
@@ -89,8 +86,7 @@ impl SetUp {
     ///
     /// ```
     /// # use smol_gossip::sim::{Noticed, paper::{self, SetUp}, scenario::Kind};
-    /// # let (messages, epoch) = (3, std::time::Instant::now());
-    /// let small = SetUp { nodes: 50, cycles: 5, messages, seed: 1, epoch };
+    /// let small = SetUp { nodes: 50, cycles: 5, messages: 3, seed: 1 };
     /// let (network, membership) = small.stable(&paper::one_by_one(), paper::steps())?;
     /// assert_eq!((network.running(), membership.overlay.connected), (50, 1.0));
     /// # Ok::<_, String>(())
@@ -101,7 +97,7 @@ impl SetUp {
         config: NetworkConfig,
     ) -> Result<(Network, Membership), String> {
         let cycle = config.proto.membership.shuffle_interval;
-        let mut network = Network::new(config, self.seed, self.epoch)?;
+        let mut network = Network::new(config, self.seed)?;
         bootstrap.run(&mut network, self.nodes, &mut self.chance());
         let last = (self.cycles / 10).max(1);
         network.run_for(cycle.saturating_mul(self.cycles.saturating_sub(last)));
@@ -125,8 +121,7 @@ impl SetUp {
     ///
     /// ```
     /// # use smol_gossip::sim::{Noticed, paper::{self, SetUp}, scenario::Kind};
-    /// # let (messages, epoch) = (3, std::time::Instant::now());
-    /// let small = SetUp { nodes: 50, cycles: 5, messages, seed: 1, epoch };
+    /// let small = SetUp { nodes: 50, cycles: 5, messages: 3, seed: 1 };
     /// let (network, membership) = small.stable(&paper::one_by_one(), paper::steps())?;
     /// let failure = small.failure(network, 0.3, Noticed::AtOnce);
     /// assert!(failure.healed_after.is_some());
@@ -188,8 +183,7 @@ impl SetUp {
     ///
     /// ```
     /// # use smol_gossip::sim::{Noticed, paper::{self, SetUp}, scenario::Kind};
-    /// # let (messages, epoch) = (3, std::time::Instant::now());
-    /// let small = SetUp { nodes: 50, cycles: 5, messages, seed: 1, epoch };
+    /// let small = SetUp { nodes: 50, cycles: 5, messages: 3, seed: 1 };
     /// let (network, membership) = small.stable(&paper::one_by_one(), paper::steps())?;
     /// let summary = small.trees(network, Kind::GossipSingle, 5);
     /// assert_eq!(summary.len, 3);
@@ -231,7 +225,7 @@ pub fn steps() -> NetworkConfig {
 ///
 /// ```
 /// # use smol_gossip::sim::{Chance, Network, paper};
-/// let mut network = Network::new(paper::steps(), 1, std::time::Instant::now())?;
+/// let mut network = Network::new(paper::steps(), 1)?;
 /// paper::one_by_one().run(&mut network, 10, &mut Chance::new(1));
 /// assert_eq!(network.running(), 10);
 /// # Ok::<_, String>(())

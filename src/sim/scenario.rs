@@ -4,7 +4,7 @@
 //! the figures can be laid side by side. Fields that it does not have change nothing when they are
 //! left out.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
@@ -53,8 +53,7 @@ impl Bootstrap {
     ///
     /// ```
     /// # use smol_gossip::sim::{Chance, Network, NetworkConfig, scenario::Bootstrap};
-    /// # let epoch = std::time::Instant::now();
-    /// let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// let mut network = Network::new(NetworkConfig::default(), 1)?;
     /// let nodes = Bootstrap::Set { count: 3 }.run(&mut network, 20, &mut Chance::new(1));
     /// assert_eq!(nodes.len(), 20);
     /// # Ok::<_, String>(())
@@ -230,26 +229,20 @@ impl Scenario {
     ///
     /// ```
     /// # use smol_gossip::sim::scenario::{Kind, Scenario};
-    /// # let epoch = std::time::Instant::now();
     /// let scenario = Scenario {
     ///     rounds: 5,
     ///     ..Scenario::new(Kind::GossipSingle, 20)
     /// };
-    /// let summary = scenario.run(1, epoch, |round| println!("round {round}"))?;
+    /// let summary = scenario.run(1, |round| println!("round {round}"))?;
     /// assert_eq!(summary.mean.reliability, 1.0);
     /// # Ok::<_, String>(())
     /// ```
-    pub fn run(
-        &self,
-        seed: u64,
-        epoch: Instant,
-        mut tell: impl FnMut(u32),
-    ) -> Result<Summary, String> {
+    pub fn run(&self, seed: u64, mut tell: impl FnMut(u32)) -> Result<Summary, String> {
         self.check()
             .map_err(|(field, wrong)| format!("{field}: {wrong}"))?;
         let config = self.config.clone().unwrap_or_default();
         let cycle = config.proto.membership.shuffle_interval;
-        let mut network = Network::new(config, seed, epoch)?;
+        let mut network = Network::new(config, seed)?;
         let mut rng = Chance::new(seed.wrapping_add(1));
         let nodes = self.bootstrap.run(&mut network, self.nodes, &mut rng);
         network.run_for(SETTLE.saturating_add(cycle.saturating_mul(self.cycles)));
@@ -284,8 +277,7 @@ impl Scenario {
 /// ```
 /// # use std::time::Duration;
 /// # use smol_gossip::sim::{Network, NetworkConfig};
-/// # let epoch = std::time::Instant::now();
-/// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+/// # let mut network = Network::new(NetworkConfig::default(), 1)?;
 /// # let nodes = network.add(20);
 /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
 /// # network.run_for(Duration::from_secs(20));
@@ -310,8 +302,7 @@ pub fn random_node(network: &Network, rng: &mut Chance) -> Option<NodeId> {
 /// ```
 /// # use std::time::Duration;
 /// # use smol_gossip::sim::{Network, NetworkConfig};
-/// # let epoch = std::time::Instant::now();
-/// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+/// # let mut network = Network::new(NetworkConfig::default(), 1)?;
 /// # let nodes = network.add(20);
 /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
 /// # network.run_for(Duration::from_secs(20));
@@ -350,8 +341,7 @@ fn churn(network: &mut Network, share: f64, rng: &mut Chance) {
 /// ```
 /// # use std::time::Duration;
 /// # use smol_gossip::sim::{Network, NetworkConfig};
-/// # let epoch = std::time::Instant::now();
-/// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+/// # let mut network = Network::new(NetworkConfig::default(), 1)?;
 /// # let nodes = network.add(20);
 /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
 /// # network.run_for(Duration::from_secs(20));

@@ -47,7 +47,6 @@ impl Args {
             },
             messages: if self.quick { 20 } else { 100 },
             seed: self.seed,
-            epoch: progress::now(),
         };
         match self.paper {
             Paper::Hyparview => hyparview(&set_up)?,

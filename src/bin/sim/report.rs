@@ -51,7 +51,6 @@ impl Args {
             cycles: 50,
             messages: 60,
             seed: self.seed,
-            epoch: progress::now(),
         };
         let (network, membership) = set_up.stable(&one_by_one(), NetworkConfig::default())?;
         let jobs: Vec<_> = [Noticed::AtOnce, Noticed::OnSend]
@@ -337,7 +336,7 @@ fn healing(failures: &[Failure]) -> Plot {
 }
 
 fn draw_tree(seed: u64) -> Result<String, String> {
-    let mut network = Network::new(NetworkConfig::default(), seed, progress::now())?;
+    let mut network = Network::new(NetworkConfig::default(), seed)?;
     let mut chance = Chance::new(seed);
     let nodes = Bootstrap::Single.run(&mut network, 50, &mut chance);
     network.run_for(Duration::from_secs(300));

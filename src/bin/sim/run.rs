@@ -80,7 +80,7 @@ impl Args {
             let scenario = &scenarios[index];
             bar.set_message(scenario.label());
             let tell = |_| bar.inc(weight(scenario));
-            let summary = scenario.run(seed, progress::now(), tell)?;
+            let summary = scenario.run(seed, tell)?;
             Ok((index, seed, summary))
         };
         let played: Result<Vec<_>, String> = if self.single_threaded {

@@ -114,7 +114,7 @@ impl Args {
     fn measure(&self, nodes: u32) -> Result<Measured, String> {
         let idle = resident_kib("VmRSS:");
         let started = progress::now();
-        let mut network = Network::new(NetworkConfig::default(), self.seed, started)?;
+        let mut network = Network::new(NetworkConfig::default(), self.seed)?;
         let mut rng = Chance::new(self.seed);
         // About half a minute for all to join, however many.
         let every = Duration::from_secs(30) / nodes;

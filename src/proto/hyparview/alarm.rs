@@ -12,7 +12,7 @@
 //!
 //! In a swarm that has lost nobody this costs nothing.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::Rng;
 
@@ -20,6 +20,7 @@ use super::{
     PeerIdentity, Sink, State, Ttl, Turn,
     time::{after, jittered},
 };
+use crate::proto::clock::At;
 
 /// The time between two Shuffles of a survey.
 const SURVEY_STEP: Duration = Duration::from_millis(200);
@@ -28,9 +29,9 @@ const SURVEY_STEP: Duration = Duration::from_millis(200);
 #[derive(Clone, Debug)]
 pub(super) struct Alarm<PI> {
     /// When the neighbors were last probed.
-    probed_at: Option<Instant>,
+    probed_at: Option<At>,
     /// When a neighbor was last lost.
-    lost_at: Option<Instant>,
+    lost_at: Option<At>,
     survey: Option<Box<Survey<PI>>>,
 }
 
@@ -38,7 +39,7 @@ pub(super) struct Alarm<PI> {
 #[derive(Clone, Debug)]
 struct Survey<PI> {
     /// When the next peer is asked.
-    next: Option<Instant>,
+    next: Option<At>,
     left: Vec<PI>,
     asked: Vec<PI>,
 }
@@ -60,7 +61,7 @@ impl<PI: Copy + Eq> Alarm<PI> {
         assert!(peers <= passive_view_capacity, "peers of a survey");
     }
 
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
+    pub(super) fn next_deadline(&self) -> Option<At> {
         self.survey.as_ref()?.next
     }
 
@@ -83,7 +84,7 @@ impl<PI: PeerIdentity> State<PI> {
     /// Makes sure that all neighbors are still there.
     pub(super) fn probe_neighbors<R: Rng, S: Sink<PI>>(&mut self, turn: &mut Turn<'_, R, S>) {
         let gap = self.answer_window();
-        let due = |at| turn.now.saturating_duration_since(at) >= gap;
+        let due = |at| turn.now.passed_since(at) >= gap;
         if self.alarm.probed_at.is_none_or(due) {
             self.alarm.probed_at = Some(turn.now);
             for id in self.active.ids() {
@@ -94,7 +95,7 @@ impl<PI: PeerIdentity> State<PI> {
 
     /// Whether a neighbor has failed a moment ago.
     pub(super) fn failed_lately<R: Rng, S: Sink<PI>>(&self, turn: &Turn<'_, R, S>) -> bool {
-        let since = |at| turn.now.saturating_duration_since(at);
+        let since = |at| turn.now.passed_since(at);
         let lost_at = self.alarm.lost_at;
         lost_at.is_some_and(|at| since(at) < self.answer_window())
     }

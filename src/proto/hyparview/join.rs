@@ -5,7 +5,7 @@
 //! case it ignores the Join. The contacts are kept after that, and used again when the node has
 //! lost all its neighbors.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::{Rng, RngExt};
 use tracing::debug;
@@ -15,7 +15,7 @@ use super::{
     time::{after, doubled, jittered, part},
     view::{self, Sent},
 };
-use crate::proto::{LinkId, PeerData, PeerInfo, peer::is_same};
+use crate::proto::{LinkId, PeerData, PeerInfo, clock::At, peer::is_same};
 
 /// How long a Join may go unanswered before it is sent again: at first, and at most.
 ///
@@ -56,7 +56,7 @@ struct Contact<PI> {
     met: bool,
     failures: u8,
     /// When to send a Join, or to send it again. `None` while there is no reason to.
-    due: Option<Instant>,
+    due: Option<At>,
 }
 
 /// The contacts, oldest first.
@@ -116,14 +116,14 @@ impl<PI: Copy + Ord> Joins<PI> {
     }
 
     /// The next contact that has something due.
-    fn due(&self, now: Instant) -> Option<usize> {
+    fn due(&self, now: At) -> Option<usize> {
         let room = self.has_room();
         self.contacts
             .iter()
             .position(|c| (c.under_way || room) && c.due.is_some_and(|due| due <= now))
     }
 
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
+    pub(super) fn next_deadline(&self) -> Option<At> {
         let room = self.has_room();
         let waiting = self.contacts.iter().filter(|c| c.under_way || room);
         waiting.filter_map(|contact| contact.due).min()
@@ -372,7 +372,7 @@ impl<PI: PeerIdentity> State<PI> {
             // The neighbor joins anew, through someone else. If it does not know us any more, it
             // learns of us by this, and our views agree again; else this costs one answer.
             let asked = self.active.asked_at(&peer.id);
-            if asked.is_none_or(|at| turn.now.saturating_duration_since(at) >= window) {
+            if asked.is_none_or(|at| turn.now.passed_since(at) >= window) {
                 self.active.set_asked(peer.id, turn.now);
                 self.send_neighbor(peer.id, Priority::High, turn);
             }

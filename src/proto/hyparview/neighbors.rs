@@ -186,7 +186,7 @@ impl<PI: PeerIdentity> State<PI> {
             return;
         };
         let (other, at) = *before;
-        let recent = turn.now.saturating_duration_since(at) < self.shuffle_interval();
+        let recent = turn.now.passed_since(at) < self.shuffle_interval();
         if recent && other.id != id && !self.active.contains(&other.id) {
             let nodes = vec![other];
             let hint = Message::ShuffleReply(ShuffleReply { nodes });
@@ -230,7 +230,7 @@ impl<PI: PeerIdentity> State<PI> {
         let window = self.answer_window();
         if self.active.contains(&from) {
             let asked = self.active.take_asked(&from);
-            let answered = asked.is_some_and(|at| turn.now.saturating_duration_since(at) < window);
+            let answered = asked.is_some_and(|at| turn.now.passed_since(at) < window);
             self.learn_data(from, data, turn);
             if !answered {
                 self.answer(from, priority, turn);

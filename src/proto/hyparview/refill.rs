@@ -18,7 +18,7 @@
 //!   contact at once are full of each other: the swarm would stay clustered, and its paths long. So
 //!   does a young node whose neighbor names another of its neighbors in a Shuffle; that one goes.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::{Rng, RngExt};
 
@@ -27,7 +27,7 @@ use super::{
     time::{after, doubled, jittered, part},
     view::Sent,
 };
-use crate::proto::{PeerInfo, peer::is_same};
+use crate::proto::{PeerInfo, clock::At, peer::is_same};
 
 /// The wait before a peer that could not be reached is tried again: first, and at most.
 const UNREACHABLE_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -63,7 +63,7 @@ struct Request<PI> {
     introducer: Option<PI>,
     /// The timeout has passed: the slot is free for another request.
     late: bool,
-    deadline: Instant,
+    deadline: At,
 }
 
 /// The requests under way.
@@ -129,11 +129,11 @@ impl<PI: Copy + Ord> Requests<PI> {
         Some(self.0.iter().find(|request| request.late)?.id)
     }
 
-    fn expired(&mut self, now: Instant) -> Option<&mut Request<PI>> {
+    fn expired(&mut self, now: At) -> Option<&mut Request<PI>> {
         self.0.iter_mut().find(|r| r.deadline <= now)
     }
 
-    fn next_deadline(&self) -> Option<Instant> {
+    fn next_deadline(&self) -> Option<At> {
         self.0.iter().map(|request| request.deadline).min()
     }
 
@@ -398,7 +398,7 @@ impl<PI: PeerIdentity> State<PI> {
         }
     }
 
-    pub(super) fn next_refill(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn next_refill(&self, now: At) -> Option<At> {
         let wants =
             self.began() && self.active.free() > self.requests.in_time() && self.may_request();
         let retry = if wants {

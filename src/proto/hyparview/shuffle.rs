@@ -1,6 +1,6 @@
 //! Keeping the passive view fresh (section 4.4).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use postcard::experimental::serialized_size;
 use rand::Rng;
@@ -10,7 +10,7 @@ use super::{
     time::{after, part},
     view::Sent,
 };
-use crate::proto::PeerInfo;
+use crate::proto::{PeerInfo, clock::At};
 
 /// How many Shuffles of peers that are not neighbors are answered between two of our own.
 ///
@@ -32,7 +32,7 @@ const FRAMING: usize = 4;
 #[derive(Clone, Debug)]
 pub(super) struct Shuffles<PI> {
     /// When our next one is due. `None` until the topic has begun.
-    next: Option<Instant>,
+    next: Option<At>,
     /// Whom our last one named, while it is not answered.
     unanswered: Option<Box<[PI]>>,
     /// How many were due so far.
@@ -54,7 +54,7 @@ impl<PI> Shuffles<PI> {
         }
     }
 
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
+    pub(super) fn next_deadline(&self) -> Option<At> {
         self.next
     }
 
@@ -104,10 +104,10 @@ impl<PI: PeerIdentity> State<PI> {
         self.alarm.rest();
         self.visits.forget(turn.now);
         let window = self.answer_window();
-        let is_over = |at| turn.now.saturating_duration_since(at) >= window;
+        let is_over = |at| turn.now.passed_since(at) >= window;
         self.active.forget_asked_before(is_over);
         let interval = self.shuffle_interval();
-        let is_over = |at: Instant| turn.now.saturating_duration_since(at) >= interval;
+        let is_over = |at: At| turn.now.passed_since(at) >= interval;
         self.seeker.take_if(|seeker| is_over(seeker.1));
         if let Some(to) = self.active.pick_except(&[], turn.rng) {
             let mut ids = self.shuffle_sample(&to, turn);

@@ -9,11 +9,7 @@ mod refilling;
 mod shuffling;
 mod swarm;
 
-use std::{
-    collections::BTreeSet,
-    sync::OnceLock,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use rand::{SeedableRng, rngs::StdRng};
 
@@ -21,10 +17,8 @@ use super::*;
 use crate::proto::{DEFAULT_MAX_MESSAGE_SIZE, limits::Limits};
 
 /// A moment that all times in a test are counted from.
-pub(super) fn base() -> Instant {
-    static BASE: OnceLock<Instant> = OnceLock::new();
-    #[expect(clippy::disallowed_methods, reason = "only differences to it matter")]
-    *BASE.get_or_init(Instant::now)
+pub(super) fn base() -> At {
+    At(1_000_000_000)
 }
 
 const fn ms(ms: u64) -> Duration {
@@ -108,7 +102,7 @@ struct Node {
     rng: StdRng,
     counters: Counters,
     record: Record,
-    now: Instant,
+    now: At,
 }
 
 impl Node {
@@ -165,7 +159,7 @@ impl Node {
             &mut self.record,
         );
         self.check();
-        if let Some(deadline) = self.state.next_deadline() {
+        if let Some(deadline) = self.state.next_deadline().get() {
             assert!(deadline > self.now, "a deadline in the past spins");
         }
         std::mem::take(&mut self.record.told)
@@ -187,7 +181,7 @@ impl Node {
     fn pass(&mut self, time: Duration) -> Vec<Told> {
         let end = self.now + time;
         let mut told = Vec::new();
-        while let Some(deadline) = self.state.next_deadline().filter(|at| *at <= end) {
+        while let Some(deadline) = self.state.next_deadline().get().filter(|at| *at <= end) {
             self.now = self.now.max(deadline);
             told.extend(self.timeout());
         }

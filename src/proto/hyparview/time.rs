@@ -1,26 +1,14 @@
 //! Waiting times: jitter, growth, and sums that saturate.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::{Rng, RngExt};
 
-/// What "never" is worth where a sum of times cannot be represented.
-const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
-
-/// The time, or where that is the end of what instants can tell, one before it.
-/// There is always some time to come, whatever the caller takes for the time.
-pub(super) fn with_future(now: Instant) -> Instant {
-    const LONGEST: Duration = Duration::from_secs(200 * 365 * 24 * 3600);
-    match now.checked_add(LONGEST) {
-        Some(_) => now,
-        None => now.checked_sub(LONGEST).unwrap_or(now),
-    }
-}
+use crate::proto::clock::{At, nanos};
 
 /// `now` and `wait` later, whatever a configuration says.
-pub(super) fn after(now: Instant, wait: Duration) -> Instant {
-    let later = now.checked_add(wait).or_else(|| now.checked_add(FAR));
-    later.unwrap_or(now)
+pub(super) fn after(now: At, wait: Duration) -> At {
+    now.after(nanos(wait))
 }
 
 /// `base` doubled `times` times, and at most `cap`.

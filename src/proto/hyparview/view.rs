@@ -4,14 +4,13 @@
 //! Both are plain vectors. They hold a handful of entries, are walked in a defined order, and take
 //! memory only for what is in them.
 
-use std::time::Instant;
-
 use rand::{Rng, RngExt};
 use smallvec::SmallVec;
 
 use super::refill::Requests;
 use crate::proto::{
     LinkId,
+    clock::At,
     peer::{is_among, is_same},
 };
 
@@ -46,7 +45,7 @@ pub(super) struct ActiveView<PI> {
     /// importance for a few seconds only, so most of the time there are none.
     ///
     /// Invariant: neighbors, and none of them twice.
-    asked: Vec<(PI, Instant)>,
+    asked: Vec<(PI, At)>,
     capacity: usize,
     /// Who is to go first where we want someone else: it may be gone already.
     dispensable: Option<PI>,
@@ -101,7 +100,7 @@ impl<PI: Copy + Ord> ActiveView<PI> {
     }
 
     /// Notes that a peer is sent a Neighbor message. Does nothing where it is no neighbor.
-    pub(super) fn set_asked(&mut self, id: PI, now: Instant) {
+    pub(super) fn set_asked(&mut self, id: PI, now: At) {
         if !self.contains(&id) {
             return;
         }
@@ -115,13 +114,13 @@ impl<PI: Copy + Ord> ActiveView<PI> {
     }
 
     /// When a Neighbor message was sent to a neighbor that none has come back for, if it was lately.
-    pub(super) fn asked_at(&self, id: &PI) -> Option<Instant> {
+    pub(super) fn asked_at(&self, id: &PI) -> Option<At> {
         let asked = self.asked.iter().find(|(one, _)| is_same(one, id));
         asked.map(|(_, at)| *at)
     }
 
     /// A Neighbor message has come back: says when the last one was sent, as [`Self::asked_at`].
-    pub(super) fn take_asked(&mut self, id: &PI) -> Option<Instant> {
+    pub(super) fn take_asked(&mut self, id: &PI) -> Option<At> {
         let at = self.asked_at(id);
         if at.is_some() {
             self.forget_asked(|(one, _)| is_same(one, id));
@@ -130,11 +129,11 @@ impl<PI: Copy + Ord> ActiveView<PI> {
     }
 
     /// Forgets messages that were sent too long ago to be waited for.
-    pub(super) fn forget_asked_before(&mut self, is_over: impl Fn(Instant) -> bool) {
+    pub(super) fn forget_asked_before(&mut self, is_over: impl Fn(At) -> bool) {
         self.forget_asked(|(_, at)| is_over(*at));
     }
 
-    fn forget_asked(&mut self, forget: impl Fn(&(PI, Instant)) -> bool) {
+    fn forget_asked(&mut self, forget: impl Fn(&(PI, At)) -> bool) {
         self.asked.retain(|one| !forget(one));
         if self.asked.is_empty() {
             self.asked = Vec::new();
@@ -169,7 +168,7 @@ impl<PI: Copy + Ord> ActiveView<PI> {
         let others = self.neighbors.get(settled..)?;
         let others = others.iter().map(|neighbor| neighbor.id);
         let spare: SmallVec<[PI; 8]> = others.clone().filter(is_spare).collect();
-        pick(spare.iter().copied(), rng).or_else(|| pick(others, rng))
+        pick_of(&spare, rng).or_else(|| pick(others, rng))
     }
 
     /// A random neighbor that is none of `except`.
@@ -200,7 +199,7 @@ struct Record<PI> {
     /// How often in a row it could not be reached, or had no room for us.
     failures: u8,
     /// Not to be asked before. `None` when it was never asked.
-    retry_at: Option<Instant>,
+    retry_at: Option<At>,
 }
 
 /// What the other side of a Shuffle knows from us, while what it has sent is taken in.
@@ -285,7 +284,7 @@ impl<PI: Copy + Ord> PassiveView<PI> {
     }
 
     pub(super) fn contains(&self, id: &PI) -> bool {
-        self.place(id).is_some()
+        is_among(id, &self.reserves)
     }
 
     fn place(&self, id: &PI) -> Option<usize> {
@@ -368,9 +367,18 @@ impl<PI: Copy + Ord> PassiveView<PI> {
             return Some(suspects.max_by_key(|record| record.failures)?.id);
         }
         // By the order of the view, as everyone else is picked.
-        pick(sent.known(self).iter().copied(), rng)
-            .or_else(|| pick(self.fine().copied(), rng))
-            .or_else(|| pick(self.ids().copied(), rng))
+        pick_of(sent.known(self), rng)
+            .or_else(|| self.pick_fine(rng))
+            .or_else(|| pick_of(&self.reserves, rng))
+    }
+
+    /// A random peer of whom nothing bad is known.
+    fn pick_fine(&self, rng: &mut impl Rng) -> Option<PI> {
+        if self.records.iter().any(|record| record.suspect) {
+            pick(self.fine().copied(), rng)
+        } else {
+            pick_of(&self.reserves, rng)
+        }
     }
 
     /// What is remembered, in the order of the view.
@@ -401,7 +409,7 @@ impl<PI: Copy + Ord> PassiveView<PI> {
         &mut self,
         id: &PI,
         isolated: bool,
-        wait: impl FnOnce(u8) -> Instant,
+        wait: impl FnOnce(u8) -> At,
     ) -> bool {
         let Some(record) = self.make_record(id) else {
             return false;
@@ -421,7 +429,7 @@ impl<PI: Copy + Ord> PassiveView<PI> {
     }
 
     /// The peer is there, but has no room for us.
-    pub(super) fn refused(&mut self, id: &PI, wait: impl FnOnce(u8) -> Instant) {
+    pub(super) fn refused(&mut self, id: &PI, wait: impl FnOnce(u8) -> At) {
         if let Some(record) = self.make_record(id) {
             record.suspect = false;
             record.looking = false;
@@ -439,7 +447,7 @@ impl<PI: Copy + Ord> PassiveView<PI> {
     }
 
     /// There is no neighbor left: everyone may be asked again at the time that `at` gives.
-    pub(super) fn hasten(&mut self, mut at: impl FnMut() -> Instant) {
+    pub(super) fn hasten(&mut self, mut at: impl FnMut() -> At) {
         for record in &mut self.records {
             if let Some(retry_at) = &mut record.retry_at {
                 *retry_at = at().min(*retry_at);
@@ -480,7 +488,7 @@ impl<PI: Copy + Ord> PassiveView<PI> {
     /// is no suspect, else a suspect.
     pub(super) fn pick_candidate(
         &self,
-        now: Instant,
+        now: At,
         requests: &Requests<PI>,
         rng: &mut impl Rng,
     ) -> Option<PI> {
@@ -495,7 +503,7 @@ impl<PI: Copy + Ord> PassiveView<PI> {
     }
 
     /// When the next peer that has to wait may be asked.
-    pub(super) fn next_retry(&self, now: Instant, requests: &Requests<PI>) -> Option<Instant> {
+    pub(super) fn next_retry(&self, now: At, requests: &Requests<PI>) -> Option<At> {
         let waiting = self
             .records
             .iter()
@@ -528,6 +536,11 @@ fn pick<T>(mut items: impl Iterator<Item = T> + Clone, rng: &mut impl Rng) -> Op
         return None;
     }
     items.nth(rng.random_range(0..count))
+}
+
+/// A random one of `items`.
+fn pick_of<T: Copy>(items: &[T], rng: &mut impl Rng) -> Option<T> {
+    pick(items.iter().copied(), rng)
 }
 
 /// `count` random ones of `items` in random order, or all of them.

@@ -7,10 +7,10 @@
 //! [`EVERY`]. Beyond that it is still taken in where there is a free slot, since nobody has to go
 //! for it; but nobody else is told.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::time::after;
-use crate::proto::peer::is_same;
+use crate::proto::{clock::At, peer::is_same};
 
 /// How long it takes until a peer may come once more.
 const EVERY: Duration = Duration::from_secs(5);
@@ -23,7 +23,7 @@ const REMEMBERED: usize = 64;
 /// Invariant: no peer twice, at most [`REMEMBERED`].
 #[derive(Clone, Debug)]
 pub(super) struct Visits<PI> {
-    visitors: Vec<(PI, Instant)>,
+    visitors: Vec<(PI, At)>,
 }
 
 impl<PI: Copy + Ord> Visits<PI> {
@@ -35,7 +35,7 @@ impl<PI: Copy + Ord> Visits<PI> {
 
     /// A peer comes, which may do so `at_once` times in a row. Says whether it is welcome, or has
     /// come too often.
-    pub(super) fn note(&mut self, id: &PI, at_once: u32, now: Instant) -> bool {
+    pub(super) fn note(&mut self, id: &PI, at_once: u32, now: At) -> bool {
         self.forget(now);
         let place = self
             .visitors
@@ -65,7 +65,7 @@ impl<PI: Copy + Ord> Visits<PI> {
     }
 
     /// Forgets those who have not come for long.
-    pub(super) fn forget(&mut self, now: Instant) {
+    pub(super) fn forget(&mut self, now: At) {
         self.visitors.retain(|(_, until)| *until > now);
         if self.visitors.is_empty() {
             self.visitors = Vec::new();
@@ -87,7 +87,7 @@ mod tests {
     fn each_peer_may_come_a_few_times_and_then_now_and_again() {
         let mut visits = Visits::new();
         let start = crate::proto::hyparview::tests::base();
-        let welcome = |visits: &mut Visits<u32>, peer: u32, at: Instant| {
+        let welcome = |visits: &mut Visits<u32>, peer: u32, at: At| {
             (0..100).filter(|_| visits.note(&peer, 8, at)).count()
         };
         assert_eq!(welcome(&mut visits, 1, start), 8);

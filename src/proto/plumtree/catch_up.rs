@@ -15,10 +15,12 @@
 
 use super::{
     Message, Sink, State, announce,
-    clock::{At, MaybeAt},
     neighbors::{Neighbor, Serial},
 };
-use crate::proto::PeerIdentity;
+use crate::proto::{
+    PeerIdentity,
+    clock::{At, MaybeAt},
+};
 
 /// What came within this time is told of.
 ///

@@ -9,11 +9,11 @@
 
 use std::collections::VecDeque;
 
-use super::{
+use super::neighbors::Serial;
+use crate::proto::{
+    MessageId,
     clock::{At, MaybeAt},
-    neighbors::Serial,
 };
-use crate::proto::MessageId;
 
 /// No timeout is more than this many times what is configured: whoever announces early and sends
 /// late can make us wait, but not for ever.

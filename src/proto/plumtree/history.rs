@@ -10,11 +10,8 @@ use std::{collections::VecDeque, hash::BuildHasher, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{
-    clock::At,
-    message::{IHave, Round},
-};
-use crate::proto::{Counters, MessageId, hash::Keyed};
+use super::message::{IHave, Round};
+use crate::proto::{Counters, MessageId, clock::At, hash::Keyed};
 
 /// What a cached payload takes beyond its content, in bytes: its place in the queue, what the
 /// allocator and the shared ownership of the content need, and the head of the frame it came in.

@@ -13,10 +13,10 @@
 use std::collections::VecDeque;
 
 use super::{
-    clock::{At, MaybeAt},
     message::IHave,
     neighbors::{Neighbor, NeighborSet},
 };
+use crate::proto::clock::{At, MaybeAt};
 
 /// The longest time between two dispatches while few messages are announced, in terms of the
 /// configured time.
@@ -75,14 +75,14 @@ impl LazyPush {
     pub(super) fn check(&self, holding: &Holding) {
         assert!(self.queue.len() <= holding.limit, "announcements that wait");
         assert!(
-            !self.queue.is_empty() || self.due().is_none(),
+            !self.queue.is_empty() || self.due().get().is_none(),
             "all are sent"
         );
     }
 
     /// When the queue is to be dispatched, unless it is empty.
-    pub(super) fn due(&self) -> Option<At> {
-        self.due.get()
+    pub(super) fn due(&self) -> MaybeAt {
+        self.due
     }
 
     /// The place of the next announcement.

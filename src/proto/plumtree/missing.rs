@@ -11,11 +11,10 @@ use std::{
 use smallvec::{SmallVec, smallvec};
 
 use super::{
-    clock::At,
     message::Round,
     neighbors::{NeighborSet, Serial},
 };
-use crate::proto::{MessageId, hash::Keyed};
+use crate::proto::{MessageId, clock::At, hash::Keyed};
 
 /// The shortest time after which the next peer is asked. A timeout of zero would ask all at once,
 /// and ask one whose allowance is used up for ever.

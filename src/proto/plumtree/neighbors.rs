@@ -1,6 +1,7 @@
 //! The neighbors: who gets payloads at once, and who gets announcements.
 
-use super::clock::{Allowance, At, MaybeAt};
+use super::allowance::Allowance;
+use crate::proto::clock::{At, MaybeAt};
 use crate::proto::{MessageId, peer::is_same};
 
 /// A link that has brought something new within this time is part of a busy tree. Of messages that
@@ -120,11 +121,6 @@ impl<PI> Neighbor<PI> {
         self.useful_at.get().is_some_and(|at| now < at.after(BUSY))
     }
 
-    /// Whether it has been there for a while.
-    pub(super) fn is_settled(&self, now: At) -> bool {
-        self.up_at.after(SETTLED) <= now
-    }
-
     /// It has brought a duplicate. Returns whether that is reason enough to prune it: always, unless
     /// it has just brought something new, or other messages have just come at all, in which case it has
     /// to happen a few times.
@@ -161,6 +157,8 @@ impl<PI> Neighbor<PI> {
 pub(super) struct Neighbors<PI> {
     list: Vec<Neighbor<PI>>,
     next_serial: u32,
+    /// When the youngest came up.
+    latest_up_at: At,
 }
 
 impl<PI: Copy + Ord> Neighbors<PI> {
@@ -168,6 +166,7 @@ impl<PI: Copy + Ord> Neighbors<PI> {
         Self {
             list: Vec::new(),
             next_serial: 0,
+            latest_up_at: At::default(),
         }
     }
 
@@ -195,6 +194,11 @@ impl<PI: Copy + Ord> Neighbors<PI> {
         self.list.iter_mut().find(|one| one.serial == serial)
     }
 
+    /// Whether all have been there for a while.
+    pub(super) fn are_settled(&self, now: At) -> bool {
+        self.list.is_empty() || self.latest_up_at.after(SETTLED) <= now
+    }
+
     /// Who has brought a message last, or the youngest where nobody has.
     pub(super) fn latest_to_bring(&self) -> Option<&Neighbor<PI>> {
         self.list.iter().max_by_key(|one| one.useful_at.get())
@@ -219,6 +223,7 @@ impl<PI: Copy + Ord> Neighbors<PI> {
         let serial = Serial(self.next_serial);
         self.next_serial = self.next_serial.wrapping_add(1);
         let taken = self.list.iter().fold(0, |set, one| set | one.bit());
+        self.latest_up_at = now;
         self.list.reserve_exact(1);
         self.list.push(Neighbor {
             peer,
@@ -242,7 +247,9 @@ impl<PI: Copy + Ord> Neighbors<PI> {
     /// Removes a neighbor, keeping the order of the others.
     pub(super) fn remove(&mut self, peer: &PI) -> Option<Neighbor<PI>> {
         let place = self.list.iter().position(|one| is_same(&one.peer, peer))?;
-        Some(self.list.remove(place))
+        let removed = self.list.remove(place);
+        self.latest_up_at = self.list.last().map_or(At::default(), |one| one.up_at);
+        Some(removed)
     }
 }
 

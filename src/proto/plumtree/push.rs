@@ -2,13 +2,12 @@
 
 use super::{
     DeliveryScope, Gossip, Graft, IHave, Message, Round, Scope, Sink, State, announce,
-    clock::{At, MaybeAt},
-    history::Known,
-    make_eager, make_lazy,
-    missing::Claim,
-    neighbors::NeighborSet,
+    history::Known, make_eager, make_lazy, missing::Claim, neighbors::NeighborSet,
 };
-use crate::proto::{Counters, GossipEvent, MessageId, Payload, PeerIdentity};
+use crate::proto::{
+    Counters, GossipEvent, MessageId, Payload, PeerIdentity,
+    clock::{At, MaybeAt},
+};
 
 /// A peer that is lazy and pushes all the same is sent another Prune after this long.
 const PRUNE_AGAIN: u64 = 1_000_000_000;
@@ -292,7 +291,7 @@ impl<PI: PeerIdentity> State<PI> {
 
     /// Tells lazy neighbors what was received since the last dispatch (section 3.7).
     pub(super) fn dispatch_announcements(&mut self, now: At, sink: &mut impl Sink<PI>) {
-        if self.lazy_push.due().is_none_or(|due| due > now) {
+        if !self.lazy_push.due().is_due(now) {
             return;
         }
         for neighbor in self.neighbors.iter().filter(|one| !one.eager) {

@@ -8,7 +8,8 @@
 
 use std::collections::VecDeque;
 
-use super::{clock::At, message::IHave, neighbors::Serial};
+use super::{message::IHave, neighbors::Serial};
+use crate::proto::clock::At;
 
 /// A loss is heard of within this time, or goes with the neighbor.
 const WITHIN: u64 = 3_000_000_000;

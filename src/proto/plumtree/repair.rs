@@ -2,12 +2,11 @@
 
 use super::{
     DeliveryScope, Gossip, Graft, IHave, Message, Round, Sink, State, announce, catch_up,
-    clock::At,
     make_eager,
     missing::{Claim, Outcome, Wanted},
     neighbors::{Neighbor, NeighborSet},
 };
-use crate::proto::{Counters, MessageId, PeerIdentity};
+use crate::proto::{Counters, MessageId, PeerIdentity, clock::At};
 
 impl<PI: PeerIdentity> State<PI> {
     /// A neighbor announces messages (section 3.8, "Fault Tolerance and Tree Repair"). Whether it
@@ -21,8 +20,7 @@ impl<PI: PeerIdentity> State<PI> {
         sink: &mut impl Sink<PI>,
     ) {
         let neighbor_count = self.neighbors.len();
-        let at_rest =
-            self.missing.is_empty() && self.neighbors.iter().all(|one| one.is_settled(now));
+        let at_rest = self.missing.is_empty() && self.neighbors.are_settled(now);
         let Some(neighbor) = self.neighbors.find(&from) else {
             counters.stranger_control += 1;
             return;

@@ -11,8 +11,8 @@
 //! seconds at most while payloads are kept for half a minute: it waits for the sweep of what has expired.
 //! Nothing is sent where there never was a message.
 
-use super::{Message, Sink, State, clock::At};
-use crate::proto::PeerIdentity;
+use super::{Message, Sink, State};
+use crate::proto::{PeerIdentity, clock::At};
 
 /// So long after the latest message there is silence. Less than what [`catch_up`](super::catch_up) covers, with
 /// time to find another neighbor.

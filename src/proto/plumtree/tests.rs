@@ -1,9 +1,6 @@
 //! Tests of the broadcast layer, with what they share.
 
-use std::{
-    sync::LazyLock,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rand::{SeedableRng, rngs::StdRng};
@@ -22,10 +19,8 @@ mod repair;
 mod tree;
 
 /// The beginning of time in all tests.
-pub(super) fn start() -> Instant {
-    #[expect(clippy::disallowed_methods, reason = "a base to add offsets to")]
-    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    *START
+pub(super) fn start() -> At {
+    At(1_000_000_000)
 }
 
 fn ms(millis: u64) -> Duration {
@@ -96,7 +91,7 @@ impl Output {
 struct Node {
     state: State<u32>,
     counters: Counters,
-    now: Instant,
+    now: At,
 }
 
 fn settings(config: &Config, limits: &Limits, max_message_size: usize) -> Arc<Settings> {
@@ -168,7 +163,7 @@ impl Node {
     fn wait(&mut self, duration: Duration) -> Output {
         let mut output = Output::default();
         let end = self.now + duration;
-        while let Some(deadline) = self.state.next_deadline().filter(|at| *at <= end) {
+        while let Some(deadline) = self.state.next_deadline().get().filter(|at| *at <= end) {
             self.now = self.now.max(deadline);
             self.state
                 .handle_timeout(self.now, &mut self.counters, &mut output);

@@ -1,6 +1,7 @@
 //! Which peers any topic still needs.
 
-use crate::proto::{OutEvent, Outbox, PeerIdentity};
+use super::Outlet;
+use crate::proto::PeerIdentity;
 
 /// Counts the topics that need a peer, and finds out at the end of every call whom to disconnect.
 #[derive(Clone, Debug)]
@@ -73,7 +74,7 @@ impl<PI: PeerIdentity> Peers<PI> {
 
     /// Ends the call: disconnects every peer once that was let go or written to and is not needed.
     #[inline]
-    pub(super) fn disconnect_unneeded(&mut self, out: &mut Outbox<PI>) {
+    pub(super) fn disconnect_unneeded(&mut self, out: &mut impl Outlet<PI>) {
         if self.gone.is_some() {
             self.gone = None;
         }
@@ -82,14 +83,14 @@ impl<PI: PeerIdentity> Peers<PI> {
         }
     }
 
-    fn disconnect_candidates(&mut self, out: &mut Outbox<PI>) {
+    fn disconnect_candidates(&mut self, out: &mut impl Outlet<PI>) {
         // Few calls have any, so the room for them is not kept.
         let mut candidates = std::mem::take(&mut self.candidates);
         candidates.sort_unstable();
         candidates.dedup();
         for peer in candidates {
             if !self.is_held(&peer) {
-                out.push_back(OutEvent::DisconnectPeer(peer));
+                out.disconnect(peer);
             }
         }
     }

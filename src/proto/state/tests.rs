@@ -13,7 +13,7 @@ use super::{
     *,
 };
 use crate::proto::{
-    LinkId, MessageId, Scope,
+    LinkId, MessageId, OutEvent, Scope,
     hyparview::{self, Neighbor, Priority},
     plumtree::{DeliveryScope, Gossip, Message as Broadcast},
 };

@@ -1,6 +1,6 @@
 //! Nodes that fail and come back, and networks that split.
 
-use super::{Network, News, NodeId};
+use super::{Network, NodeId, ground::News};
 use crate::sim::{Noticed, Time};
 
 impl Network {
@@ -10,8 +10,7 @@ impl Network {
     /// ```
     /// # use std::time::Duration;
     /// # use smol_gossip::sim::{Network, NetworkConfig};
-    /// # let epoch = std::time::Instant::now();
-    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let mut network = Network::new(NetworkConfig::default(), 1)?;
     /// # let nodes = network.add(20);
     /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
     /// # network.run_for(Duration::from_secs(20));
@@ -21,27 +20,27 @@ impl Network {
     /// # Ok::<_, String>(())
     /// ```
     pub fn kill(&mut self, node: NodeId) {
-        let Some(place) = self.nodes.get_mut(node.index()) else {
-            return;
-        };
-        if place.state.take().is_none() {
+        let state = self.states.get_mut(node.index());
+        if state.and_then(Option::take).is_none() {
             return;
         }
+        let ground = &mut self.ground;
+        let place = &mut ground.places[node.index()];
         place.due = Time::MAX;
         let links = place.links.take();
         self.running -= 1;
-        self.runs.set(node, false);
-        for message in &mut self.messages {
+        ground.runs.set(node, false);
+        for message in &mut ground.messages {
             message.fail(node);
         }
-        if self.config.noticed == Noticed::AtOnce {
+        if ground.config.noticed == Noticed::AtOnce {
             for link in links {
                 let closed = News::Closed {
                     at: link.peer,
                     other: node,
                     link: link.number,
                 };
-                self.announce(self.now + Time::from(link.latency), closed);
+                ground.announce(ground.now + Time::from(link.latency), closed);
             }
         }
     }
@@ -52,8 +51,7 @@ impl Network {
     /// ```
     /// # use std::time::Duration;
     /// # use smol_gossip::sim::{Network, NetworkConfig};
-    /// # let epoch = std::time::Instant::now();
-    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let mut network = Network::new(NetworkConfig::default(), 1)?;
     /// # let nodes = network.add(20);
     /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
     /// # network.run_for(Duration::from_secs(20));
@@ -65,11 +63,11 @@ impl Network {
     /// # Ok::<_, String>(())
     /// ```
     pub fn restart(&mut self, node: NodeId) {
-        if node.index() < self.nodes.len() && !self.is_running(node) {
+        if node.index() < self.states.len() && !self.is_running(node) {
             let state = self.new_state(node);
-            self.nodes[node.index()].state = Some(state);
+            self.states[node.index()] = Some(state);
             self.running += 1;
-            self.runs.set(node, true);
+            self.ground.runs.set(node, true);
         }
     }
 
@@ -79,8 +77,7 @@ impl Network {
     /// ```
     /// # use std::time::Duration;
     /// # use smol_gossip::sim::{Network, NetworkConfig};
-    /// # let epoch = std::time::Instant::now();
-    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let mut network = Network::new(NetworkConfig::default(), 1)?;
     /// # let nodes = network.add(20);
     /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
     /// # network.run_for(Duration::from_secs(20));
@@ -92,30 +89,31 @@ impl Network {
     /// # Ok::<_, String>(())
     /// ```
     pub fn split(&mut self, nodes: impl IntoIterator<Item = NodeId>, side: u8) {
+        let ground = &mut self.ground;
         for node in nodes {
-            if let Some(node) = self.nodes.get_mut(node.index()) {
-                node.side = side;
+            if let Some(place) = ground.places.get_mut(node.index()) {
+                place.side = side;
             }
         }
-        if self.config.noticed != Noticed::AtOnce {
+        if ground.config.noticed != Noticed::AtOnce {
             return;
         }
         let mut closed = Vec::new();
-        for (number, node) in self.nodes.iter().enumerate() {
-            for link in node.links.iter() {
-                let other = self.nodes.get(link.peer.index());
-                if other.is_some_and(|other| other.side != node.side) {
+        for (number, place) in ground.places.iter().enumerate() {
+            for link in place.links.iter() {
+                let other = ground.places.get(link.peer.index());
+                if other.is_some_and(|other| other.side != place.side) {
                     let news = News::Closed {
                         at: NodeId(number as u32),
                         other: link.peer,
                         link: link.number,
                     };
-                    closed.push((self.now + Time::from(link.latency), news));
+                    closed.push((ground.now + Time::from(link.latency), news));
                 }
             }
         }
         for (at, news) in closed {
-            self.announce(at, news);
+            ground.announce(at, news);
         }
     }
 
@@ -124,8 +122,7 @@ impl Network {
     /// ```
     /// # use std::time::Duration;
     /// # use smol_gossip::sim::{Network, NetworkConfig};
-    /// # let epoch = std::time::Instant::now();
-    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let mut network = Network::new(NetworkConfig::default(), 1)?;
     /// # let nodes = network.add(20);
     /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
     /// # network.run_for(Duration::from_secs(20));
@@ -140,8 +137,8 @@ impl Network {
     /// # Ok::<_, String>(())
     /// ```
     pub fn heal(&mut self) {
-        for node in &mut self.nodes {
-            node.side = 0;
+        for place in &mut self.ground.places {
+            place.side = 0;
         }
     }
 }

@@ -14,13 +14,12 @@ impl Network {
     /// ```
     /// # use std::time::Duration;
     /// # use smol_gossip::sim::{Network, NetworkConfig};
-    /// # let epoch = std::time::Instant::now();
-    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let mut network = Network::new(NetworkConfig::default(), 1)?;
     /// assert_eq!(network.config().handshake, 1);
     /// # Ok::<_, String>(())
     /// ```
     pub fn config(&self) -> &NetworkConfig {
-        &self.config
+        &self.ground.config
     }
 
     /// What became of a message; `None` where there was none.
@@ -28,8 +27,7 @@ impl Network {
     /// ```
     /// # use std::time::Duration;
     /// # use smol_gossip::sim::{Network, NetworkConfig};
-    /// # let epoch = std::time::Instant::now();
-    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let mut network = Network::new(NetworkConfig::default(), 1)?;
     /// # let nodes = network.add(20);
     /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
     /// # network.run_for(Duration::from_secs(20));
@@ -40,7 +38,7 @@ impl Network {
     /// # Ok::<_, String>(())
     /// ```
     pub fn message(&self, message: MessageIndex) -> Option<&Broadcast> {
-        self.messages.get(message)
+        self.ground.messages.get(message)
     }
 
     /// What became of all messages, in the order in which they were sent.
@@ -48,8 +46,7 @@ impl Network {
     /// ```
     /// # use std::time::Duration;
     /// # use smol_gossip::sim::{Network, NetworkConfig};
-    /// # let epoch = std::time::Instant::now();
-    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let mut network = Network::new(NetworkConfig::default(), 1)?;
     /// # let nodes = network.add(20);
     /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
     /// # network.run_for(Duration::from_secs(20));
@@ -61,7 +58,7 @@ impl Network {
     /// # Ok::<_, String>(())
     /// ```
     pub fn messages(&self) -> &[Broadcast] {
-        &self.messages
+        &self.ground.messages
     }
 
     /// What went over the network so far.
@@ -69,8 +66,7 @@ impl Network {
     /// ```
     /// # use std::time::Duration;
     /// # use smol_gossip::sim::{Network, NetworkConfig};
-    /// # let epoch = std::time::Instant::now();
-    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let mut network = Network::new(NetworkConfig::default(), 1)?;
     /// # let nodes = network.add(20);
     /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
     /// # network.run_for(Duration::from_secs(20));
@@ -79,7 +75,7 @@ impl Network {
     /// # Ok::<_, String>(())
     /// ```
     pub fn traffic(&self) -> &Traffic {
-        &self.traffic
+        &self.ground.traffic
     }
 
     /// The time that has passed.
@@ -87,8 +83,7 @@ impl Network {
     /// ```
     /// # use std::time::Duration;
     /// # use smol_gossip::sim::{Network, NetworkConfig};
-    /// # let epoch = std::time::Instant::now();
-    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let mut network = Network::new(NetworkConfig::default(), 1)?;
     /// # let nodes = network.add(20);
     /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
     /// # network.run_for(Duration::from_secs(20));
@@ -96,7 +91,7 @@ impl Network {
     /// # Ok::<_, String>(())
     /// ```
     pub fn elapsed(&self) -> Duration {
-        Duration::from_micros(self.now)
+        Duration::from_micros(self.ground.now)
     }
 
     /// How many nodes there are, those that failed included.
@@ -104,8 +99,7 @@ impl Network {
     /// ```
     /// # use std::time::Duration;
     /// # use smol_gossip::sim::{Network, NetworkConfig};
-    /// # let epoch = std::time::Instant::now();
-    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let mut network = Network::new(NetworkConfig::default(), 1)?;
     /// # let nodes = network.add(20);
     /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
     /// # network.run_for(Duration::from_secs(20));
@@ -114,7 +108,7 @@ impl Network {
     /// # Ok::<_, String>(())
     /// ```
     pub fn len(&self) -> usize {
-        self.nodes.len()
+        self.states.len()
     }
 
     /// Whether no node was ever added.
@@ -122,15 +116,14 @@ impl Network {
     /// ```
     /// # use std::time::Duration;
     /// # use smol_gossip::sim::{Network, NetworkConfig};
-    /// # let epoch = std::time::Instant::now();
-    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let mut network = Network::new(NetworkConfig::default(), 1)?;
     /// assert!(network.is_empty());
     /// network.add(1);
     /// assert!(!network.is_empty());
     /// # Ok::<_, String>(())
     /// ```
     pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
+        self.states.is_empty()
     }
 
     /// How many nodes run.
@@ -138,8 +131,7 @@ impl Network {
     /// ```
     /// # use std::time::Duration;
     /// # use smol_gossip::sim::{Network, NetworkConfig};
-    /// # let epoch = std::time::Instant::now();
-    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let mut network = Network::new(NetworkConfig::default(), 1)?;
     /// # let nodes = network.add(20);
     /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
     /// # network.run_for(Duration::from_secs(20));
@@ -155,8 +147,7 @@ impl Network {
     /// ```
     /// # use std::time::Duration;
     /// # use smol_gossip::sim::{Network, NetworkConfig};
-    /// # let epoch = std::time::Instant::now();
-    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let mut network = Network::new(NetworkConfig::default(), 1)?;
     /// # let nodes = network.add(20);
     /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
     /// # network.run_for(Duration::from_secs(20));
@@ -173,8 +164,7 @@ impl Network {
     /// ```
     /// # use std::time::Duration;
     /// # use smol_gossip::sim::{Network, NetworkConfig};
-    /// # let epoch = std::time::Instant::now();
-    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let mut network = Network::new(NetworkConfig::default(), 1)?;
     /// # let nodes = network.add(20);
     /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
     /// # network.run_for(Duration::from_secs(20));
@@ -183,17 +173,17 @@ impl Network {
     /// # Ok::<_, String>(())
     /// ```
     pub fn nodes(&self) -> impl Iterator<Item = NodeId> {
-        let all = (0..self.nodes.len() as u32).map(NodeId);
+        let all = (0..self.states.len() as u32).map(NodeId);
         all.filter(|node| self.is_running(*node))
     }
 
-    /// The state of a node that runs.
+    /// The state of a node that runs, to look at: it is in the time of the network, which is none that a
+    /// caller's instants could go on from.
     ///
     /// ```
     /// # use std::time::Duration;
     /// # use smol_gossip::sim::{Network, NetworkConfig};
-    /// # let epoch = std::time::Instant::now();
-    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let mut network = Network::new(NetworkConfig::default(), 1)?;
     /// # let nodes = network.add(20);
     /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
     /// # network.run_for(Duration::from_secs(20));
@@ -202,7 +192,7 @@ impl Network {
     /// # Ok::<_, String>(())
     /// ```
     pub fn state(&self, node: NodeId) -> Option<&State<NodeId>> {
-        self.nodes.get(node.index())?.state.as_deref()
+        self.states.get(node.index())?.as_deref()
     }
 
     /// The neighbors of a node, in its own view; none of one that does not run.
@@ -210,8 +200,7 @@ impl Network {
     /// ```
     /// # use std::time::Duration;
     /// # use smol_gossip::sim::{Network, NetworkConfig};
-    /// # let epoch = std::time::Instant::now();
-    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let mut network = Network::new(NetworkConfig::default(), 1)?;
     /// # let nodes = network.add(20);
     /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
     /// # network.run_for(Duration::from_secs(20));
@@ -228,8 +217,7 @@ impl Network {
     /// ```
     /// # use std::time::Duration;
     /// # use smol_gossip::sim::{Network, NetworkConfig};
-    /// # let epoch = std::time::Instant::now();
-    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let mut network = Network::new(NetworkConfig::default(), 1)?;
     /// # let nodes = network.add(20);
     /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
     /// # network.run_for(Duration::from_secs(20));
@@ -249,8 +237,7 @@ impl Network {
     /// ```
     /// # use std::time::Duration;
     /// # use smol_gossip::sim::{Network, NetworkConfig};
-    /// # let epoch = std::time::Instant::now();
-    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let mut network = Network::new(NetworkConfig::default(), 1)?;
     /// # let nodes = network.add(20);
     /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
     /// # network.run_for(Duration::from_secs(20));
@@ -268,8 +255,7 @@ impl Network {
     /// ```
     /// # use std::time::Duration;
     /// # use smol_gossip::sim::{Network, NetworkConfig};
-    /// # let epoch = std::time::Instant::now();
-    /// # let mut network = Network::new(NetworkConfig::default(), 1, epoch)?;
+    /// # let mut network = Network::new(NetworkConfig::default(), 1)?;
     /// # let nodes = network.add(20);
     /// # nodes.iter().for_each(|node| network.join(*node, &nodes[..1]));
     /// # network.run_for(Duration::from_secs(20));
@@ -278,6 +264,6 @@ impl Network {
     /// # Ok::<_, String>(())
     /// ```
     pub fn pending(&self) -> usize {
-        self.queue.len()
+        self.ground.queue.len()
     }
 }

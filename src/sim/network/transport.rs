@@ -2,10 +2,12 @@
 
 use rand::RngExt;
 
-use super::{Network, News, NodeId, Occurrence, Parcel};
+use super::{
+    NodeId,
+    ground::{Ground, News, Occurrence, Parcel},
+};
 use crate::{
-    proto::plumtree,
-    proto::{InEvent, LinkId, Message, topic::Received},
+    proto::{LinkId, Message, plumtree, topic::Received},
     sim::{Noticed, Time, broadcast::message_of, links::Link, micros},
 };
 
@@ -14,15 +16,15 @@ fn is_gossip(message: &Message<NodeId>) -> bool {
     matches!(message, Message::Gossip(_))
 }
 
-impl Network {
+impl Ground {
     /// Whether messages between two nodes can arrive.
     pub(super) fn reaches(&self, from: NodeId, to: NodeId) -> bool {
-        let from = &self.nodes[from.index()];
-        let to = self.nodes.get(to.index());
-        to.is_some_and(|to| to.state.is_some() && from.side == to.side)
+        let side = |node: NodeId| self.places[node.index()].side;
+        self.runs.is_set(to) && side(from) == side(to)
     }
 
     /// Sends a message, dialing first where there is no connection.
+    #[inline]
     pub(super) fn send(&mut self, from: NodeId, to: NodeId, message: Message<NodeId>) {
         self.traffic.count(&message);
         let breaks = self.happens(self.config.loss.connection);
@@ -31,9 +33,9 @@ impl Network {
             0 => 0,
             jitter => self.rng.random_range(0..=jitter),
         };
-        let place = self.nodes[from.index()].links.place_to(to);
+        let place = self.places[from.index()].links.place_to(to);
         let place = place.unwrap_or_else(|| self.dial(from, to));
-        let link = self.nodes[from.index()].links.at(place);
+        let link = self.places[from.index()].links.at(place);
         if link.broken || breaks || vanishes {
             let number = link.number;
             let newly_broken = breaks && !link.broken;
@@ -49,12 +51,14 @@ impl Network {
         link.last_arrival = at;
         let link = link.number;
         self.gossip_under_way += u64::from(is_gossip(&message));
-        let parcel = Parcel {
+        let received = Received {
             from,
-            to,
-            link,
+            link: LinkId(link.into()),
             message,
+            // It was worked out where the message was broadcast, and nothing changes on its way.
+            is_hashed: true,
         };
+        let parcel = Parcel { to, received };
         let place = self.parcels.insert(parcel);
         self.queue.push(at, Occurrence::Parcel(place as u32));
     }
@@ -70,7 +74,7 @@ impl Network {
         let number = self.next_link;
         let latency = self.config.latency.between(from, to, self.seed);
         let arrives = self.now + latency;
-        let place = self.nodes[from.index()].links.add(Link {
+        let place = self.places[from.index()].links.add(Link {
             peer: to,
             number,
             latency: u32::try_from(latency).unwrap_or(u32::MAX),
@@ -86,7 +90,7 @@ impl Network {
     pub(super) fn accept(&mut self, from: NodeId, to: NodeId, link: u32) {
         let latency = self.config.latency.between(from, to, self.seed);
         if self.reaches(from, to) {
-            self.nodes[to.index()].links.add(Link {
+            self.places[to.index()].links.add(Link {
                 peer: from,
                 number: link,
                 latency: u32::try_from(latency).unwrap_or(u32::MAX),
@@ -103,16 +107,15 @@ impl Network {
         }
     }
 
-    /// A message arrives.
-    pub(super) fn arrive(&mut self, parcel: Parcel) {
-        let Parcel {
-            from,
-            to,
-            link,
-            message,
-        } = parcel;
-        let gossip = is_gossip(&message);
-        self.gossip_under_way -= u64::from(gossip);
+    /// A message arrives. Says whether there is someone who gets it.
+    #[inline]
+    pub(super) fn lets_in(&mut self, parcel: &Parcel) -> bool {
+        let Parcel { to, ref received } = *parcel;
+        let Received {
+            from, ref message, ..
+        } = *received;
+        let link = received.link.0 as u32;
+        self.gossip_under_way -= u64::from(is_gossip(message));
         let reached = self.reaches(from, to);
         let known = self.link(to, from, link).is_some();
         if !reached || !known {
@@ -124,27 +127,20 @@ impl Network {
                 let closed = News::Closed { at, other, link };
                 self.announce(self.now + latency, closed);
             }
-            return;
+            return false;
         }
-        if let Message::Gossip(plumtree::Message::Gossip(payload)) = &message
+        if let Message::Gossip(plumtree::Message::Gossip(payload)) = message
             && let Some(index) = message_of(&payload.content)
             && let Some(broadcast) = self.messages.get_mut(index)
         {
             broadcast.payloads += 1;
         }
-        let received = Received {
-            from,
-            link: LinkId(link.into()),
-            message,
-            // It was worked out where the message was broadcast, and nothing changes on its way.
-            is_hashed: true,
-        };
-        self.deliver(to, received);
+        true
     }
 
     /// A node closes its connections to another one. What was sent still arrives.
     pub(super) fn close(&mut self, by: NodeId, other: NodeId) {
-        while let Some(link) = self.nodes[by.index()].links.pop(other) {
+        while let Some(link) = self.places[by.index()].links.pop(other) {
             let at = link.last_arrival.max(self.now + Time::from(link.latency));
             let closed = News::Closed {
                 at: other,
@@ -155,28 +151,18 @@ impl Network {
         }
     }
 
-    /// A node notices the end of a connection.
-    pub(super) fn lose_link(&mut self, at: NodeId, other: NodeId, link: u32, refused: bool) {
-        let Some(node) = self.nodes.get_mut(at.index()) else {
-            return;
+    /// A node notices the end of a connection. Says whether it was the last one to that other.
+    pub(super) fn forget_link(&mut self, at: NodeId, other: NodeId, link: u32) -> bool {
+        let Some(place) = self.places.get_mut(at.index()) else {
+            return false;
         };
-        let links = &mut node.links;
-        if !links.remove(other, link) || links.contains(other) {
-            return;
-        }
-        self.feed(
-            at,
-            match refused {
-                true => InEvent::DialFailed(other),
-                false => InEvent::PeerDisconnected(other),
-            },
-        );
+        place.links.remove(other, link) && !place.links.contains(other)
     }
 
     /// The end that a node has of a connection; nobody has none.
     fn link(&mut self, at: NodeId, other: NodeId, number: u32) -> Option<&mut Link> {
-        let node = self.nodes.get_mut(at.index())?;
-        node.links.numbered(other, number)
+        let place = self.places.get_mut(at.index())?;
+        place.links.numbered(other, number)
     }
 
     /// From now on nothing gets through a connection. Both ends find out in time.

@@ -95,7 +95,7 @@ proptest! {
                     node.pass(time);
                 }
                 Step::Timeout => {
-                    if let Some(deadline) = node.state.next_deadline() {
+                    if let Some(deadline) = node.state.next_deadline().get() {
                         node.now = node.now.max(deadline);
                         node.timeout();
                     }

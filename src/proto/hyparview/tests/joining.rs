@@ -13,7 +13,7 @@ fn a_failed_dial_is_retried_with_growing_waits_until_joined() {
         assert_eq!(told, [Told::Release(1)]);
         let failed = node.now;
         while sent_to(&node.timeout(), 1).is_empty() {
-            node.now = node.state.next_deadline().unwrap();
+            node.now = node.state.next_deadline().get().unwrap();
         }
         waits.push(node.now - failed);
     }
@@ -60,7 +60,7 @@ fn a_contact_that_was_missed_is_looked_for_at_every_shuffle() {
     let told = node.pass(secs(62));
     assert!(matches!(sent_to(&told, 1)[..], [Message::Join(_)]));
     node.handle(Input::DialFailed(1));
-    assert!(node.state.next_deadline().unwrap() > node.now + secs(30));
+    assert!(node.state.next_deadline().get().unwrap() > node.now + secs(30));
 }
 
 /// It was met, and has begun anew since, where it knows nobody: nobody else may ever come to it.

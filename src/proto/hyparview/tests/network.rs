@@ -31,9 +31,9 @@ pub(super) struct Network {
     parts: BTreeMap<u32, u8>,
     links: BTreeMap<(u32, u32), LinkId>,
     dialing: BTreeMap<(u32, u32), Vec<Message<u32>>>,
-    happenings: BTreeMap<(Instant, u64), Happening>,
+    happenings: BTreeMap<(At, u64), Happening>,
     sequence: u64,
-    pub(super) now: Instant,
+    pub(super) now: At,
     seed: u64,
     /// One way between any two nodes.
     pub(super) latency: Duration,
@@ -258,7 +258,7 @@ impl Network {
         done(self).then(|| self.now - start)
     }
 
-    fn pass_until(&mut self, end: Instant, done: impl Fn(&Self) -> bool) {
+    fn pass_until(&mut self, end: At, done: impl Fn(&Self) -> bool) {
         let mut steps = 0u64;
         while !done(self) {
             steps += 1;
@@ -266,7 +266,7 @@ impl Network {
             let timer = self
                 .nodes
                 .iter()
-                .filter_map(|(id, node)| Some((node.state.next_deadline()?, *id)))
+                .filter_map(|(id, node)| Some((node.state.next_deadline().get()?, *id)))
                 .min();
             let happening = self.happenings.keys().next().map(|(at, _)| *at);
             let next = timer.map(|(at, _)| at).into_iter().chain(happening).min();

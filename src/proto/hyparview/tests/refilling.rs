@@ -163,7 +163,7 @@ fn a_full_view_is_mixed_while_young_and_left_alone_later() {
             node.recv(1, reply(100..108));
             // An idle node has one deadline per shuffle interval.
             for interval in 0..60 * hours + 50 {
-                node.now = node.state.next_deadline().unwrap();
+                node.now = node.state.next_deadline().get().unwrap();
                 let told = node.timeout();
                 let asked = sends(&told).into_iter().filter(|(_, m)| is_neighbor(m));
                 for (id, _) in asked {

@@ -5,14 +5,14 @@ use super::*;
 #[test]
 fn an_idle_node_has_one_shuffle_deadline() {
     let mut node = node_with(1..=5);
-    assert!(Node::new(0, 1).state.next_deadline().is_none());
+    assert!(Node::new(0, 1).state.next_deadline().get().is_none());
     for _ in 0..10 {
         node.handle(Input::Join(vec![1]));
     }
     let mut wakes = 0;
     let mut told = Vec::new();
     let end = node.now + secs(6000);
-    while let Some(deadline) = node.state.next_deadline().filter(|at| *at < end) {
+    while let Some(deadline) = node.state.next_deadline().get().filter(|at| *at < end) {
         node.now = deadline;
         told.extend(node.timeout());
         wakes += 1;
@@ -65,7 +65,7 @@ fn a_neighbor_has_a_bounded_number_of_shuffles_sent_on() {
     assert_eq!(flood(&mut node), 64);
     assert_eq!(node.counters.shuffle_not_relayed, 936);
     // There is room again after our own next one.
-    node.now = node.state.next_deadline().expect("it shuffles");
+    node.now = node.state.next_deadline().get().expect("it shuffles");
     node.timeout();
     assert_eq!(flood(&mut node), 64);
 }

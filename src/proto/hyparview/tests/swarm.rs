@@ -84,7 +84,7 @@ fn a_joiner_whose_contact_is_reachable_but_not_subscribed_is_joined_within_five_
         node.handle(Input::Join(vec![0]));
         let mut last = base();
         for _ in 0..100 {
-            let deadline = node.state.next_deadline().unwrap();
+            let deadline = node.state.next_deadline().get().unwrap();
             node.now = deadline;
             if !sent_to(&node.timeout(), 0).is_empty() {
                 assert!(deadline - last < ms(4500));

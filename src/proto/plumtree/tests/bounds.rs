@@ -41,7 +41,7 @@ fn ten_thousand_fake_announcements_leave_room_for_honest_ones() {
     assert_eq!(grafts, waited_for, "each is asked for once");
     assert_eq!(node.state.missing_ids(), 0);
     assert_eq!(node.eager().len(), 5);
-    assert_eq!(node.state.next_deadline(), None);
+    assert_eq!(node.state.next_deadline().get(), None);
 }
 
 #[test]

@@ -147,12 +147,12 @@ fn seen_ids_are_bounded_by_count() {
 #[test]
 fn an_idle_state_has_no_deadline() {
     let mut node = Node::among([1, 2, 3]);
-    assert_eq!(node.state.next_deadline(), None);
+    assert_eq!(node.state.next_deadline().get(), None);
     node.recv(1, direct(b"hello"));
     node.broadcast(b"hello", Scope::Neighbors);
     node.recv(1, Message::Prune);
     node.recv(1, graft(b"hello"));
-    assert_eq!(node.state.next_deadline(), None);
+    assert_eq!(node.state.next_deadline().get(), None);
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn a_quiet_node_wakes_a_few_times_for_eviction_and_then_never() {
         node.wait(ms(100));
     }
     let mut wakes = 0;
-    while let Some(deadline) = node.state.next_deadline() {
+    while let Some(deadline) = node.state.next_deadline().get() {
         wakes += 1;
         node.now = deadline;
         node.wait(Duration::ZERO);
@@ -177,11 +177,11 @@ fn a_quiet_node_wakes_a_few_times_for_eviction_and_then_never() {
 fn a_message_does_not_move_the_deadline_of_a_busy_node() {
     let mut node = Node::among([1]);
     node.recv(1, payload(b"first", 0));
-    let deadline = node.state.next_deadline();
+    let deadline = node.state.next_deadline().get();
     for number in 0..100u8 {
         node.wait(ms(10));
         node.recv(1, payload(&[number], 0));
-        assert_eq!(node.state.next_deadline(), deadline);
+        assert_eq!(node.state.next_deadline().get(), deadline);
     }
 }
 
@@ -191,7 +191,7 @@ fn a_timeout_that_comes_too_early_does_nothing() {
     node.recv(2, Message::Prune);
     node.broadcast(b"hello", Scope::Swarm);
     node.recv(2, ihave(b"other", 0));
-    let deadline = node.state.next_deadline();
+    let deadline = node.state.next_deadline().get();
     let mut output = Output::default();
     for _ in 0..3 {
         node.now += ms(1);
@@ -199,7 +199,7 @@ fn a_timeout_that_comes_too_early_does_nothing() {
             .handle_timeout(node.now, &mut node.counters, &mut output);
     }
     assert!(output.sent.is_empty());
-    assert_eq!(node.state.next_deadline(), deadline);
+    assert_eq!(node.state.next_deadline().get(), deadline);
     let settings = settings(&Config::default(), &Limits::default(), 4096);
     State::<u32>::new(0, settings, keyed()).handle_timeout(
         node.now,

@@ -83,7 +83,7 @@ fn run(steps: &[Step], limits: &Limits, config: &Config) -> Result<Vec<Output>, 
     let mut node = Node::with(config.clone(), limits);
     let mut neighbors = BTreeSet::new();
     // When a content was last new to us, while its id must still be remembered.
-    let mut fresh: BTreeMap<u8, Instant> = BTreeMap::new();
+    let mut fresh: BTreeMap<u8, At> = BTreeMap::new();
     let mut outputs = Vec::new();
     for step in steps {
         let mut output = Output::default();
@@ -92,7 +92,12 @@ fn run(steps: &[Step], limits: &Limits, config: &Config) -> Result<Vec<Output>, 
             Step::Timeout => {
                 node.state
                     .handle_timeout(node.now, &mut node.counters, &mut output);
-                prop_assert!(node.state.next_deadline().is_none_or(|at| at > node.now));
+                prop_assert!(
+                    node.state
+                        .next_deadline()
+                        .get()
+                        .is_none_or(|at| at > node.now)
+                );
             }
             Step::Up(peer) if *peer != 0 => {
                 neighbors.insert(*peer);
@@ -128,7 +133,7 @@ fn run(steps: &[Step], limits: &Limits, config: &Config) -> Result<Vec<Output>, 
 
     // Left alone it comes to rest: nothing is waited for, nothing is kept.
     node.wait(Duration::from_secs(600));
-    prop_assert_eq!(node.state.next_deadline(), None);
+    prop_assert_eq!(node.state.next_deadline().get(), None);
     prop_assert_eq!(node.state.missing_ids(), 0);
     prop_assert_eq!(node.state.seen_ids(), 0);
     prop_assert_eq!(node.state.cache_bytes(), 0);

@@ -14,9 +14,9 @@ struct Swarm {
     links: BTreeMap<(u32, u32), Duration>,
     /// Links that swallow everything, in both directions.
     dead: BTreeSet<(u32, u32)>,
-    flying: BTreeMap<(Instant, u64), (u32, u32, Message)>,
+    flying: BTreeMap<(At, u64), (u32, u32, Message)>,
     sent: u64,
-    now: Instant,
+    now: At,
     /// Deliveries by content and node.
     delivered: BTreeMap<(Bytes, u32), usize>,
     payloads: usize,
@@ -102,7 +102,7 @@ impl Swarm {
             let arrival = self.flying.keys().next().map(|(at, _)| *at);
             let deadlines = self.nodes.iter_mut().enumerate();
             let deadline = deadlines
-                .filter_map(|(node, state)| Some((state.next_deadline()?, node)))
+                .filter_map(|(node, state)| Some((state.next_deadline().get()?, node)))
                 .min();
             let next = arrival.into_iter().chain(deadline.map(|(at, _)| at)).min();
             let Some(next) = next.filter(|at| *at <= end) else {
