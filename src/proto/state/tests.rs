@@ -13,7 +13,7 @@ use super::{
     *,
 };
 use crate::proto::{
-    LinkId, MessageId, OutEvent, Scope,
+    Command, Event, LinkId, Message, MessageId, OutEvent, Scope, TimerId,
     hyparview::{self, Neighbor, Priority},
     plumtree::{DeliveryScope, Gossip, Message as Broadcast},
 };
