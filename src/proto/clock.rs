@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Nanoseconds since the state's first input. Enough for 584 years.
+/// Nanoseconds since the first input of a state. There are 584 years of them; the clock stops half-way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct At(pub(crate) u64);
 
