@@ -24,12 +24,14 @@ pub(crate) fn is_same<PI: Ord>(one: &PI, other: &PI) -> bool {
     one.cmp(other).is_eq()
 }
 
-/// Whether an identity is one of some. Looks at a few at a time, which for numbers is one comparison; most
-/// often it is none of them.
+/// Whether an identity is one of some. Of numbers many are compared at once, and it is quickest to look at
+/// all; of keys one after the other.
 pub(crate) fn is_among<PI: Ord>(id: &PI, some: &[PI]) -> bool {
-    let (fours, rest) = some.as_chunks::<4>();
-    let is_one = |few: &[PI]| few.iter().fold(false, |any, one| any | is_same(one, id));
-    fours.iter().any(|four| is_one(four)) || is_one(rest)
+    if size_of::<PI>() <= size_of::<u64>() {
+        some.iter().fold(false, |any, one| any | is_same(one, id))
+    } else {
+        some.iter().any(|one| is_same(one, id))
+    }
 }
 
 /// Opaque bytes that introduce a peer: to the protocol just cargo, to the network layer addresses.
