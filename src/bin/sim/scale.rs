@@ -17,6 +17,10 @@ use smol_gossip::sim::{
 
 use crate::{Outcome, progress, table::Table};
 
+/// Has glibc's allocator ask for huge pages. The nodes of a large swarm are visited in no order that a
+/// processor could foresee, and with small pages it looks for the page before it waits for the memory.
+const HUGE_PAGES: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
+
 /// Arguments of `scale`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -95,7 +99,12 @@ impl Args {
     fn measure_apart(&self, nodes: u32) -> Result<Measured, String> {
         let failed = |error: &dyn Display| format!("{nodes} nodes: {error}");
         let program = env::current_exe().map_err(|error| failed(&error))?;
-        let output = Command::new(program)
+        let mut command = Command::new(program);
+        let (tunables, huge_pages) = HUGE_PAGES;
+        if env::var_os(tunables).is_none() {
+            command.env(tunables, huge_pages);
+        }
+        let output = command
             .args(["scale", "--json"])
             .args(["--nodes", &nodes.to_string()])
             .args(["--cycles", &self.cycles.to_string()])
