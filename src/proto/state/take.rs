@@ -5,7 +5,8 @@ use tracing::{debug_span, level_filters::LevelFilter, span::EnteredSpan};
 
 use super::{Outlet, State, Topic, peers::Peers, slots};
 use crate::proto::{
-    Command, Event, InEvent, Message, Payload, PeerData, PeerIdentity, Scope, TimerId, TopicId,
+    Command, Counters, Event, InEvent, Message, Payload, PeerData, PeerIdentity, Scope, TimerId,
+    TopicId,
     clock::{At, MaybeAt},
     hyparview,
     topic::{self, Received},
@@ -181,21 +182,10 @@ impl<PI: PeerIdentity> State<PI> {
         };
         match topic.armed.get() {
             Some(deadline) if deadline <= now => {
-                let _span;
-                if is_traced() {
-                    _span = topic_span(&topic.id);
-                }
                 topic.armed = MaybeAt::NONE;
-                let mut sink = TopicSink {
-                    topic: topic.id,
-                    peers: &mut self.peers,
-                    out,
-                };
-                topic
-                    .state
-                    .handle_timeout(now, rng, &mut self.counters, &mut sink);
-                topic.state.count_since(&mut self.counted, &self.counters);
-                topic.set_timer(timer.slot(), out);
+                self.visit(timer.slot(), out, |topic, counters, sink| {
+                    topic.handle_timeout(now, rng, counters, sink);
+                });
             }
             Some(deadline) => out.set_timer(timer, deadline),
             None => {}
@@ -210,6 +200,20 @@ impl<PI: PeerIdentity> State<PI> {
         rng: &mut impl Rng,
         out: &mut impl Outlet<PI>,
     ) {
+        self.visit(slot, out, |topic, counters, sink| {
+            topic.handle(input, now, rng, counters, sink);
+        });
+    }
+
+    /// Lets a topic do something, and sets its timer to what comes of that. Messages do the same for
+    /// themselves: they would be copied once more.
+    #[inline]
+    fn visit<O: Outlet<PI>>(
+        &mut self,
+        slot: usize,
+        out: &mut O,
+        act: impl FnOnce(&mut topic::State<PI>, &mut Counters, &mut TopicSink<'_, PI, O>),
+    ) {
         let Some(topic) = self.topics.get_mut(slot) else {
             return;
         };
@@ -222,9 +226,7 @@ impl<PI: PeerIdentity> State<PI> {
             peers: &mut self.peers,
             out,
         };
-        topic
-            .state
-            .handle(input, now, rng, &mut self.counters, &mut sink);
+        act(&mut topic.state, &mut self.counters, &mut sink);
         topic.state.count_since(&mut self.counted, &self.counters);
         topic.set_timer(slot, out);
     }
@@ -260,22 +262,9 @@ impl<PI: PeerIdentity> State<PI> {
     }
 
     fn quit_topic(&mut self, slot: usize, now: At, rng: &mut impl Rng, out: &mut impl Outlet<PI>) {
-        let mut topic = self.topics.remove(slot);
-        let _span;
-        if is_traced() {
-            _span = topic_span(&topic.id);
-        }
+        self.handle_topic(slot, topic::Input::Quit, now, rng, out);
+        let topic = self.topics.remove(slot);
         self.slots.remove(&topic.id);
-        let mut sink = TopicSink {
-            topic: topic.id,
-            peers: &mut self.peers,
-            out,
-        };
-        let quit = topic::Input::Quit;
-        topic
-            .state
-            .handle(quit, now, rng, &mut self.counters, &mut sink);
-        topic.state.count_since(&mut self.counted, &self.counters);
         if topic.armed.get().is_some() {
             out.cancel_timer(topic.timer(slot));
         }
