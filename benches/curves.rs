@@ -30,7 +30,7 @@ use std::{
 };
 
 use pair::Shape;
-use plot::{Plot, Scales, Series, picture};
+use plot::{Form, Plot, Scales, Series, picture};
 use support::{
     Args, Better, Table,
     machine::{self, Machine, gossip, populated, receive},
@@ -257,7 +257,7 @@ fn drawing(curve: &Curve, samples: &Samples) -> Plot {
             _ => "µs of processor time for a message",
         },
         series,
-        bars: false,
+        form: Form::Lines,
         // What is level shall look level.
         y_range: (least, least + 1.0),
         scales: Scales::LogMarked,

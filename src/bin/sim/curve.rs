@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, process::ExitCode};
 
 use crate::{
     Outcome,
-    plot::{Plot, Scales, Series, picture},
+    plot::{Form, Plot, Scales, Series, picture},
     scale::{self, Measured},
 };
 
@@ -119,7 +119,7 @@ fn plots(all: &[Measured]) -> [Plot; 4] {
         x: "nodes",
         y,
         series,
-        bars: false,
+        form: Form::Lines,
         y_range: (0.0, 0.0),
         scales,
     };

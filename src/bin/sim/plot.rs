@@ -21,7 +21,7 @@ const PAPER: &str = ".paper{fill:#fff}@media(prefers-color-scheme:dark){.paper{f
 const WIDTH: f64 = 560.0;
 const HEIGHT: f64 = 300.0;
 /// Room for what stands left of, above, right of and below the plot.
-const MARGIN: (f64, f64, f64, f64) = (58.0, 34.0, 16.0, 46.0);
+const MARGIN: (f64, f64, f64, f64) = (58.0, 44.0, 16.0, 46.0);
 
 /// A named series of points.
 #[derive(Debug)]
@@ -37,11 +37,18 @@ pub(crate) struct Plot {
     pub(crate) x: &'static str,
     pub(crate) y: &'static str,
     pub(crate) series: Vec<Series>,
-    /// Bars from the axis, instead of lines.
-    pub(crate) bars: bool,
+    pub(crate) form: Form,
     /// What the vertical axis has to show at least.
     pub(crate) y_range: (f64, f64),
     pub(crate) scales: Scales,
+}
+
+/// How points are shown.
+#[derive(Debug)]
+pub(crate) enum Form {
+    Lines,
+    /// Bars from the axis, at 0, 1 and so on. Those without a name have no tick.
+    Bars(Vec<String>),
 }
 
 /// Whether coordinates are values, or powers of ten: points are then given as logarithms.
@@ -64,7 +71,11 @@ impl Plot {
         let fold = |start: f64, by: fn(f64, f64) -> f64, of: fn(&(f64, f64)) -> f64| {
             points().map(of).fold(start, by)
         };
-        let half = if self.bars { 0.5 } else { 0.0 };
+        let names = match &self.form {
+            Form::Lines => None,
+            Form::Bars(names) => Some(names),
+        };
+        let half = if names.is_some() { 0.5 } else { 0.0 };
         let x_min = fold(f64::INFINITY, f64::min, |point| point.0) - half;
         let x_max = fold(f64::NEG_INFINITY, f64::max, |point| point.0) + half;
         let y_min = fold(self.y_range.0, f64::min, |point| point.1);
@@ -72,7 +83,11 @@ impl Plot {
         let log_x = self.scales != Scales::Linear;
         let log_y = matches!(self.scales, Scales::LogBoth | Scales::LogMarked);
         let marked = self.scales == Scales::LogMarked;
-        let (x_ticks, y_ticks) = if marked {
+        let (x_ticks, y_ticks) = if let Some(names) = names {
+            let named = (0..).map(f64::from).zip(names.iter().cloned());
+            let named = named.filter(|(_, name)| !name.is_empty());
+            (named.collect(), ticks(log_y, y_min, y_max))
+        } else if marked {
             let mut at: Vec<f64> = points().map(|point| point.0).collect();
             at.sort_by(f64::total_cmp);
             at.dedup();
@@ -128,7 +143,7 @@ impl Plot {
         let count = self.series.len() as f64;
         for (index, series) in self.series.iter().enumerate() {
             let color = COLORS[index % COLORS.len()];
-            if self.bars {
+            if names.is_some() {
                 let width = (place_x(1.0) - place_x(0.0)) * 0.8 / count;
                 for (x, y) in &series.points {
                     let from = place_x(x - 0.4) + width * index as f64;
@@ -144,10 +159,14 @@ impl Plot {
                 let path: Vec<String> = points
                     .map(|(x, y)| format!("{:.1},{:.1}", place_x(*x), place_y(*y)))
                     .collect();
+                // What would be hidden shows as a rim.
+                let after = self.series.iter().skip(index + 1);
+                let above = after.filter(|other| other.points == series.points);
                 let _ = write!(
                     svg,
-                    r#"<polyline points="{}" fill="none" stroke="{color}" stroke-width="2"/>"#,
-                    path.join(" ")
+                    r#"<polyline points="{}" fill="none" stroke="{color}" stroke-width="{}"/>"#,
+                    path.join(" "),
+                    2 + 3 * above.count()
                 );
                 for (x, y) in series.points.iter().filter(|_| marked) {
                     let _ = write!(

@@ -13,7 +13,7 @@ use smol_gossip::sim::{
 
 use crate::{
     Outcome, compare,
-    plot::{self, Plot, Scales, Series, escape, tree},
+    plot::{self, Form, Plot, Scales, Series, escape, tree},
     progress,
 };
 
@@ -34,7 +34,7 @@ pub(crate) struct Args {
     results: Option<PathBuf>,
 }
 
-const SHARES: [f64; 5] = [0.3, 0.5, 0.7, 0.8, 0.9];
+const SHARES: [f64; 6] = [0.3, 0.5, 0.7, 0.8, 0.9, 0.95];
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:1180px;margin:2rem auto;padding:0 1rem;\
 color:#1b1b1b;background:#fff}h1,h2{line-height:1.2}.plots{display:grid;grid-template-columns:\
@@ -125,7 +125,7 @@ impl Args {
             &[
                 (
                     reliabilities(&failures, Noticed::AtOnce, "Failures are reported at once"),
-                    "The share of survivors that each message reaches, sent one after the other before the next cycle.",
+                    "The share of survivors that each message reaches, sent one after the other before the next cycle, by how many nodes failed. Lines that are the same are drawn around each other; where one drops, the sender is alone.",
                 ),
                 (
                     reliabilities(&failures, Noticed::OnSend, "Failures show on send only"),
@@ -229,7 +229,7 @@ fn over_rounds(
         x: "message",
         y,
         series: series.collect(),
-        bars: false,
+        form: Form::Lines,
         y_range: (0.0, 0.0),
         scales: Scales::Linear,
     }
@@ -251,7 +251,11 @@ fn degrees(histogram: &[usize]) -> Plot {
             name: "nodes".into(),
             points: points(histogram.iter().map(|count| *count as f64)),
         }],
-        bars: true,
+        form: Form::Bars(
+            (0..histogram.len())
+                .map(|count| count.to_string())
+                .collect(),
+        ),
         y_range: (0.0, 1.0),
         scales: Scales::Linear,
     }
@@ -275,15 +279,19 @@ fn latencies(network: &Network, seed: u64) -> Plot {
         }
         bins[bin] += 1.0;
     }
+    let times = (0..bins.len() as u64).map(|bin| match bin % 5 {
+        0 => (bin * BIN_MS).to_string(),
+        _ => String::new(),
+    });
     Plot {
         title: "Delivery times",
-        x: "after so many times 20 ms",
+        x: "milliseconds, in steps of 20",
         y: "nodes",
         series: vec![Series {
             name: "nodes".into(),
             points: points(bins),
         }],
-        bars: true,
+        form: Form::Bars(times.collect()),
         y_range: (0.0, 1.0),
         scales: Scales::Linear,
     }
@@ -297,11 +305,11 @@ fn reliabilities(failures: &[Failure], noticed: Noticed, title: &'static str) ->
         y: "share of survivors reached",
         series: wanted
             .map(|failure| Series {
-                name: format!("{:.0} % fail", failure.share * 100.0),
+                name: percent(failure.share),
                 points: points(failure.reliability.iter().copied()),
             })
             .collect(),
-        bars: false,
+        form: Form::Lines,
         y_range: (0.0, 1.0),
         scales: Scales::Linear,
     }
@@ -309,30 +317,29 @@ fn reliabilities(failures: &[Failure], noticed: Noticed, title: &'static str) ->
 
 fn healing(failures: &[Failure]) -> Plot {
     let series = [(Noticed::AtOnce, "at once"), (Noticed::OnSend, "on send")];
+    let cycles = |failure: &Failure| f64::from(failure.healed_after.unwrap_or(13));
     Plot {
         title: "Healing",
-        x: "tenths of all nodes that fail",
+        x: "share of all nodes that fail",
         y: "cycles",
         series: series
             .into_iter()
-            .map(|(noticed, name)| Series {
-                name: name.into(),
-                points: failures
-                    .iter()
-                    .filter(|failure| failure.noticed == noticed)
-                    .map(|failure| {
-                        (
-                            failure.share * 10.0,
-                            f64::from(failure.healed_after.unwrap_or(13)),
-                        )
-                    })
-                    .collect(),
+            .map(|(noticed, name)| {
+                let wanted = failures.iter().filter(|failure| failure.noticed == noticed);
+                Series {
+                    name: name.into(),
+                    points: points(wanted.map(cycles)),
+                }
             })
             .collect(),
-        bars: true,
+        form: Form::Bars(SHARES.map(percent).to_vec()),
         y_range: (0.0, 2.0),
         scales: Scales::Linear,
     }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} %", share * 100.0)
 }
 
 fn draw_tree(seed: u64) -> Result<String, String> {
