@@ -36,29 +36,32 @@ impl<PI: Copy + Ord> Visits<PI> {
     /// A peer comes, which may do so `at_once` times in a row. Says whether it is welcome, or has
     /// come too often.
     pub(super) fn note(&mut self, id: &PI, at_once: u32, now: At) -> bool {
-        self.forget(now);
         let place = self
             .visitors
             .iter()
             .position(|(visitor, _)| is_same(visitor, id));
-        let until = place.map_or(now, |place| self.visitors[place].1);
+        let until = place.map_or(now, |place| self.visitors[place].1.max(now));
         let until = after(until, EVERY);
         if until > after(now, EVERY.saturating_mul(at_once)) {
             return false;
         }
         match place {
             Some(place) => self.visitors[place].1 = until,
-            None => {
-                if self.visitors.len() >= REMEMBERED {
-                    let least = (0..self.visitors.len()).min_by_key(|at| self.visitors[*at].1);
-                    if let Some(least) = least {
-                        self.visitors.remove(least);
-                    }
+            None if self.visitors.len() < REMEMBERED => {
+                if self.visitors.len() == self.visitors.capacity() {
+                    // Before it grows.
+                    self.forget(now);
                 }
                 if self.visitors.is_empty() {
                     self.visitors.reserve_exact(1);
                 }
                 self.visitors.push((*id, until));
+            }
+            None => {
+                let least = self.visitors.iter_mut().min_by_key(|visitor| visitor.1);
+                if let Some(least) = least {
+                    *least = (*id, until);
+                }
             }
         }
         true
