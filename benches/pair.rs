@@ -1,12 +1,13 @@
-//! Two nodes on one thread: how many messages a second, at what cost, and how soon an answer.
+//! Two nodes: how many messages a second, at what cost, and how soon an answer.
 //!
 //! One side publishes, the other receives. With a window, as many messages are under way at once,
 //! from the application to the application; without one, the publisher goes as fast as it may.
-//! Not one message may be lost.
+//! Not one message may be lost. All runs on one thread, or on a runtime of two.
 //!
 //! ```sh
 //! cargo bench --bench pair -- --quick
-//! cargo bench --bench pair -- --once ours 1024 3   # one contestant for 3 s, for a profiler
+//! cargo bench --bench pair -- --once ours 1024 3     # one contestant for 3 s, for a profiler
+//! cargo bench --bench pair -- --once ours 1024 3 2   # the same on two threads
 //! ```
 
 #![expect(clippy::disallowed_methods, reason = "a bench measures time")]
@@ -24,7 +25,7 @@ use std::{
 use iroh::address_lookup::memory::MemoryLookup;
 use support::{
     Args, Better, Table, kernel,
-    node::{Node, Ours, Upstream, Windows, bind, message, number, on_one_thread},
+    node::{Node, Ours, Threads, Upstream, Windows, bind, message, number},
     quantile,
     raw::{Pair, Reader, Writer},
 };
@@ -49,6 +50,7 @@ struct Load {
     windows: Windows,
     /// Both sides publish.
     both: bool,
+    threads: Threads,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +77,7 @@ impl Contestant {
     }
 
     fn run(self, load: Load) -> Outcome {
-        let outcome = on_one_thread(async {
+        let outcome = load.threads.run(async {
             match self {
                 Self::Ours => gossip::<Ours>(load).await,
                 Self::Upstream => gossip::<Upstream>(load).await,
@@ -93,8 +95,8 @@ impl Contestant {
         outcome
     }
 
-    fn ping_pong(self, rounds: u64) -> Vec<f64> {
-        on_one_thread(async {
+    fn ping_pong(self, threads: Threads, rounds: u64) -> Vec<f64> {
+        threads.run(async {
             match self {
                 Self::Ours => gossip_ping_pong::<Ours>(rounds).await,
                 Self::Upstream => gossip_ping_pong::<Upstream>(rounds).await,
@@ -114,14 +116,27 @@ struct Outcome {
 
 fn main() {
     let args = Args::from_env();
-    if let [mode, contestant, size, seconds] = &args.rest[..]
+    if let [mode, contestant, size, seconds, threads @ ..] = &args.rest[..]
         && mode == "--once"
     {
-        return once(contestant, size, seconds);
+        let threads = match threads {
+            [] => Threads::One,
+            [two] if two == "2" => Threads::Two,
+            _ => panic!("after the seconds comes 2, for two threads, or nothing"),
+        };
+        return once(contestant, size, seconds, threads);
     }
-    let table = Table::new(&args, "A pair on one thread", &NAMES);
+    let table = Table::new(&args, "A pair, on one thread if not on two", &NAMES);
     let time = args.time(Duration::from_millis(300), Duration::from_secs(1));
     let sizes = [64, 1024, 4000];
+    let usual = Load {
+        size: 1024,
+        window: Some(64),
+        time,
+        windows: Windows::Tuned,
+        both: false,
+        threads: Threads::One,
+    };
     for windows in [Windows::Tuned, Windows::Default] {
         for window in [Some(64), None] {
             if args.quick && windows == Windows::Default && window.is_none() {
@@ -131,9 +146,8 @@ fn main() {
                 let load = Load {
                     size,
                     window,
-                    time,
                     windows,
-                    both: false,
+                    ..usual
                 };
                 throughput(&args, &table, load);
             }
@@ -141,15 +155,25 @@ fn main() {
     }
     for windows in [Windows::Tuned, Windows::Default] {
         let load = Load {
-            size: 1024,
-            window: Some(64),
-            time,
             windows,
             both: true,
+            ..usual
         };
         throughput(&args, &table, load);
     }
-    ping_pong(&args, &table);
+    for window in [Some(64), None] {
+        for size in sizes {
+            let load = Load {
+                size,
+                window,
+                threads: Threads::Two,
+                ..usual
+            };
+            throughput(&args, &table, load);
+        }
+    }
+    ping_pong(&args, &table, Threads::One);
+    ping_pong(&args, &table, Threads::Two);
 }
 
 fn throughput(args: &Args, table: &Table, load: Load) {
@@ -158,7 +182,12 @@ fn throughput(args: &Args, table: &Table, load: Load) {
         None => "no window".into(),
     };
     let both = if load.both { " both ways" } else { "" };
-    let name = format!("{} B{both}, {window}, {}", load.size, load.windows.name());
+    let name = format!(
+        "{} B{both}, {window}, {}{}",
+        load.size,
+        load.windows.name(),
+        load.threads.note(),
+    );
     if !args.wants(&name) {
         return;
     }
@@ -181,8 +210,9 @@ fn throughput(args: &Args, table: &Table, load: Load) {
     }
 }
 
-fn ping_pong(args: &Args, table: &Table) {
-    if !args.wants("ping-pong") {
+fn ping_pong(args: &Args, table: &Table, threads: Threads) {
+    let name = format!("ping-pong 64 B{}", threads.note());
+    if !args.wants(&name) {
         return;
     }
     let rounds = if args.quick { 1_000 } else { 5_000 };
@@ -190,17 +220,17 @@ fn ping_pong(args: &Args, table: &Table) {
     let mut tails = halves.clone();
     for _ in 0..args.repetitions() {
         for (index, contestant) in CONTESTANTS.iter().enumerate() {
-            let mut trips = contestant.ping_pong(rounds);
+            let mut trips = contestant.ping_pong(threads, rounds);
             halves[index].push(quantile(&mut trips, 0.5));
             tails[index].push(quantile(&mut trips, 0.99));
         }
     }
-    table.row("ping-pong 64 B, p50", "µs", Better::Lower, &halves);
-    table.row("ping-pong 64 B, p99", "µs", Better::Lower, &tails);
+    table.row(&format!("{name}, p50"), "µs", Better::Lower, &halves);
+    table.row(&format!("{name}, p99"), "µs", Better::Lower, &tails);
 }
 
 /// Runs one contestant, for a profiler to look at.
-fn once(contestant: &str, size: &str, seconds: &str) {
+fn once(contestant: &str, size: &str, seconds: &str, threads: Threads) {
     let contestant = Contestant::named(contestant).expect("ours, upstream, raw or floor");
     let load = Load {
         size: size.parse().expect("a size in bytes"),
@@ -208,6 +238,7 @@ fn once(contestant: &str, size: &str, seconds: &str) {
         time: Duration::from_secs_f64(seconds.parse().expect("a time in seconds")),
         windows: Windows::Tuned,
         both: false,
+        threads,
     };
     let outcome = contestant.run(load);
     println!(

@@ -184,11 +184,36 @@ node! {
 
 /// Runs a future on a runtime of one thread, which is then gone with all that was started on it.
 pub(crate) fn on_one_thread<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    runtime.block_on(future)
+    Threads::One.run(future)
+}
+
+/// The runtime that everything of a run shares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Threads {
+    /// One thread, on which the bench runs too.
+    One,
+    /// Two threads that share the tasks; the bench waits on a third.
+    Two,
+}
+
+impl Threads {
+    /// What the name of a row has of them.
+    pub(crate) fn note(self) -> &'static str {
+        match self {
+            Self::One => "",
+            Self::Two => ", two threads",
+        }
+    }
+
+    /// Runs a future on a runtime, which is then gone with all that was started on it.
+    pub(crate) fn run<T>(self, future: impl Future<Output = T>) -> T {
+        let mut runtime = match self {
+            Self::One => tokio::runtime::Builder::new_current_thread(),
+            Self::Two => tokio::runtime::Builder::new_multi_thread(),
+        };
+        let runtime = runtime.worker_threads(2).enable_all().build();
+        runtime.expect("a runtime").block_on(future)
+    }
 }
 
 /// A message that no other is equal to: its number, and filler up to its size.
