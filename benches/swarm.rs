@@ -1,7 +1,8 @@
-//! Ten and thirty nodes on one thread: what a delivery costs and how long it takes.
+//! Ten and thirty nodes: what a delivery costs and how long it takes.
 //!
 //! All nodes join through the first. Loaded means that 32 messages are under way at once, each
-//! until every node has it; calm means 50 messages a second.
+//! until every node has it; calm means 50 messages a second. On two threads the nodes share these,
+//! and the application has a third.
 //!
 //! UDP sends are counted for the whole network namespace. Where anything else uses the network,
 //! run this in one of its own:
@@ -25,7 +26,7 @@ use bytes::Bytes;
 use iroh::address_lookup::memory::MemoryLookup;
 use support::{
     Args, Better, Table, kernel,
-    node::{Node, Ours, Upstream, Windows, bind, message, number, on_one_thread},
+    node::{Node, Ours, Threads, Upstream, Windows, bind, message, number},
     quantile,
 };
 use tokio::{
@@ -70,21 +71,25 @@ struct Phase {
 
 fn main() {
     let args = Args::from_env();
-    let table = Table::new(&args, "A swarm on one thread, 64 B", &["ours", "upstream"]);
-    for count in [10, 30] {
-        if !args.wants(&format!("{count} nodes")) {
-            continue;
+    let title = "A swarm, on one thread if not on two, 64 B";
+    let table = Table::new(&args, title, &["ours", "upstream"]);
+    for threads in [Threads::One, Threads::Two] {
+        for count in [10, 30] {
+            let name = format!("{count} nodes{}", threads.note());
+            if !args.wants(&name) {
+                continue;
+            }
+            let mut runs = [Vec::new(), Vec::new()];
+            for _ in 0..args.repetitions() {
+                runs[0].push(run::<Ours>(&args, threads, count));
+                runs[1].push(run::<Upstream>(&args, threads, count));
+            }
+            report(&table, &name, &runs);
         }
-        let mut runs = [Vec::new(), Vec::new()];
-        for _ in 0..args.repetitions() {
-            runs[0].push(run::<Ours>(&args, count));
-            runs[1].push(run::<Upstream>(&args, count));
-        }
-        report(&table, count, &runs);
     }
 }
 
-fn report(table: &Table, count: usize, runs: &[Vec<Figures>; 2]) {
+fn report(table: &Table, name: &str, runs: &[Vec<Figures>; 2]) {
     type Figure = fn(&Figures) -> f64;
     let rows: [(&str, &str, Better, Figure); 13] = [
         (
@@ -138,17 +143,17 @@ fn report(table: &Table, count: usize, runs: &[Vec<Figures>; 2]) {
             if missing != [0.0, 0.0] {
                 let [ours, upstream] = missing;
                 table.note(&format!(
-                    "{count} nodes: deliveries missing: ours {ours}, upstream {upstream}"
+                    "{name}: deliveries missing: ours {ours}, upstream {upstream}"
                 ));
             }
             continue;
         }
-        table.row(&format!("{count} nodes, {what}"), unit, better, &samples);
+        table.row(&format!("{name}, {what}"), unit, better, &samples);
     }
 }
 
-fn run<N: Node>(args: &Args, count: usize) -> Figures {
-    on_one_thread(LocalSet::new().run_until(swarm::<N>(args, count)))
+fn run<N: Node>(args: &Args, threads: Threads, count: usize) -> Figures {
+    threads.run(LocalSet::new().run_until(swarm::<N>(args, count)))
 }
 
 /// Who has received what.
