@@ -72,7 +72,8 @@ struct State {
     /// Who became a neighbor (`true`) or ceased to be one in the events that were dropped.
     changed: BTreeMap<EndpointId, bool>,
     waiting: Events,
-    /// How many the receiver took the last time: about as many will wait the next time.
+    /// How many the receiver took the last time that there were any: about as many will wait the
+    /// next time.
     usual: usize,
     /// No more will be pushed.
     ended: bool,
@@ -223,7 +224,9 @@ impl State {
             *taken = Events::default();
         }
         mem::swap(&mut self.waiting, taken);
-        self.usual = taken.len();
+        if taken.len() > 0 {
+            self.usual = taken.len();
+        }
         let changed = mem::take(&mut self.changed);
         // To the front, last first: what is lost, who came, who went, and what was waiting. Who
         // came is before who went so that a swarm which changed is not mistaken for an empty one.

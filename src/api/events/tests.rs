@@ -199,6 +199,20 @@ fn an_idle_queue_keeps_no_large_buffer() {
     assert!(lock(&receiver.queue.state).waiting.queue.capacity() <= KEPT_CAPACITY);
 }
 
+#[test]
+fn a_queue_that_was_found_empty_still_knows_how_much_is_usual() {
+    let (sender, mut receiver) = channel(2048);
+    for _ in 0..ALLOCATED_AT_ONCE {
+        sender.push(received("a"));
+    }
+    while next(&mut receiver).is_some() {}
+    sender.push(received("a"));
+    assert!(lock(&receiver.queue.state).waiting.queue.capacity() >= ALLOCATED_AT_ONCE);
+    while next(&mut receiver).is_some() {}
+    sender.push(received("a"));
+    assert!(lock(&receiver.queue.state).waiting.queue.capacity() <= KEPT_CAPACITY);
+}
+
 #[derive(Default)]
 struct WakeCount(std::sync::atomic::AtomicUsize);
 
