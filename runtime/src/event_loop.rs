@@ -183,7 +183,8 @@ impl<R: Runtime, T, F: Future + Unpin> EventLoop<R, T, F> {
         self.timers.cancel(key)
     }
 
-    /// Adds a task, as [`TaskSlab::insert`]; it runs within [`poll_wakeup`](Self::poll_wakeup).
+    /// Adds a task, which runs within [`poll_wakeup`](Self::poll_wakeup). Unlike
+    /// [`TaskSlab::insert`] this wakes nobody: poll again before resting, as after a change of timers.
     ///
     /// ```
     /// # #[cfg(feature = "test-utils")] {
@@ -200,7 +201,7 @@ impl<R: Runtime, T, F: Future + Unpin> EventLoop<R, T, F> {
     /// # }
     /// ```
     pub fn spawn(&mut self, future: F) -> TaskId {
-        self.tasks.insert(future)
+        self.tasks.insert_quietly(future)
     }
 
     /// Drops a task now, as [`TaskSlab::cancel`].
@@ -218,6 +219,23 @@ impl<R: Runtime, T, F: Future + Unpin> EventLoop<R, T, F> {
     /// ```
     pub fn cancel_task(&mut self, id: TaskId) -> bool {
         self.tasks.cancel(id)
+    }
+
+    /// Whether there are tasks that the next poll has to look at, added since the last one for
+    /// example: then the owner must not rest.
+    ///
+    /// ```
+    /// # #[cfg(feature = "test-utils")] {
+    /// # use std::{future::Ready, time::Duration};
+    /// # use smol_gossip_runtime::{Clock, EventLoop, VirtualRuntime};
+    /// # let runtime = VirtualRuntime::new();
+    /// # let mut events: EventLoop<_, &str, Ready<u32>> = EventLoop::new(runtime);
+    /// events.spawn(std::future::ready(7));
+    /// assert!(events.has_unpolled_tasks());
+    /// # }
+    /// ```
+    pub fn has_unpolled_tasks(&self) -> bool {
+        self.tasks.has_unpolled()
     }
 
     /// How many tasks have not finished.

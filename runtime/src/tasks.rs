@@ -129,6 +129,15 @@ impl<F: Future + Unpin> TaskSlab<F> {
     ///
     /// If the slab already holds 2^32 tasks.
     pub fn insert(&mut self, future: F) -> TaskId {
+        let id = self.insert_quietly(future);
+        if std::mem::take(&mut self.resting) {
+            self.queue.wake_owner();
+        }
+        id
+    }
+
+    /// As [`insert`](Self::insert), for an owner that polls again before it rests: wakes nobody.
+    pub(crate) fn insert_quietly(&mut self, future: F) -> TaskId {
         let token = match self.vacant.pop() {
             Some(index) => self.slots[index as usize].fill(&self.queue, index, future),
             None => {
@@ -143,9 +152,6 @@ impl<F: Future + Unpin> TaskSlab<F> {
             }
         };
         self.ready.push_back(token);
-        if std::mem::take(&mut self.resting) {
-            self.queue.wake_owner();
-        }
         token.into()
     }
 
@@ -181,6 +187,12 @@ impl<F: Future + Unpin> TaskSlab<F> {
         self.slots
             .get(id.index as usize)
             .is_some_and(|slot| slot.generation == id.generation && slot.future.is_some())
+    }
+
+    /// Whether there are tasks that the next poll has to look at: they were added since the last
+    /// one, or it came to another that had finished before it came to them.
+    pub(crate) fn has_unpolled(&self) -> bool {
+        !self.ready.is_empty()
     }
 
     /// Polls the tasks that are ready until one finishes, and returns its output.

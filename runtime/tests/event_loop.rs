@@ -186,6 +186,25 @@ fn a_cancelled_task_is_dropped_at_once() {
 }
 
 #[test]
+fn who_spawns_is_not_woken_but_told() {
+    let (mut events, _) = event_loop();
+    let (wakes, waker) = CountingWaker::new();
+    let mut cx = Context::from_waker(&waker);
+    assert!(events.poll_wakeup(&mut cx).is_pending());
+    assert!(!events.has_unpolled_tasks());
+    events.spawn(finished(1).1);
+    let (control, waiting) = Script::new(2);
+    events.spawn(waiting);
+    assert_eq!(wakes.take(), 0);
+    assert!(events.has_unpolled_tasks());
+    assert!(events.poll_wakeup(&mut cx).is_ready());
+    assert!(events.has_unpolled_tasks(), "the second one");
+    assert!(events.poll_wakeup(&mut cx).is_pending());
+    assert!(!events.has_unpolled_tasks());
+    assert_eq!((control.polls(), wakes.take()), (1, 0));
+}
+
+#[test]
 fn timers_of_years_wake_only_when_due() {
     let (mut events, clock) = event_loop();
     let (_, waker) = CountingWaker::new();

@@ -135,7 +135,8 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 break Poll::Ready(());
             }
             let resumed = self.resume_orders();
-            if progress == 0 && !resumed && self.outbox.is_empty() {
+            let idle = self.outbox.is_empty() && !self.events.has_unpolled_tasks();
+            if progress == 0 && !resumed && idle {
                 break Poll::Pending;
             }
             budget = budget.saturating_sub(progress);

@@ -20,7 +20,7 @@ use tracing::Span;
 
 use super::{
     check,
-    world::{Made, World, id, message, secs, topic},
+    world::{Made, World, id, message, ms, secs, topic},
 };
 use crate::{
     api::{Event, GossipApi, GossipSender},
@@ -100,6 +100,7 @@ struct Seen {
     received: RefCell<Vec<Bytes>>,
     events_ended: Cell<bool>,
     driver_ended: Cell<bool>,
+    polls: Cell<usize>,
 }
 
 /// Node 0, driven by its driver, with an application that takes part in topic 0.
@@ -128,9 +129,12 @@ fn start(world: &mut World) -> Driven {
     let (driven, seen) = (driver.clone(), Rc::new(Seen::default()));
     let over = seen.clone();
     world.spawn(async move {
-        poll_fn(|cx| match driven.borrow_mut().as_mut() {
-            Some(driver) => Pin::new(driver).poll(cx),
-            None => Poll::Ready(()),
+        poll_fn(|cx| {
+            over.polls.update(|polls| polls + 1);
+            match driven.borrow_mut().as_mut() {
+                Some(driver) => Pin::new(driver).poll(cx),
+                None => Poll::Ready(()),
+            }
         })
         .await;
         over.driver_ended.set(true);
@@ -222,6 +226,23 @@ fn a_driver_runs_to_its_shutdown() {
     done.try_recv().expect("who asked is answered");
     assert!(driven.requests.is_closed(), "nobody waits for answers");
     check_gone(&mut world, &driven);
+}
+
+#[test]
+fn a_driver_that_has_written_does_not_wake_itself() {
+    let mut world = World::new(4);
+    let driven = start(&mut world);
+    check_service(&mut world, &driven);
+    let sender = driven.seen.sender.borrow().clone();
+    let sender = sender.expect("it is subscribed");
+    let before = driven.seen.polls.get();
+    world.spawn(async move {
+        let sent = sender.broadcast(message(5, 100)).await;
+        sent.expect("the node runs");
+    });
+    world.run_for(ms(100));
+    assert!([1, 2].iter().all(|n| world.received(*n, 0, 5).is_some()));
+    assert_eq!(driven.seen.polls.get() - before, 1);
 }
 
 #[test]
