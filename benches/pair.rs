@@ -39,6 +39,9 @@ const WARM_UP: u64 = 500;
 /// How long nothing may arrive until what is missing counts as lost.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// How often it is looked whether anything has arrived.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// Permits where there is no window.
 const NO_WINDOW: usize = usize::MAX >> 4;
 
@@ -297,19 +300,22 @@ impl Flow {
         }
     }
 
-    /// Waits until all has arrived; returns how much never did.
-    async fn finish(&self) -> u64 {
+    /// Waits until all has arrived, or nothing does any more. Returns how much never did, and when the
+    /// last was seen to arrive.
+    async fn finish(&self) -> (u64, Instant) {
+        let mut received = self.received.load(Relaxed);
+        let mut last = Instant::now();
         loop {
-            let before = self.received.load(Relaxed);
-            if tokio::time::timeout(PATIENCE, self.complete.notified())
-                .await
-                .is_ok()
-            {
-                return 0;
+            let complete = tokio::time::timeout(LOOK, self.complete.notified()).await;
+            let now = Instant::now();
+            if complete.is_ok() {
+                return (0, now);
             }
-            let received = self.received.load(Relaxed);
-            if received == before {
-                return self.total.load(Relaxed).saturating_sub(received);
+            let before = std::mem::replace(&mut received, self.received.load(Relaxed));
+            if received != before {
+                last = now;
+            } else if now > last + PATIENCE {
+                return (self.total.load(Relaxed).saturating_sub(received), last);
             }
         }
     }
@@ -329,15 +335,16 @@ async fn measure(load: Load, flows: &[Arc<Flow>], stop: &Arc<AtomicU64>) -> Outc
     let (begin, before, cpu) = (Instant::now(), received(), kernel::cpu());
     tokio::time::sleep(load.time).await;
     stop.store(1, Relaxed);
-    let mut lost = 0;
+    let (mut lost, mut last) = (0, begin);
     for flow in flows {
-        lost += flow.finish().await;
+        let (missing, at) = flow.finish().await;
+        lost += missing;
+        last = last.max(at);
     }
-    let waited = if lost > 0 { PATIENCE } else { Duration::ZERO };
     Outcome {
         received: received() - before,
         lost,
-        elapsed: begin.elapsed() - waited,
+        elapsed: last - begin,
         cpu: kernel::cpu() - cpu,
     }
 }
