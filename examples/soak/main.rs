@@ -11,6 +11,8 @@
 //! without a word and comes back under the same key, while others broadcast messages of all sizes.
 //! A curve shows memory, sockets, connections, tasks and timers. The program ends with an error
 //! if one of them still grew in the end, or if nodes that have all come back do not hear each other.
+//! What the allocator holds for twenty nodes settles within some fifteen minutes: a run of less than
+//! half an hour may say that memory grew.
 
 #![expect(
     clippy::disallowed_methods,
