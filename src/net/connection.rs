@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_lite::future::{poll_once, yield_now};
+use futures_lite::future::poll_once;
 use iroh::EndpointId;
 
 use super::{
@@ -241,9 +241,6 @@ pub(crate) fn finish<T: Transport>(
             if let Err(reason) = stream.write_all(&mut chunks).await {
                 return Done::Finished(key, Err(reason));
             }
-            // QUIC acknowledges the second of two packets at once, and a single one only after a while. So
-            // the end should have a packet of its own: as a rule, what was written goes out meanwhile.
-            yield_now().await;
         }
         Done::Finished(key, stream.finish().await)
     })

@@ -21,7 +21,7 @@ use super::{
     connection::{self, ConnectionKey},
     limits::Limits,
     node::{Node, Timer},
-    peer::{Dial, Link, Peer},
+    peer::{Dial, Link, OutStream, Peer},
     transport::{Connection, Transport},
 };
 use crate::proto::InEvent;
@@ -57,6 +57,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             allowed,
             opened: 0,
             lost: false,
+            made: now,
             used: now,
         };
         self.links.insert(key, link);
@@ -194,9 +195,11 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             self.peers.swap_remove(&id);
             return;
         }
-        let idle: Vec<_> = peer.streams.keys().copied().collect();
-        if !idle.is_empty() {
-            for topic in idle {
+        let unanswered = |stream: &OutStream<T>| !stream.state.is_answered();
+        let open = peer.streams.iter().filter(|(_, one)| unanswered(one));
+        let open: Vec<_> = open.map(|(topic, _)| *topic).collect();
+        if !open.is_empty() {
+            for topic in open {
                 self.finish_stream(id, topic);
             }
             return;

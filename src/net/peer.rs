@@ -72,6 +72,8 @@ pub(crate) struct Link<T: Transport> {
     /// Whether it can carry nothing more. What arrived before is still read, so that the last
     /// words of a peer are heard even if they come together with its hanging up.
     pub(crate) lost: bool,
+    /// When it was made.
+    pub(crate) made: Instant,
     /// When a stream was last read or closed on it.
     pub(crate) used: Instant,
 }
@@ -117,6 +119,10 @@ pub(crate) struct OutStream<T: Transport> {
     pub(crate) since: Instant,
     /// Whether it has not named its topic yet.
     pub(crate) fresh: bool,
+    /// Whether the last that was written is that we have left the topic.
+    pub(crate) said_farewell: bool,
+    /// Whether the peer has left the topic, and waits for this stream to end.
+    pub(crate) over: bool,
 }
 
 /// What a stream of ours is busy with.
@@ -127,8 +133,19 @@ pub(crate) enum OutState<S> {
     Idle(S),
     /// With a write.
     Writing,
-    /// Being finished, maybe after a write that is its last.
-    Finishing,
+    /// Being finished.
+    Finishing(Farewell),
+}
+
+/// What a stream that is being finished has said at last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Farewell {
+    /// Nothing of the kind.
+    None,
+    /// That we have left the topic, or let the peer go.
+    Said,
+    /// The same, and the peer has answered with the end of its own stream.
+    Answered,
 }
 
 impl<T: Transport> OutStream<T> {
@@ -138,6 +155,8 @@ impl<T: Transport> OutStream<T> {
             state: OutState::Opening { held_up: false },
             since: now,
             fresh: true,
+            said_farewell: false,
+            over: false,
         }
     }
 }
@@ -153,10 +172,15 @@ impl<S> OutState<S> {
         matches!(self, Self::Opening { held_up: true })
     }
 
+    /// Whether the peer is known to have read all there was.
+    pub(crate) fn is_answered(&self) -> bool {
+        matches!(self, Self::Finishing(Farewell::Answered))
+    }
+
     /// Whether the peer has to do its part for this to go on.
     pub(crate) fn is_busy(&self) -> bool {
         match self {
-            Self::Opening { .. } | Self::Writing | Self::Finishing => true,
+            Self::Opening { .. } | Self::Writing | Self::Finishing(_) => true,
             Self::Idle(_) => false,
         }
     }

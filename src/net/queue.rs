@@ -171,6 +171,19 @@ impl SendQueue {
         });
     }
 
+    /// Takes back the Disconnect of a topic that has nothing else to say.
+    pub(crate) fn take_back_disconnect(&mut self, topic: &TopicId) {
+        if let Some(segments) = self.topics.get_mut(topic)
+            && let [segment] = segments.make_contiguous()
+            && segment.lanes.iter().all(VecDeque::is_empty)
+            && segment.ihaves.is_empty()
+            && let Some(frame) = &segment.last
+        {
+            self.bytes = self.bytes.saturating_sub(frame.len());
+            self.topics.shift_remove(topic);
+        }
+    }
+
     /// Takes what one write to the stream of `topic` can carry. Frames stay below
     /// `max_message_size`.
     pub(crate) fn take(&mut self, topic: &TopicId, max_message_size: usize) -> Batch {
@@ -410,6 +423,34 @@ mod tests {
             }
         }
         assert_eq!((count, queue.bytes(), queue.is_empty()), (100, 0, true));
+    }
+
+    #[test]
+    fn a_disconnect_is_taken_back_where_it_is_alone() {
+        let mut queue = SendQueue::default();
+        queue.take_back_disconnect(&topic(1));
+        for n in 1..5 {
+            if n == 2 {
+                queue.push(topic(n), Lane::Own, frame("payload"));
+            }
+            if n == 3 {
+                let id = MessageId::from_content(&[]);
+                let round = Round::from(1);
+                queue.announce(topic(n), IHave { id, round });
+            }
+            queue.push_last(topic(n), frame("bye"));
+            if n == 4 {
+                queue.push(topic(n), Lane::Control, frame("join"));
+            }
+            let before = queue.bytes();
+            queue.take_back_disconnect(&topic(n));
+            let taken = before - queue.bytes();
+            assert_eq!(taken, if n == 1 { 3 } else { 0 }, "{n}");
+        }
+        assert_eq!(
+            queue.topics().collect::<Vec<_>>(),
+            [topic(2), topic(3), topic(4)]
+        );
     }
 
     #[test]

@@ -342,8 +342,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         self.parting = None;
         self.take_toll(&from, is_payload, units, &before);
         if is_over {
-            // It waits for word that its last stream has arrived, which goes out with this end of ours.
-            self.finish_stream(from, topic);
+            self.answer_parting(from, topic);
         }
     }
 
@@ -358,7 +357,9 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             None => {
                 link.readers.swap_remove(&topic);
                 link.used = self.now;
-                self.dirty.insert(link.peer);
+                let peer = link.peer;
+                self.dirty.insert(peer);
+                self.stream_answered(peer, topic, key);
                 self.link_read(key);
             }
         }

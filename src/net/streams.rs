@@ -16,7 +16,7 @@ use super::{
     connection::{self, ConnectionKey, Opening, StreamKey},
     inspect::Diagnostic,
     node::{Node, Timer},
-    peer::{Dial, OutState, OutStream},
+    peer::{Dial, Farewell, OutState, OutStream},
     transport::{Broken, Connection, Transport},
 };
 use crate::proto::{InEvent, TopicId, wire::StreamHeader};
@@ -32,6 +32,9 @@ const MAX_OPENING: usize = 16;
 
 /// How long a stream on an older connection may take to finish before its topic goes on without.
 pub(crate) const RETIRE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How long after a connection is made streams may still be led over to it, with the time on the way.
+const SETTLED: Duration = Duration::from_secs(1);
 
 type Sender<T> = <<T as Transport>::Connection as Connection>::Send;
 
@@ -103,12 +106,9 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             {
                 stream.since = now;
                 trace!(peer = %id.fmt_short(), bytes = batch.bytes, last = batch.last, "write");
-                self.events.spawn(if batch.last {
-                    stream.state = OutState::Finishing;
-                    connection::finish::<T>(stream.key, sender, batch.chunks)
-                } else {
-                    connection::write::<T>(stream.key, sender, batch)
-                });
+                stream.said_farewell = batch.last;
+                self.events
+                    .spawn(connection::write::<T>(stream.key, sender, batch));
             }
         }
         if wants_room {
@@ -126,7 +126,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         let finishing = peer
             .streams
             .values()
-            .filter(|stream| matches!(stream.state, OutState::Finishing))
+            .filter(|stream| matches!(stream.state, OutState::Finishing(_)))
             .count();
         let mut idle: Vec<_> = peer
             .streams
@@ -154,7 +154,12 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             return;
         }
         let (key, fresh) = (stream.key, std::mem::take(&mut stream.fresh));
-        if let OutState::Idle(sender) = std::mem::replace(&mut stream.state, OutState::Finishing) {
+        let finishing = OutState::Finishing(if stream.said_farewell {
+            Farewell::Said
+        } else {
+            Farewell::None
+        });
+        if let OutState::Idle(sender) = std::mem::replace(&mut stream.state, finishing) {
             stream.since = now;
             self.finish_sender(key, sender, fresh);
         }
@@ -311,15 +316,51 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         }
     }
 
+    /// The peer has left a topic. It waits for word that this has arrived, and takes the end of our
+    /// stream for it.
+    pub(crate) fn answer_parting(&mut self, id: EndpointId, topic: TopicId) {
+        if let Some(peer) = self.peers.get_mut(id.as_bytes())
+            && let Some(stream) = peer.streams.get_mut(&topic)
+        {
+            stream.over = true;
+            self.finish_stream(id, topic);
+        }
+    }
+
+    /// The peer has finished its stream of a topic. Where ours has ended with a Disconnect, that is the
+    /// answer: it was read, and whoever leaves need not wait for the acknowledgement, which may take 25 ms.
+    pub(crate) fn stream_answered(&mut self, id: EndpointId, topic: TopicId, on: ConnectionKey) {
+        let Some(peer) = self.peers.get_mut(id.as_bytes()) else {
+            return;
+        };
+        // Else it may have been led over from one connection to another.
+        let newest = peer.connections.last();
+        let settled = newest == Some(&on)
+            || newest
+                .and_then(|newest| self.links.get(newest))
+                .is_some_and(|link| link.made + SETTLED <= self.now);
+        if settled
+            && let Some(stream) = peer.streams.get_mut(&topic)
+            && let OutState::Finishing(farewell @ Farewell::Said) = &mut stream.state
+        {
+            *farewell = Farewell::Answered;
+            // What it said meanwhile had another one put in line: a node that is in no topic says so.
+            peer.queue.take_back_disconnect(&topic);
+            self.dirty.insert(id);
+        }
+    }
+
     /// A stream waits for more, or is finished if there will be no more.
     fn stream_idle(&mut self, key: StreamKey, sender: Sender<T>, fresh: bool) {
         let now = self.now;
         let stream = self.peers.get_mut(key.peer.as_bytes()).and_then(|peer| {
             let newest = peer.connections.last().copied();
             let stream = peer.streams.get_mut(&key.topic)?;
-            (stream.key == key).then_some((stream, newest))
+            let is_over = stream.over || stream.said_farewell;
+            let ends = is_over || newest != Some(key.connection);
+            (stream.key == key).then_some((stream, ends))
         });
-        let Some((stream, newest)) = stream else {
+        let Some((stream, ends)) = stream else {
             // Its topic goes on elsewhere, but the peer is owed a clean end.
             self.finish_sender(key, sender, fresh);
             return;
@@ -327,7 +368,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         stream.state = OutState::Idle(sender);
         stream.since = now;
         stream.fresh = fresh;
-        if newest != Some(key.connection) {
+        if ends {
             self.finish_stream(key.peer, key.topic);
         }
         self.dirty.insert(key.peer);

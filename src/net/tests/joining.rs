@@ -184,6 +184,34 @@ fn a_shutdown_reaches_the_neighbors_and_ends_in_time() {
     }
 }
 
+/// QUIC acknowledges a single packet after a while; the answer of the peer comes sooner.
+#[test]
+fn who_leaves_does_not_wait_for_acknowledgements() {
+    for seed in 0..20 {
+        let mut world = World::new(seed);
+        world.network.set_ack_delay(secs(1000));
+        world.start_all(4);
+        for n in 0..4 {
+            world.join(n, 0, &[0]);
+            world.join(n, 1, &[0]);
+        }
+        world.run_for(secs(3));
+        // Both ways, so that streams are busy.
+        world.broadcast(0, 0, message(0, 3000));
+        world.broadcast(1, 0, message(1, 3000));
+        let done = world.shutdown(1);
+        // There and back, and to wait for nobody takes as long.
+        let took = world.run_until("ended", secs(2), |world| !world.nodes.contains_key(&1));
+        done.try_recv().unwrap();
+        assert!(took < ms(200), "seed {seed}: {took:?}");
+        world.run_for(secs(1));
+        for n in [0, 2, 3] {
+            assert!(!world.neighbors(n, 0).contains(&1), "seed {seed}: {n}");
+            assert!(world.received(n, 0, 1).is_some(), "seed {seed}: {n}");
+        }
+    }
+}
+
 #[test]
 fn what_was_said_before_a_shutdown_arrives_also_at_a_slow_reader() {
     let mut world = World::new(1);

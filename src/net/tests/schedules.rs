@@ -65,6 +65,9 @@ fn run(plan: &Plan) -> (u64, Met) {
     world.config = plan.config();
     world.limits = plan.limits();
     plan.small.apply(&mut world);
+    if plan.seed % 2 == 1 {
+        world.network.set_ack_delay(ms(25));
+    }
     // A thousand announcements at once are more than a queue of some frames carries in a known time.
     let mut delivery = Delivery::new(plan.history && plan.small.is_empty());
     let verbose = env::var_os("SMOL_GOSSIP_SEED").is_some();

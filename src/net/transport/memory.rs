@@ -91,6 +91,8 @@ pub(super) struct Net {
     start: Instant,
     rng: StdRng,
     latency: Range<Duration>,
+    /// How long it is waited, at the most, until the end of a stream is acknowledged.
+    ack_delay: Duration,
     /// What is going to happen, in order. The number keeps what happens at once in order.
     upcoming: BTreeMap<(Instant, u64), Event>,
     count: u64,
@@ -166,6 +168,7 @@ impl MemoryNetwork {
             start: now,
             rng: StdRng::seed_from_u64(seed),
             latency: Duration::from_millis(5)..Duration::from_millis(40),
+            ack_delay: Duration::ZERO,
             upcoming: BTreeMap::new(),
             count: 0,
             sites: BTreeMap::new(),
@@ -246,12 +249,16 @@ impl Net {
 
     /// Sends a packet.
     fn send(&mut self, conn: u64, to: Side, packet: Packet) {
+        self.send_later(Duration::ZERO, conn, to, packet);
+    }
+
+    fn send_later(&mut self, wait: Duration, conn: u64, to: Side, packet: Packet) {
         let nodes = self.connections.get(&conn);
         let nodes = nodes.map(|pair| [pair.dialer.node, pair.acceptor.node]);
         let extra = self
             .faults
             .extra_latency(nodes.as_ref().map_or(&[], |nodes| nodes));
-        let at = self.now + self.draw_latency() + extra;
+        let at = self.now + wait + self.draw_latency() + extra;
         self.schedule(at, Event::Packet { conn, to, packet });
     }
 

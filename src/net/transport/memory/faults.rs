@@ -63,6 +63,11 @@ impl MemoryNetwork {
         self.with(|net| net.latency = latency);
     }
 
+    /// Has the ends of streams acknowledged at leisure, as QUIC does: after this time at the most.
+    pub(crate) fn set_ack_delay(&self, most: Duration) {
+        self.with(|net| net.ack_delay = most);
+    }
+
     /// Adds to the latency of all packets from and to a node.
     pub(crate) fn set_far(&self, id: EndpointId, extra: Duration) {
         self.with(|net| net.faults.far.insert(id, extra));

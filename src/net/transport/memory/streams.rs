@@ -414,7 +414,12 @@ impl Net {
         };
         if input.is_whole() {
             let stopped = input.stopped;
-            self.send(conn, side.other(), Packet::Ack { stream });
+            let wait = if self.ack_delay.is_zero() {
+                Duration::ZERO
+            } else {
+                self.rng.random_range(Duration::ZERO..self.ack_delay)
+            };
+            self.send_later(wait, conn, side.other(), Packet::Ack { stream });
             if stopped {
                 self.in_ended(conn, side, stream);
             }
