@@ -237,10 +237,10 @@ pub(crate) fn finish<T: Transport>(
     mut chunks: Vec<Bytes>,
 ) -> BoxFuture<Done<T>> {
     Box::pin(async move {
-        if !chunks.is_empty() {
-            if let Err(reason) = stream.write_all(&mut chunks).await {
-                return Done::Finished(key, Err(reason));
-            }
+        if !chunks.is_empty()
+            && let Err(reason) = stream.write_all(&mut chunks).await
+        {
+            return Done::Finished(key, Err(reason));
         }
         Done::Finished(key, stream.finish().await)
     })
