@@ -58,6 +58,7 @@ mod catch_up;
 mod config;
 mod delay;
 mod history;
+mod index;
 mod lazy;
 mod message;
 mod missing;
