@@ -162,10 +162,12 @@ impl History {
 
     /// Looks a message up.
     pub(super) fn find(&self, id: &MessageId) -> Option<Known> {
-        self.index.find(id, |low| {
-            let place = low.wrapping_sub(self.first as u32) as usize;
-            (self.seen.get(place)?.id == *id).then_some(Known(place))
-        })
+        let is_it = |place| {
+            self.seen
+                .get(place)
+                .is_some_and(|seen: &Seen| seen.id == *id)
+        };
+        self.index.find(id, is_it).map(Known)
     }
 
     /// Brings in what [`Self::find`] and [`Self::remember`] will look at for these ids. One wait for
@@ -211,7 +213,7 @@ impl History {
             self.forget_oldest(count);
             counters.seen_evicted += count as u64;
         }
-        self.index.insert(&id, self.next_number() as u32);
+        self.index.insert(&id);
         self.seen.push_back(Seen { id, at: now });
         let payload = Payload {
             content,
@@ -242,7 +244,7 @@ impl History {
         }
         shrink(&mut self.payloads);
         shrink(&mut self.seen);
-        self.index.shrink(self.seen.len());
+        self.index.shrink();
     }
 
     /// When the latest message came.
@@ -327,11 +329,9 @@ impl History {
         while self.payloads.len() > self.seen.len() - count {
             self.drop_oldest_payload();
         }
-        self.index.touch(self.seen.range(..count).map(|one| one.id));
-        for seen in self.seen.drain(..count) {
-            self.index.remove(&seen.id, self.first as u32);
-            self.first += 1;
-        }
+        self.seen.drain(..count);
+        self.first += count as u64;
+        self.index.forget(count);
     }
 }
 
