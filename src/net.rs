@@ -106,8 +106,7 @@ pub type ProtoCommand = proto::Command<PublicKey>;
 ///
 /// The driver dials with them; an endpoint bound with them uses them for the connections that it
 /// accepts too. iroh's own flow-control windows are so large that a node under load in both
-/// directions drops its own packets. And peers are asked to acknowledge every eighth packet, or what has
-/// come after 25 ms, in place of every other one.
+/// directions drops its own packets.
 ///
 /// ```no_run
 /// # async fn bind() -> Result<(), iroh::endpoint::BindError> {

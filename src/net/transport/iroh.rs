@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_lite::StreamExt;
 use iroh::{
     Endpoint, EndpointId, Watcher,
-    endpoint::{self, AckFrequencyConfig, ConnectOptions, QuicTransportConfig, VarInt},
+    endpoint::{self, ConnectOptions, QuicTransportConfig, VarInt},
     protocol::IncomingFilterOutcome,
 };
 
@@ -37,25 +37,17 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// sooner, and an endpoint that is closed while a dial gets no answer waits for nine times this.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 
-/// How many packets of ours a peer acknowledges at once: every other one, unless it is asked for less. It
-/// does so for fewer as well after 25 ms, and at once where one is missing. An acknowledgement costs both
-/// sides a call into the kernel, and a new connection may send ten packets before one comes.
-const PACKETS_PER_ACK: u32 = 8;
-
 /// The code that we close connections and stop streams with. It means nothing to anyone.
 const CLOSE_CODE: VarInt = VarInt::from_u32(0);
 
 /// The QUIC parameters that suit gossip: what this crate dials with.
 pub(crate) fn transport_config(streams: u32) -> QuicTransportConfig {
-    let mut acknowledgements = AckFrequencyConfig::default();
-    acknowledgements.ack_eliciting_threshold((PACKETS_PER_ACK - 1).into());
     QuicTransportConfig::builder()
         .receive_window(RECEIVE_WINDOW.into())
         .stream_receive_window(RECEIVE_WINDOW.into())
         .max_concurrent_uni_streams(streams.into())
         .max_idle_timeout(IDLE_TIMEOUT.try_into().ok())
         .initial_rtt(INITIAL_RTT)
-        .ack_frequency_config(Some(acknowledgements))
         .build()
 }
 
