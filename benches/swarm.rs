@@ -64,6 +64,7 @@ struct Phase {
     deliveries_per_second: f64,
     cpu_us_per_delivery: f64,
     sends_per_broadcast: f64,
+    hops: f64,
     p50_ms: f64,
     p99_ms: f64,
     missing: u64,
@@ -91,7 +92,7 @@ fn main() {
 
 fn report(table: &Table, name: &str, runs: &[Vec<Figures>; 2]) {
     type Figure = fn(&Figures) -> f64;
-    let rows: [(&str, &str, Better, Figure); 13] = [
+    let rows: [(&str, &str, Better, Figure); 14] = [
         (
             "join through one: first neighbor for all",
             "ms",
@@ -109,6 +110,9 @@ fn report(table: &Table, name: &str, runs: &[Vec<Figures>; 2]) {
         }),
         ("calm: CPU", "µs/delivery", Better::Lower, |f| {
             f.calm.cpu_us_per_delivery
+        }),
+        ("calm: links on the way", "mean", Better::Lower, |f| {
+            f.calm.hops
         }),
         ("calm: delivery p50", "ms", Better::Lower, |f| f.calm.p50_ms),
         ("calm: delivery p99", "ms", Better::Lower, |f| f.calm.p99_ms),
@@ -156,13 +160,19 @@ fn run<N: Node>(args: &Args, threads: Threads, count: usize) -> Figures {
     threads.run(LocalSet::new().run_until(swarm::<N>(args, count)))
 }
 
+/// A message that one node has received.
+struct Delivery {
+    number: u64,
+    delay_ms: f64,
+    hops: u16,
+}
+
 /// Who has received what.
 struct Tally {
     nodes: usize,
     /// By message: when it was published, and how many nodes have it.
     messages: RefCell<Vec<(Instant, usize)>>,
-    /// Which message was delivered, after how many milliseconds.
-    deliveries: RefCell<Vec<(u64, f64)>>,
+    deliveries: RefCell<Vec<Delivery>>,
     changed: Notify,
 }
 
@@ -182,15 +192,18 @@ impl Tally {
         messages.len() as u64 - 1
     }
 
-    fn received(&self, content: &[u8]) {
+    fn received(&self, content: &[u8], hops: u16) {
         let mut messages = self.messages.borrow_mut();
         let number = number(content);
         let Some((published, count)) = messages.get_mut(number as usize) else {
             return;
         };
         *count += 1;
-        let delay = published.elapsed().as_secs_f64() * 1e3;
-        self.deliveries.borrow_mut().push((number, delay));
+        self.deliveries.borrow_mut().push(Delivery {
+            number,
+            delay_ms: published.elapsed().as_secs_f64() * 1e3,
+            hops,
+        });
         if *count == self.nodes - 1 {
             self.changed.notify_one();
         }
@@ -246,8 +259,8 @@ async fn swarm<N: Node>(args: &Args, count: usize) -> Figures {
         let tally = tally.clone();
         listeners.push(tokio::task::spawn_local(async move {
             loop {
-                if let Some(content) = N::receive(&mut receiver).await {
-                    tally.received(&content);
+                if let Some((content, hops)) = N::receive_with_hops(&mut receiver).await {
+                    tally.received(&content, hops);
                 }
             }
         }));
@@ -320,17 +333,16 @@ async fn phase(tally: &Tally, load: impl Future<Output = ()>) -> Phase {
     let sends = kernel::datagrams_sent() - sends;
     let messages = tally.messages.borrow().len() as u64 - first;
     // Without those of earlier messages, which reach some only now: they joined after these were sent.
-    let mut delays: Vec<f64> = tally
-        .deliveries
-        .borrow()
-        .iter()
-        .filter_map(|(number, delay)| (*number >= first).then_some(*delay))
-        .collect();
+    let deliveries = tally.deliveries.borrow();
+    let of_phase = || deliveries.iter().filter(|one| one.number >= first);
+    let mut delays: Vec<f64> = of_phase().map(|one| one.delay_ms).collect();
+    let hops: f64 = of_phase().map(|one| f64::from(one.hops)).sum();
     let deliveries = delays.len() as f64;
     Phase {
         deliveries_per_second: deliveries / elapsed,
         cpu_us_per_delivery: cpu * 1e6 / deliveries,
         sends_per_broadcast: sends as f64 / messages as f64,
+        hops: hops / deliveries,
         p50_ms: quantile(&mut delays, 0.5),
         p99_ms: quantile(&mut delays, 0.99),
         missing: messages * (tally.nodes as u64 - 1) - delays.len() as u64,

@@ -8,6 +8,8 @@ use iroh::{
     Endpoint, EndpointId, RelayMode, address_lookup::memory::MemoryLookup, endpoint::presets,
     protocol::Router,
 };
+use serde::Serialize;
+use smol_gossip::proto::DeliveryScope;
 
 /// How much an endpoint lets a peer send ahead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +98,11 @@ pub(crate) trait Node: Sized + Send + Sync + 'static {
     /// The next message; `None` when messages were lost or the topic is closed.
     fn receive(receiver: &mut Self::Receiver) -> impl Future<Output = Option<Bytes>> + Send;
 
+    /// The same, with the number of links that it came over.
+    fn receive_with_hops(
+        receiver: &mut Self::Receiver,
+    ) -> impl Future<Output = Option<(Bytes, u16)>> + Send;
+
     /// Closes everything.
     fn stop(self) -> impl Future<Output = ()> + Send;
 }
@@ -153,18 +160,32 @@ macro_rules! node {
             }
 
             async fn receive(receiver: &mut Self::Receiver) -> Option<Bytes> {
-                use $gossip::api::Event;
-                loop {
-                    match receiver.next().await? {
-                        Ok(Event::Received(message)) => return Some(message.content),
-                        Ok(Event::NeighborUp(_) | Event::NeighborDown(_)) => {}
-                        Ok(Event::Lagged) | Err(_) => return None,
-                    }
-                }
+                Some(Self::next_message(receiver).await?.content)
+            }
+
+            async fn receive_with_hops(receiver: &mut Self::Receiver) -> Option<(Bytes, u16)> {
+                let message = Self::next_message(receiver).await?;
+                let hops = hops(&message.scope);
+                Some((message.content, hops))
             }
 
             async fn stop(self) {
                 self.router.shutdown().await.expect("the router runs");
+            }
+        }
+
+        impl $name {
+            async fn next_message(
+                receiver: &mut $gossip::api::GossipReceiver,
+            ) -> Option<$gossip::api::Message> {
+                use $gossip::api::Event;
+                loop {
+                    match receiver.next().await? {
+                        Ok(Event::Received(message)) => return Some(message),
+                        Ok(Event::NeighborUp(_) | Event::NeighborDown(_)) => {}
+                        Ok(Event::Lagged) | Err(_) => return None,
+                    }
+                }
             }
         }
     };
@@ -213,6 +234,15 @@ impl Threads {
         };
         let runtime = runtime.worker_threads(2).enable_all().build();
         runtime.expect("a runtime").block_on(future)
+    }
+}
+
+/// The number of links that a message came over. The two crates share no type that says it, but how it is written.
+fn hops(scope: &impl Serialize) -> u16 {
+    let bytes = postcard::to_allocvec(scope).expect("a few bytes");
+    match postcard::from_bytes(&bytes).expect("the same on the wire") {
+        DeliveryScope::Swarm(round) => round.next().hops(),
+        DeliveryScope::Neighbors => 1,
     }
 }
 
