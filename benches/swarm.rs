@@ -9,6 +9,7 @@
 //!
 //! ```sh
 //! cargo bench --bench swarm -- --quick
+//! cargo bench --bench swarm -- --once ours 30 5   # one contestant, 5 s of calm, for a profiler
 //! unshare --net sh -c 'ip link set lo up; cargo bench --offline --bench swarm'
 //! ```
 
@@ -72,8 +73,14 @@ struct Phase {
 
 fn main() {
     let args = Args::from_env();
+    if let [mode, contestant, nodes, seconds] = &args.rest[..]
+        && mode == "--once"
+    {
+        return once(contestant, nodes, seconds);
+    }
     let title = "A swarm, on one thread if not on two, 64 B";
     let table = Table::new(&args, title, &["ours", "upstream"]);
+    let times = Times::of(args.quick);
     for threads in [Threads::One, Threads::Two] {
         for count in [10, 30] {
             let name = format!("{count} nodes{}", threads.note());
@@ -82,12 +89,29 @@ fn main() {
             }
             let mut runs = [Vec::new(), Vec::new()];
             for _ in 0..args.repetitions() {
-                runs[0].push(run::<Ours>(&args, threads, count));
-                runs[1].push(run::<Upstream>(&args, threads, count));
+                runs[0].push(run::<Ours>(times, threads, count));
+                runs[1].push(run::<Upstream>(times, threads, count));
             }
             report(&table, &name, &runs);
         }
     }
+}
+
+/// Runs one contestant, with nothing but calm once the swarm is there, for a profiler to look at.
+fn once(contestant: &str, nodes: &str, seconds: &str) {
+    let nodes = nodes.parse().expect("a number of nodes");
+    let calm = seconds.parse().expect("a time in seconds");
+    let times = Times {
+        calm: Duration::from_secs_f64(calm),
+        loaded: Duration::ZERO,
+        ..Times::of(true)
+    };
+    let figures = match contestant {
+        "ours" => run::<Ours>(times, Threads::One, nodes),
+        "upstream" => run::<Upstream>(times, Threads::One, nodes),
+        _ => panic!("ours or upstream"),
+    };
+    println!("{:?}", figures.calm);
 }
 
 fn report(table: &Table, name: &str, runs: &[Vec<Figures>; 2]) {
@@ -156,8 +180,33 @@ fn report(table: &Table, name: &str, runs: &[Vec<Figures>; 2]) {
     }
 }
 
-fn run<N: Node>(args: &Args, threads: Threads, count: usize) -> Figures {
-    threads.run(LocalSet::new().run_until(swarm::<N>(args, count)))
+/// How long the phases of a run take.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    /// Until the tree has taken shape.
+    settling: Duration,
+    calm: Duration,
+    loaded: Duration,
+}
+
+impl Times {
+    fn of(quick: bool) -> Self {
+        let [settling, calm, loaded] = if quick {
+            [200, 1000, 500]
+        } else {
+            [1000, 5000, 2000]
+        }
+        .map(Duration::from_millis);
+        Self {
+            settling,
+            calm,
+            loaded,
+        }
+    }
+}
+
+fn run<N: Node>(times: Times, threads: Threads, count: usize) -> Figures {
+    threads.run(LocalSet::new().run_until(swarm::<N>(times, count)))
 }
 
 /// A message that one node has received.
@@ -233,7 +282,7 @@ impl Tally {
     }
 }
 
-async fn swarm<N: Node>(args: &Args, count: usize) -> Figures {
+async fn swarm<N: Node>(times: Times, count: usize) -> Figures {
     let lookup = MemoryLookup::new();
     let mut nodes = Vec::new();
     for _ in 0..count {
@@ -274,31 +323,10 @@ async fn swarm<N: Node>(args: &Args, count: usize) -> Figures {
     let reached_ms = begin.elapsed().as_secs_f64() * 1e3;
 
     // The tree takes shape before anything is measured.
-    load::<N>(
-        &senders[0],
-        &tally,
-        args.time(Duration::from_millis(200), Duration::from_secs(1)),
-    )
-    .await;
+    load::<N>(&senders[0], &tally, times.settling).await;
     sleep(Duration::from_millis(500)).await;
-    let calm = phase(
-        &tally,
-        calm::<N>(
-            &senders[0],
-            &tally,
-            args.time(Duration::from_secs(1), Duration::from_secs(5)),
-        ),
-    )
-    .await;
-    let loaded = phase(
-        &tally,
-        load::<N>(
-            &senders[0],
-            &tally,
-            args.time(Duration::from_millis(500), Duration::from_secs(2)),
-        ),
-    )
-    .await;
+    let calm = phase(&tally, calm::<N>(&senders[0], &tally, times.calm)).await;
+    let loaded = phase(&tally, load::<N>(&senders[0], &tally, times.loaded)).await;
     for listener in listeners {
         listener.abort();
     }
