@@ -357,7 +357,8 @@ impl<PI: PeerIdentity> State<PI> {
                 if let Some(lost) = self.remove_neighbor(&peer) {
                     self.replace_link(&lost, now, sink);
                 }
-                self.lazy_push.hurry(self.settings.dispatch_timeout, now);
+                let timeout = self.settings.dispatch_timeout;
+                self.lazy_push.hurry(&mut self.neighbors, timeout, now);
             }
             Input::StreamLost(peer) => {
                 self.announce_again(&peer, sink);

@@ -137,6 +137,11 @@ impl History {
         self.first + self.seen.len() as u64
     }
 
+    /// The number of a known message.
+    pub(super) fn number(&self, known: Known) -> u64 {
+        self.first + known.0 as u64
+    }
+
     /// Whether some payload is known to nobody else.
     pub(super) fn has_unshared(&self) -> bool {
         self.unshared > 0

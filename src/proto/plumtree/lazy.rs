@@ -9,12 +9,19 @@
 //! long: a packet for each, and another to acknowledge it, would be most of what a quiet swarm
 //! sends, and hardly any is ever needed. They go out behind a message rather than on the hour, when
 //! they would be in the way of the next one.
+//!
+//! One end of a link is enough: who tells us of a message need not be told of it in turn. So what a
+//! neighbor announces is struck off what waits for it, and a neighbor that is used to be the first
+//! ([`Neighbor::announces`]) is left to it: what there is to tell it waits for [`HOLD`] times the
+//! configured time, which is longer than its own announcements take. What has not been struck off by
+//! then is news to it, and it is our turn. Where announcements cross, each end draws whether to leave
+//! it to the other.
 
 use std::collections::VecDeque;
 
 use super::{
     message::IHave,
-    neighbors::{Neighbor, NeighborSet},
+    neighbors::{Neighbor, NeighborSet, Neighbors},
 };
 use crate::proto::clock::{At, MaybeAt};
 
@@ -25,14 +32,21 @@ const HOLD: u64 = 40;
 /// After this long, the next message takes with it what is held.
 const HOLD_WITHOUT_NEED: u64 = 28;
 
+/// Who announces to us is not left to it while so much waits for it, in frames.
+const LEFT_FRAMES: usize = 8;
+
 /// The room that is kept from one dispatch to the next. A burst should not leave its mark.
 const KEPT_CAPACITY: usize = 8;
 
 #[derive(Clone, Debug)]
 struct Announcement {
     ihave: IHave,
+    /// The lowest bits of the message's number in the history.
+    number: u32,
     /// Neighbors that need not be told.
     known_to: NeighborSet,
+    /// When it was queued.
+    at: At,
 }
 
 /// How announcements are held: the same for all topics.
@@ -42,6 +56,8 @@ pub(super) struct Holding {
     limit: usize,
     /// So many announcements are sent without being held.
     frame: usize,
+    /// A neighbor that announces itself is left to do so while no more than this waits for it.
+    left: u64,
     /// From an announcement to its dispatch, unless it is held.
     timeout: u64,
 }
@@ -53,8 +69,14 @@ impl Holding {
             limit: limit.max(1),
             // Nothing is dropped for having been held.
             frame: frame.min(limit / 2),
+            left: frame.saturating_mul(LEFT_FRAMES).min(limit / 4) as u64,
             timeout,
         }
+    }
+
+    /// How long what a neighbor may be about to announce itself waits for that.
+    fn patience(&self) -> u64 {
+        self.timeout.saturating_mul(HOLD)
     }
 }
 
@@ -64,7 +86,13 @@ pub(super) struct LazyPush {
     queue: VecDeque<Announcement>,
     /// The number of the first announcement in the queue, counting all there ever were.
     first: u64,
+    /// The place of the first that no dispatch has looked at yet. Those before it wait for neighbors that may
+    /// announce them themselves.
+    fresh: u64,
+    /// When what is fresh is to be dispatched.
     due: MaybeAt,
+    /// When what was left is to be dispatched.
+    left_due: MaybeAt,
     /// When there was a dispatch last, unless it is of no importance.
     dispatched: MaybeAt,
 }
@@ -74,15 +102,16 @@ impl LazyPush {
     #[cfg(all(test, feature = "net"))]
     pub(super) fn check(&self, holding: &Holding) {
         assert!(self.queue.len() <= holding.limit, "announcements that wait");
-        assert!(
-            !self.queue.is_empty() || self.due().get().is_none(),
-            "all are sent"
+        assert_eq!(
+            self.queue.is_empty(),
+            self.due().get().is_none(),
+            "what waits is due one day"
         );
     }
 
     /// When the queue is to be dispatched, unless it is empty.
     pub(super) fn due(&self) -> MaybeAt {
-        self.due
+        self.due.earlier(self.left_due)
     }
 
     /// The place of the next announcement.
@@ -90,13 +119,14 @@ impl LazyPush {
         self.first + self.queue.len() as u64
     }
 
-    /// Queues an announcement. The first one in the queue sets the time of the dispatch, and the
-    /// one that makes a frame full may bring it forward.
+    /// Queues an announcement of the message with this number in the history. The first one in the queue sets
+    /// the time of the dispatch, and the one that makes a frame full may bring it forward.
     ///
     /// When the queue is full the oldest announcement gives way, and is handed back with its place.
     pub(super) fn push(
         &mut self,
         ihave: IHave,
+        number: u64,
         known_to: NeighborSet,
         holding: &Holding,
         now: At,
@@ -107,7 +137,7 @@ impl LazyPush {
             Some(last) => soon.max(last.after(holding.timeout.saturating_mul(HOLD))),
             None => soon,
         });
-        let is_full = self.queue.len() + 1 >= holding.frame;
+        let is_full = self.end() + 1 - self.fresh >= holding.frame as u64;
         let was_held =
             |last: At| last.after(holding.timeout.saturating_mul(HOLD_WITHOUT_NEED)) <= now;
         if is_full || dispatched.is_none_or(was_held) {
@@ -120,41 +150,135 @@ impl LazyPush {
         {
             dropped = Some((self.first, oldest.known_to));
             self.first += 1;
+            self.fresh = self.fresh.max(self.first);
         }
-        self.queue.push_back(Announcement { ihave, known_to });
+        self.queue.push_back(Announcement {
+            ihave,
+            number: number as u32,
+            known_to,
+            at: now,
+        });
         dropped
     }
 
     /// What waits for a lazy neighbor.
     pub(super) fn waiting_for<PI>(&self, neighbor: &Neighbor<PI>) -> impl Iterator<Item = IHave> {
-        let skip = neighbor.lazy_since.saturating_sub(self.first);
-        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         let bit = neighbor.bit();
         self.queue
-            .range(skip.min(self.queue.len())..)
+            .range(self.skipped_for(neighbor)..)
             .filter(move |one| one.known_to & bit == 0)
             .map(|one| one.ihave)
     }
 
+    /// How many announcements came before those that may be for a lazy neighbor.
+    fn skipped_for<PI>(&self, neighbor: &Neighbor<PI>) -> usize {
+        let skipped = neighbor.lazy_since.saturating_sub(self.first);
+        usize::try_from(skipped).map_or(self.queue.len(), |skipped| skipped.min(self.queue.len()))
+    }
+
+    /// Strikes off what need not be announced to a neighbor, since it has announced that message to us.
+    /// Returns whether it would have been.
+    pub(super) fn strike_off<PI>(&mut self, number: u64, neighbor: &Neighbor<PI>) -> bool {
+        let bit = neighbor.bit();
+        let Some(oldest) = self.queue.front().map(|one| one.number) else {
+            return false;
+        };
+        let since = |number: u32| number.wrapping_sub(oldest);
+        let number = since(number as u32);
+        let place = self
+            .queue
+            .binary_search_by(|one| since(one.number).cmp(&number));
+        let Ok(place) = place else {
+            return false;
+        };
+        let waits = self.first + place as u64 >= neighbor.lazy_since && !neighbor.eager;
+        let one = &mut self.queue[place];
+        let is_struck = bit & !one.known_to != 0;
+        one.known_to |= bit;
+        waits && is_struck
+    }
+
     /// Does not hold what waits and what comes next: a link of the tree is lost, and others may have
     /// nothing but our announcements.
-    pub(super) fn hurry(&mut self, timeout: u64, now: At) {
+    pub(super) fn hurry<PI: Copy + Ord>(
+        &mut self,
+        neighbors: &mut Neighbors<PI>,
+        timeout: u64,
+        now: At,
+    ) {
         self.dispatched = MaybeAt::NONE;
-        if let Some(due) = self.due.get() {
+        for neighbor in neighbors.iter_mut() {
+            neighbor.announces = false;
+        }
+        if let Some(due) = self.due().get() {
             self.due = MaybeAt::some(now.after(timeout).min(due));
         }
     }
 
-    /// Empties the queue after a dispatch.
-    pub(super) fn clear(&mut self, now: At) {
-        self.first = self.end();
-        if self.queue.capacity() <= KEPT_CAPACITY {
-            self.queue.clear();
+    /// Empties the queue as far as it is due: `announce` is to tell a neighbor of what waits for it.
+    pub(super) fn dispatch<PI: Copy + Ord>(
+        &mut self,
+        neighbors: &mut Neighbors<PI>,
+        holding: &Holding,
+        now: At,
+        mut announce: impl FnMut(PI, &mut dyn Iterator<Item = IHave>),
+    ) {
+        let is_due = self.due.is_due(now);
+        let end = self.end();
+        let mut keep_from = end;
+        let mut left_due = MaybeAt::NONE;
+        for neighbor in neighbors.iter_mut().filter(|one| !one.eager) {
+            let Some((place, oldest)) = self.oldest_for(neighbor) else {
+                neighbor.lazy_since = end;
+                continue;
+            };
+            let is_left = neighbor.announces && end - place <= holding.left;
+            let patient_until = oldest.after(holding.patience());
+            let is_served = if is_left {
+                patient_until <= now
+            } else {
+                is_due
+            };
+            if is_served {
+                neighbor.announces = false;
+                announce(neighbor.peer, &mut self.waiting_for(neighbor));
+                neighbor.lazy_since = end;
+            } else {
+                keep_from = keep_from.min(place);
+                if is_left {
+                    left_due = left_due.earlier(MaybeAt::some(patient_until));
+                }
+            }
+        }
+        self.left_due = left_due;
+        self.forget_until(keep_from);
+        if is_due {
+            self.fresh = end;
+            self.due = MaybeAt::NONE;
+            self.dispatched = MaybeAt::some(now);
+        } else if self.queue.is_empty() {
+            self.due = MaybeAt::NONE;
+        }
+    }
+
+    /// The place of the first announcement that waits for a lazy neighbor, and when it came.
+    fn oldest_for<PI>(&self, neighbor: &Neighbor<PI>) -> Option<(u64, At)> {
+        let (skipped, bit) = (self.skipped_for(neighbor), neighbor.bit());
+        let mut all = self.queue.range(skipped..);
+        let place = all.position(|one| one.known_to & bit == 0)? + skipped;
+        Some((self.first + place as u64, self.queue.get(place)?.at))
+    }
+
+    /// Empties the queue up to a place.
+    fn forget_until(&mut self, place: u64) {
+        let count = (place - self.first) as usize;
+        self.first = place;
+        self.fresh = self.fresh.max(place);
+        if count < self.queue.len() || self.queue.capacity() <= KEPT_CAPACITY {
+            self.queue.drain(..count);
         } else {
             self.queue = VecDeque::new();
         }
-        self.due = MaybeAt::NONE;
-        self.dispatched = MaybeAt::some(now);
     }
 
     /// Gives memory back when nothing is under way.

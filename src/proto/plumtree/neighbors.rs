@@ -58,6 +58,8 @@ pub(super) struct Neighbor<PI> {
     pub(super) eager: bool,
     /// While lazy: the place in the queue of announcements from which on they are for it.
     pub(super) lazy_since: u64,
+    /// While lazy: whether it announces to us what we would announce to it, and sooner.
+    pub(super) announces: bool,
     /// When we last sent it a Prune, if it was lazy ever since.
     pub(super) pruned_at: MaybeAt,
     /// `None` while they are whole: hardly any link is ever repaired.
@@ -132,21 +134,27 @@ impl<PI> Neighbor<PI> {
     ) -> bool {
         let busy = self.is_busy(now) || latest_other.is_some_and(|at| now < at.after(BUSY));
         self.surplus = self.surplus.saturating_add(1);
-        let prune = !busy || (self.surplus > SURPLUS && self.is_drawn(id));
+        let prune = !busy || (self.surplus > SURPLUS && self.is_drawn(id, DRAWN));
         if prune {
             self.surplus = 0;
         }
         prune
     }
 
-    /// Whether it is this link that a message has pruned: it is drawn from the id, which is as good as
-    /// random, and from the nanoseconds of the time when the link came up, which nobody else knows.
-    fn is_drawn(&self, id: &MessageId) -> bool {
+    /// Our announcements crossed with its own, of which this is one. Whether it is left to announce is drawn:
+    /// it draws as well, and sooner or later one of us does and the other does not.
+    pub(super) fn crossed(&mut self, id: &MessageId) {
+        self.announces = self.bit() != 0 && !self.eager && self.is_drawn(id, 2);
+    }
+
+    /// Draws one link of so many: from the id of a message, which is as good as random, and from the
+    /// nanoseconds of the time when the link came up, which nobody else knows.
+    fn is_drawn(&self, id: &MessageId, of: u64) -> bool {
         let [a, b, c, d, e, f, g, h, ..] = *id.as_bytes();
         let seed = u64::from_le_bytes([a, b, c, d, e, f, g, h]) ^ self.up_at.0;
         // These bits of the product depend on the 35 lowest of the seed: on some of the id, and on what a
         // clock shows of half a minute.
-        (seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32).is_multiple_of(DRAWN)
+        (seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32).is_multiple_of(of)
     }
 }
 
@@ -231,6 +239,7 @@ impl<PI: Copy + Ord> Neighbors<PI> {
             slot: u64::trailing_ones(taken) as u8,
             eager: true,
             lazy_since: 0,
+            announces: false,
             pruned_at: MaybeAt::NONE,
             allowances,
             useful_at: MaybeAt::NONE,

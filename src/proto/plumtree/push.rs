@@ -277,9 +277,10 @@ impl<PI: PeerIdentity> State<PI> {
             id: gossip.id,
             round,
         };
-        if let Some((place, known_to)) =
-            self.lazy_push
-                .push(ihave, known_to, &self.settings.holding, now)
+        // It is what was remembered last.
+        let number = self.history.next_number().saturating_sub(1);
+        let holding = &self.settings.holding;
+        if let Some((place, known_to)) = self.lazy_push.push(ihave, number, known_to, holding, now)
         {
             let untold = self
                 .neighbors
@@ -294,11 +295,12 @@ impl<PI: PeerIdentity> State<PI> {
         if !self.lazy_push.due().is_due(now) {
             return;
         }
-        for neighbor in self.neighbors.iter().filter(|one| !one.eager) {
-            let waiting = self.lazy_push.waiting_for(neighbor);
-            announce(neighbor.peer, waiting, &self.settings, sink);
-        }
-        self.lazy_push.clear(now);
+        let settings = &self.settings;
+        let tell = |to, waiting: &mut dyn Iterator<Item = IHave>| {
+            announce(to, waiting, settings, sink);
+        };
+        self.lazy_push
+            .dispatch(&mut self.neighbors, &settings.holding, now, tell);
     }
 }
 

@@ -36,10 +36,14 @@ impl<PI: PeerIdentity> State<PI> {
                 .reserve(news.count(), self.settings.missing_ids);
         }
         let mut silent = false;
+        let (mut crossed, mut is_first) = (None, false);
         for ihave in ihaves {
             if let Some(known) = self.history.find(&ihave.id) {
                 self.history.mark_shared(known);
                 self.delays.heard(neighbor.serial);
+                let number = self.history.number(known);
+                is_first |= self.lazy_push.strike_off(number, neighbor);
+                crossed = Some(&ihave.id);
                 continue;
             }
             let claim = Claim {
@@ -60,6 +64,11 @@ impl<PI: PeerIdentity> State<PI> {
                 Outcome::Full => counters.missing_full += 1,
                 Outcome::EnoughClaims => counters.claims_full += 1,
             }
+        }
+        if is_first {
+            neighbor.announces = true;
+        } else if let Some(id) = crossed {
+            neighbor.crossed(id);
         }
         if silent {
             self.missing.hasten(now);

@@ -7,7 +7,15 @@ const HELD: Duration = Duration::from_millis(200);
 
 /// A node with an eager and a lazy neighbor, 1 and 2.
 fn node() -> Node {
-    let mut node = Node::among([1, 2]);
+    node_at(start())
+}
+
+/// The same, where the neighbors came up at this time.
+fn node_at(now: At) -> Node {
+    let mut node = Node::new();
+    node.now = now;
+    node.up(1);
+    node.up(2);
     node.recv(2, Message::Prune);
     node
 }
@@ -100,4 +108,119 @@ fn nothing_is_held_once_a_neighbor_is_lost() {
     node.broadcast(b"four", Scope::Swarm);
     node.down(1);
     assert_eq!(node.wait(ms(5)).announced(2).len(), 1);
+}
+
+/// Messages with these numbers, as 1 brings them.
+fn brought(node: &mut Node, numbers: std::ops::Range<u32>) {
+    for number in numbers {
+        node.recv(1, payload(&number.to_be_bytes(), 3));
+    }
+}
+
+fn all_ihaves(numbers: std::ops::Range<u32>) -> Message {
+    let ihaves = numbers.map(|number| IHave {
+        id: id(&number.to_be_bytes()),
+        round: Round::from(3),
+    });
+    Message::IHave(ihaves.collect())
+}
+
+#[test]
+fn what_a_neighbor_has_announced_is_not_announced_to_it() {
+    let mut node = node();
+    node.up(3);
+    node.recv(3, Message::Prune);
+    brought(&mut node, 0..10);
+    node.recv(2, all_ihaves(0..9));
+    let output = node.wait(HELD + HELD);
+    assert_eq!(output.announced(3).len(), 10);
+    assert_eq!(
+        output.announced(2),
+        [IHave {
+            id: id(&9u32.to_be_bytes()),
+            round: Round::from(4)
+        }]
+    );
+}
+
+#[test]
+fn who_announces_first_is_left_to_it_until_it_does_not() {
+    let mut node = node();
+    let mut frames = 0;
+    for number in 0..100u32 {
+        brought(&mut node, number..number + 1);
+        frames += node.wait(ms(20)).announced(2).len();
+        if number % 8 == 7 {
+            node.recv(2, all_ihaves(number - 7..number + 1));
+        }
+        if number == 7 {
+            frames = 0;
+        }
+    }
+    assert_eq!(frames, 0, "the neighbor was always the first");
+    // From here on it says nothing.
+    for number in 100..200u32 {
+        brought(&mut node, number..number + 1);
+        let announced = node.wait(ms(20)).announced(2).len();
+        frames += usize::from(announced > 0);
+    }
+    node.wait(HELD);
+    assert!((10..=13).contains(&frames), "{frames} frames");
+}
+
+#[test]
+fn one_of_two_whose_announcements_cross_gives_way() {
+    let mut nodes = [0, 12_345].map(|nanos| node_at(start() + Duration::from_nanos(nanos)));
+    let mut sent = Vec::new();
+    for number in 0..500u32 {
+        for node in &mut nodes {
+            brought(node, number..number + 1);
+        }
+        let said = nodes.each_mut().map(|node| node.wait(ms(20)).sent);
+        for (from, said) in said.into_iter().enumerate() {
+            for (to, message) in said {
+                assert_eq!(to, 2);
+                sent.push((number, from));
+                nodes[1 - from].recv(2, message);
+            }
+        }
+    }
+    let late = sent.iter().filter(|(number, _)| *number >= 100).count();
+    // Eight seconds, one frame from one of them with every eighth message.
+    assert!((48..=54).contains(&late), "{late} frames");
+}
+
+#[test]
+fn who_is_left_to_announce_is_told_at_once_when_a_neighbor_is_lost() {
+    let mut node = node();
+    node.up(3);
+    brought(&mut node, 0..5);
+    node.recv(2, all_ihaves(0..5));
+    brought(&mut node, 5..6);
+    assert!(node.wait(ms(100)).announced(2).is_empty(), "left to it");
+    node.down(3);
+    assert_eq!(node.wait(ms(5)).announced(2).len(), 1);
+    assert!(node.wait(HELD + HELD).sent.is_empty());
+}
+
+#[test]
+fn what_is_left_to_others_is_bounded() {
+    let limits = Limits {
+        lazy_queue: 64,
+        ..Limits::default()
+    };
+    let mut node = Node::with(Config::default(), &limits);
+    node.up(1);
+    node.up(2);
+    node.recv(2, Message::Prune);
+    brought(&mut node, 0..8);
+    node.recv(2, all_ihaves(0..8));
+    let mut announced = 0;
+    for number in 8..1000 {
+        brought(&mut node, number..number + 1);
+        announced += node.wait(ms(1)).announced(2).len();
+    }
+    announced += node.wait(HELD).announced(2).len();
+    assert_eq!(announced, 1000 - 8);
+    assert_eq!(node.counters.lazy_queue_full, 0);
 }
