@@ -203,33 +203,46 @@ fn graft(n: u64) -> Message<Id> {
     }))
 }
 
+/// Events that are made ready at once. A node has just read what it handles, so it is in the processor's
+/// cache; thousands of large messages would not be.
+const READY: usize = 32;
+
 /// A state that is ready for the first event of a case, and all its events.
-fn prepare<M: Machine>(case: &Case, now: Instant) -> (M, Vec<M::Event>) {
+fn prepare<M: Machine>(case: &Case, now: Instant) -> (M, impl Iterator<Item = M::Event>) {
     let mut machine = populated::<M>(case.neighbors, now);
     for message in (0..).map_while(case.before) {
         machine.handle(M::event(&receive((1, message))), now);
     }
     let events = (0..case.count).map(|n| M::event(&receive((case.event)(n))));
-    (machine, events.collect())
+    (machine, events)
 }
 
 /// Nanoseconds for an event.
 fn time<M: Machine>(case: &Case) -> f64 {
     let mut now = Instant::now();
-    let (mut machine, events) = prepare::<M>(case, now);
-    let count = events.len() as f64;
-    let begin = Instant::now();
-    for event in events {
-        now += STEP;
-        machine.handle(event, now);
+    let (mut machine, mut all) = prepare::<M>(case, now);
+    let mut events = Vec::with_capacity(READY);
+    let mut taken = Duration::ZERO;
+    loop {
+        events.extend(all.by_ref().take(READY));
+        if events.is_empty() {
+            return taken.as_secs_f64() * 1e9 / case.count as f64;
+        }
+        let begin = Instant::now();
+        for event in events.drain(..) {
+            now += STEP;
+            machine.handle(event, now);
+        }
+        taken += begin.elapsed();
     }
-    begin.elapsed().as_secs_f64() * 1e9 / count
 }
 
 /// Handles some of the events of a case.
 fn run<M: Machine>(case: &Case, count: usize) {
     let mut now = Instant::now();
     let (mut machine, events) = prepare::<M>(case, now);
+    // All are made, also where fewer are handled: two runs differ by the events alone.
+    let events: Vec<_> = events.collect();
     events.into_iter().take(count).for_each(|event| {
         now += STEP;
         machine.handle(event, now);
@@ -253,8 +266,9 @@ fn main() {
         ["--instructions"] => instructions(&args),
         ["--memory"] => memory(&args),
         _ => {
-            nanoseconds(&args);
+            // First, or what it takes is what the others have freed.
             memory(&args);
+            nanoseconds(&args);
         }
     }
 }
@@ -310,7 +324,13 @@ fn memory(args: &Args) {
     const STATES: u64 = 10_000;
     fn grow<M: Machine>(now: Instant) -> (f64, Vec<M>) {
         let before = kernel::resident();
-        let states: Vec<M> = (0..STATES).map(|_| populated(5, now)).collect();
+        let states: Vec<M> = (0..STATES)
+            .map(|_| {
+                let mut machine: M = populated(5, now);
+                machine.rest();
+                machine
+            })
+            .collect();
         let grown = kernel::resident().saturating_sub(before);
         (grown as f64 / STATES as f64, states)
     }

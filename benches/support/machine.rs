@@ -40,6 +40,9 @@ pub(crate) trait Machine: Sized {
     fn event(step: &Step) -> Self::Event;
 
     fn handle(&mut self, event: Self::Event, now: Instant);
+
+    /// Gives back what is not the state's own.
+    fn rest(&mut self);
 }
 
 /// The state of this crate.
@@ -94,6 +97,11 @@ impl Machine for Ours {
         }
         self.outbox.clear();
     }
+
+    fn rest(&mut self) {
+        // A node has one for all its topics.
+        self.outbox = Default::default();
+    }
 }
 
 /// The state of `iroh-gossip` 0.101.
@@ -137,6 +145,8 @@ impl Machine for Upstream {
             black_box(&out);
         }
     }
+
+    fn rest(&mut self) {}
 }
 
 /// The identity of a peer.
