@@ -109,6 +109,11 @@ impl LazyPush {
         );
     }
 
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// When the queue is to be dispatched, unless it is empty.
     pub(super) fn due(&self) -> MaybeAt {
         self.due.earlier(self.left_due)

@@ -37,12 +37,15 @@ impl<PI: PeerIdentity> State<PI> {
         }
         let mut silent = false;
         let (mut crossed, mut is_first) = (None, false);
+        let may_be_first = !self.lazy_push.is_empty();
         for ihave in ihaves {
             if let Some(known) = self.history.find(&ihave.id) {
                 self.history.mark_shared(known);
                 self.delays.heard(neighbor.serial);
-                let number = self.history.number(known);
-                is_first |= self.lazy_push.strike_off(number, neighbor);
+                if may_be_first {
+                    let number = self.history.number(known);
+                    is_first |= self.lazy_push.strike_off(number, neighbor);
+                }
                 crossed = Some(&ihave.id);
                 continue;
             }
