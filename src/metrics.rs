@@ -163,29 +163,67 @@ metrics! {
     }
 }
 
-impl Metrics {
-    /// Counts a message that was queued for a peer.
-    #[cfg(feature = "net")]
-    pub(crate) fn count_sent(&self, payload: bool, bytes: usize) {
-        if payload {
-            self.msgs_data_sent.inc();
-            self.msgs_data_sent_size.inc_by(bytes as u64);
-        } else {
-            self.msgs_ctrl_sent.inc();
-            self.msgs_ctrl_sent_size.inc_by(bytes as u64);
+/// What is counted for each message: gathered in a poll of the driver, and then added to the metrics at
+/// once. To add one to a number that another thread may look at takes longer than a glance at a message.
+#[cfg(feature = "net")]
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    sent: [Flow; 2],
+    received: [Flow; 2],
+    /// Frames taken out of streams.
+    pub(crate) frames: u64,
+    /// What handles asked for.
+    pub(crate) orders: u64,
+}
+
+/// Messages, and their bytes.
+#[cfg(feature = "net")]
+#[derive(Clone, Copy, Debug, Default)]
+struct Flow {
+    messages: u64,
+    bytes: u64,
+}
+
+#[cfg(feature = "net")]
+impl Flow {
+    fn add(&mut self, bytes: usize) {
+        self.messages += 1;
+        self.bytes += bytes as u64;
+    }
+
+    fn move_to(&mut self, messages: &Counter, bytes: &Counter) {
+        if self.messages > 0 {
+            messages.inc_by(self.messages);
+            bytes.inc_by(self.bytes);
+            *self = Self::default();
         }
+    }
+}
+
+#[cfg(feature = "net")]
+impl Traffic {
+    /// Counts a message that was queued for a peer.
+    pub(crate) fn count_sent(&mut self, payload: bool, bytes: usize) {
+        self.sent[usize::from(payload)].add(bytes);
     }
 
     /// Counts a message of a peer.
-    #[cfg(feature = "net")]
-    pub(crate) fn count_received(&self, payload: bool, bytes: usize) {
-        if payload {
-            self.msgs_data_recv.inc();
-            self.msgs_data_recv_size.inc_by(bytes as u64);
-        } else {
-            self.msgs_ctrl_recv.inc();
-            self.msgs_ctrl_recv_size.inc_by(bytes as u64);
-        }
+    pub(crate) fn count_received(&mut self, payload: bool, bytes: usize) {
+        self.received[usize::from(payload)].add(bytes);
+    }
+
+    /// Adds all to the metrics, and begins anew.
+    pub(crate) fn move_to(&mut self, metrics: &Metrics) {
+        let [control, data] = &mut self.sent;
+        control.move_to(&metrics.msgs_ctrl_sent, &metrics.msgs_ctrl_sent_size);
+        data.move_to(&metrics.msgs_data_sent, &metrics.msgs_data_sent_size);
+        let [control, data] = &mut self.received;
+        control.move_to(&metrics.msgs_ctrl_recv, &metrics.msgs_ctrl_recv_size);
+        data.move_to(&metrics.msgs_data_recv, &metrics.msgs_data_recv_size);
+        let frames = std::mem::take(&mut self.frames);
+        metrics.actor_tick_in_event_rx.inc_by(frames);
+        let orders = std::mem::take(&mut self.orders);
+        metrics.actor_tick_rx.inc_by(orders);
     }
 }
 

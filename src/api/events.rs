@@ -84,6 +84,12 @@ struct State {
     receiver: Option<Waker>,
 }
 
+/// How many events make a queue crowded.
+fn crowded_from(capacity: usize) -> usize {
+    let (share, least) = CROWDED;
+    least.max(capacity / share)
+}
+
 /// Closes `queue`: its receiver ends after what is queued.
 fn end(queue: &Queue) {
     let mut state = lock(&queue.state);
@@ -94,6 +100,7 @@ fn end(queue: &Queue) {
 }
 
 /// What became of an event.
+#[cfg(any(test, feature = "rpc"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pushed {
     /// It will be taken.
@@ -113,25 +120,13 @@ pub(crate) struct EventSender {
 impl EventSender {
     /// Queues `event`. Never waits, and never wakes the receiver: call [`wake`](Self::wake) when
     /// all is pushed that there is to push now.
+    #[cfg(any(test, feature = "rpc"))]
     pub(crate) fn push(&self, event: Event) -> Pushed {
         let mut state = lock(&self.queue.state);
         if state.ended || state.abandoned {
             return Pushed::Unwanted;
         }
-        let (share, least) = CROWDED;
-        let crowded = state.waiting.len() >= least.max(self.queue.capacity / share);
-        if crowded
-            && let Event::NeighborDown(peer) = &event
-            && state.waiting.take_up_of(peer)
-        {
-            return Pushed::Queued;
-        }
-        let dropped = if state.waiting.len() >= self.queue.capacity {
-            state.drop_oldest()
-        } else {
-            None
-        };
-        state.push_back(event);
+        let dropped = state.push(event, self.queue.capacity);
         drop(state);
         match dropped {
             // Freeing it may run code of whoever made its bytes, so not under the lock.
@@ -140,7 +135,38 @@ impl EventSender {
         }
     }
 
+    /// Queues all of `events`, which are then gone, and wakes the receiver if it waits. Never waits. Returns how
+    /// many messages were dropped to make room.
+    #[cfg(feature = "net")]
+    pub(crate) fn push_all(&self, events: &mut Events) -> u64 {
+        let mut state = lock(&self.queue.state);
+        if state.ended || state.abandoned {
+            drop(state);
+            events.queue.clear();
+            events.ups = 0;
+            return 0;
+        }
+        let capacity = self.queue.capacity;
+        let mut dropped = Vec::new();
+        if state.waiting.len() + events.len() <= crowded_from(capacity).min(capacity) {
+            state.allocate(events.len());
+            state.waiting.append(events);
+        } else {
+            while let Some(event) = events.pop_front() {
+                dropped.extend(state.push(event, capacity));
+            }
+        }
+        let waker = state.receiver.take();
+        drop(state);
+        wake_all(waker);
+        let messages = dropped
+            .iter()
+            .filter(|one| matches!(one, Event::Received(_)));
+        messages.count() as u64
+    }
+
     /// Wakes the receiver if it waits.
+    #[cfg(any(test, feature = "rpc"))]
     pub(crate) fn wake(&self) {
         let waker = lock(&self.queue.state).receiver.take();
         wake_all(waker);
@@ -186,13 +212,31 @@ impl Closer {
 }
 
 impl State {
-    fn push_back(&mut self, event: Event) {
+    /// Queues an event. Returns one that was dropped to make room.
+    fn push(&mut self, event: Event, capacity: usize) -> Option<Event> {
+        if self.waiting.len() >= crowded_from(capacity)
+            && let Event::NeighborDown(peer) = &event
+            && self.waiting.take_up_of(peer)
+        {
+            return None;
+        }
+        let dropped = if self.waiting.len() >= capacity {
+            self.drop_oldest()
+        } else {
+            None
+        };
+        self.allocate(1);
+        self.waiting.push_back(event);
+        dropped
+    }
+
+    /// Has room for so many events, or more where that is usual.
+    fn allocate(&mut self, count: usize) {
         if self.waiting.queue.capacity() == 0 {
             // Exactly, for most topics have one event now and then.
-            let usual = self.usual.clamp(1, ALLOCATED_AT_ONCE);
+            let usual = self.usual.clamp(1, ALLOCATED_AT_ONCE).max(count);
             self.waiting.queue.reserve_exact(usual);
         }
-        self.waiting.push_back(event);
     }
 
     fn drop_oldest(&mut self) -> Option<Event> {
@@ -350,7 +394,7 @@ impl Drop for EventReceiver {
 
 /// Events in order, and how many of them are NeighborUps.
 #[derive(Debug, Default)]
-struct Events {
+pub(crate) struct Events {
     queue: VecDeque<Event>,
     ups: usize,
 }
@@ -360,7 +404,27 @@ impl Events {
         self.queue.len()
     }
 
-    fn push_back(&mut self, event: Event) {
+    /// Whether there are none.
+    #[cfg(feature = "net")]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// How many there is room for.
+    #[cfg(feature = "net")]
+    pub(crate) fn capacity(&self) -> usize {
+        self.queue.capacity()
+    }
+
+    /// Moves all of `others` to the end.
+    #[cfg(feature = "net")]
+    fn append(&mut self, others: &mut Self) {
+        self.ups += mem::take(&mut others.ups);
+        self.queue.append(&mut others.queue);
+    }
+
+    /// Adds an event at the end.
+    pub(crate) fn push_back(&mut self, event: Event) {
         self.ups += usize::from(matches!(event, Event::NeighborUp(_)));
         self.queue.push_back(event);
     }

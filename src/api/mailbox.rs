@@ -394,7 +394,9 @@ impl Future for Sending<'_> {
             let usual = state.usual;
             state.orders.reserve(usual);
         }
-        state.orders.extend(this.order.take());
+        if let Some(order) = this.order.take() {
+            state.orders.push_back(order);
+        }
         let list = !mem::replace(&mut state.listed, true);
         drop(state);
         if list {

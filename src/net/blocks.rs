@@ -52,6 +52,31 @@ impl Blocks {
         copy.freeze()
     }
 
+    /// Copies the frames at the beginning of a chunk that lies between frames, as far as they are payloads
+    /// that share blocks, into one block; and takes them out of the chunk. Nothing where there are not several.
+    /// A frame that is too large is left to the parser.
+    ///
+    /// A block has nothing else in it, so it is no larger than the payloads for which it is kept.
+    pub(crate) fn run(chunk: &mut Bytes, max_message_size: usize) -> Run {
+        let (mut end, mut count) = (0, 0);
+        while let Some((prefix, rest)) = chunk[end..].split_first_chunk()
+            && let len = u32::from_be_bytes(*prefix) as usize
+            && len <= SHARING.min(max_message_size)
+            && let Some(frame) = rest.get(..len)
+            && wire::payload_id(frame).is_some()
+            && end + prefix.len() + len <= LARGEST_BLOCK
+        {
+            end += prefix.len() + len;
+            count += 1;
+        }
+        if count < 2 {
+            return Run::default();
+        }
+        let block = Bytes::copy_from_slice(&chunk[..end]);
+        chunk.advance(end);
+        Run(block)
+    }
+
     /// Takes over what the application published, which is the owner of its own allocation: worth
     /// keeping only where a copy would cost more.
     pub(crate) fn adopt(&mut self, content: Bytes) -> Bytes {
@@ -59,6 +84,21 @@ impl Blocks {
             return content;
         }
         self.copy(&content)
+    }
+}
+
+/// Whole frames that share a block.
+#[derive(Debug, Default)]
+pub(crate) struct Run(Bytes);
+
+impl Run {
+    /// The body of the next frame.
+    pub(crate) fn take_frame(&mut self) -> Option<Bytes> {
+        let prefix = *self.0.first_chunk()?;
+        self.0.advance(prefix.len());
+        let len = u32::from_be_bytes(prefix) as usize;
+        // There are whole frames only.
+        Some(self.0.split_to(len.min(self.0.len())))
     }
 }
 
@@ -80,7 +120,10 @@ impl Bodies<Bytes> for Blocks {
 
 #[cfg(test)]
 mod tests {
+    use iroh::EndpointId;
+
     use super::*;
+    use crate::proto::{Message, MessageId, plumtree};
 
     #[test]
     fn contents_stay_apart() {
@@ -88,6 +131,74 @@ mod tests {
         let contents: Vec<Vec<u8>> = (0..3000usize).map(|n| vec![n as u8; n % 2300]).collect();
         let copies: Vec<_> = contents.iter().map(|one| blocks.copy(one)).collect();
         assert_eq!(copies, contents);
+    }
+
+    const MAX: usize = 4096;
+
+    /// A payload as a frame.
+    fn payload(content: &[u8]) -> Bytes {
+        let gossip = plumtree::Gossip {
+            id: MessageId::from_content(content),
+            content: Bytes::copy_from_slice(content),
+            scope: plumtree::DeliveryScope::Neighbors,
+        };
+        let message = Message::Gossip(plumtree::Message::Gossip(gossip));
+        wire::encode::<EndpointId>(&message, 1 << 20).unwrap()
+    }
+
+    fn frames_of(mut run: Run) -> Vec<Bytes> {
+        std::iter::from_fn(|| run.take_frame()).collect()
+    }
+
+    #[test]
+    fn a_run_is_of_small_payloads_that_follow_each_other() {
+        let prune = Message::Gossip(plumtree::Message::Prune);
+        let prune = wire::encode::<EndpointId>(&prune, 1 << 20).unwrap();
+        let [one, two] = [b"one", b"two"].map(|content| payload(content));
+        let large = payload(&[7; SHARING]);
+        for after in [
+            &prune,
+            &large,
+            &one.slice(..5),
+            &one.slice(..3),
+            &Bytes::new(),
+        ] {
+            let mut chunk = Bytes::from([&one[..], &two, &one, after].concat());
+            let run = frames_of(Blocks::run(&mut chunk, MAX));
+            assert_eq!(run, [&one, &two, &one].map(|frame| frame.slice(4..)));
+            assert_eq!(chunk, after);
+        }
+        for frames in [
+            vec![&one],
+            vec![&one, &prune, &two],
+            vec![&prune, &one, &two],
+            vec![],
+        ] {
+            let mut chunk = Bytes::from(frames.into_iter().flatten().copied().collect::<Vec<_>>());
+            let before = chunk.clone();
+            assert_eq!(frames_of(Blocks::run(&mut chunk, MAX)).len(), 0);
+            assert_eq!(chunk, before);
+        }
+        let mut chunk = Bytes::from([&one[..], &two].concat());
+        assert_eq!(frames_of(Blocks::run(&mut chunk, one.len() - 5)).len(), 0);
+    }
+
+    #[test]
+    fn a_run_is_no_larger_than_a_block_and_pins_nothing_else() {
+        let contents: Vec<Vec<u8>> = (0..300u16).map(|n| vec![n as u8; 100]).collect();
+        let frames: Vec<_> = contents.iter().map(|content| payload(content)).collect();
+        let mut chunk = Bytes::from(frames.concat());
+        let mut bodies = Vec::new();
+        while !chunk.is_empty() {
+            let before = chunk.len();
+            let run = Blocks::run(&mut chunk, MAX);
+            let taken = before - chunk.len();
+            assert!(taken <= LARGEST_BLOCK && taken > LARGEST_BLOCK / 2 || chunk.is_empty());
+            bodies.extend(frames_of(run));
+        }
+        assert!(chunk.is_unique(), "all were copied");
+        let expected: Vec<_> = frames.iter().map(|frame| frame.slice(4..)).collect();
+        assert_eq!(bodies, expected);
     }
 
     #[test]

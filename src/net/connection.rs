@@ -16,7 +16,7 @@ use futures_lite::future::poll_once;
 use iroh::EndpointId;
 
 use super::{
-    blocks::Blocks,
+    blocks::{Blocks, Run},
     queue::Batch,
     transport::{
         BoxFuture, BoxStream, Broken, Connection, Handshake, RecvStream, SendStream, Transport,
@@ -85,6 +85,8 @@ pub(crate) struct Reader<S> {
     stream: S,
     parser: FrameParser,
     chunks: VecDeque<Bytes>,
+    /// Frames of the first chunk, copied.
+    run: Run,
     ended: bool,
 }
 
@@ -94,6 +96,7 @@ impl<S: RecvStream> Reader<S> {
             stream,
             parser: FrameParser::new(max_message_size),
             chunks: VecDeque::new(),
+            run: Run::default(),
             ended: false,
         }
     }
@@ -101,7 +104,16 @@ impl<S: RecvStream> Reader<S> {
     /// The next whole frame of what was read, if there is one. A payload is copied, so that whoever
     /// keeps it does not keep all that was read with it.
     pub(crate) fn take_frame(&mut self, blocks: &mut Blocks) -> Result<Option<Bytes>, Broken> {
+        if let Some(frame) = self.run.take_frame() {
+            return Ok(Some(frame));
+        }
         while let Some(chunk) = self.chunks.front_mut() {
+            if self.parser.is_between_frames() {
+                self.run = Blocks::run(chunk, self.parser.max_message_size());
+                if let Some(frame) = self.run.take_frame() {
+                    return Ok(Some(frame));
+                }
+            }
             match self.parser.take_frame_into(chunk, blocks) {
                 Ok(Some(frame)) => return Ok(Some(frame)),
                 Ok(None) => {

@@ -130,7 +130,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 + self.poll_requests(cx);
             self.work_off();
             self.flush();
-            self.topics.wake();
+            self.wake_subscribers();
             if self.is_gone() {
                 break Poll::Ready(());
             }
@@ -150,6 +150,13 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             self.end();
         }
         state
+    }
+
+    fn wake_subscribers(&mut self) {
+        let dropped = self.topics.wake();
+        if dropped > 0 {
+            self.metrics.events_dropped.inc_by(dropped);
+        }
     }
 
     fn poll_tasks_and_timers(&mut self, cx: &mut Context<'_>) -> usize {
@@ -345,9 +352,10 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         }
     }
 
-    /// Adds what the protocol state has counted since the last time to the metrics.
+    /// Adds what was counted since the last time to the metrics.
     fn publish_counters(&mut self) {
         let counters = self.state.counters();
+        self.traffic.move_to(&self.metrics);
         if *counters != self.counted {
             self.metrics.add_protocol(&self.counted, counters);
             self.counted.clone_from(counters);

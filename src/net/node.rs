@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     api::mailbox::{Inbox, SubscriptionId},
-    metrics::Metrics,
+    metrics::{Metrics, Traffic},
     proto::{
         Counters, InEvent, LinkId, Message, Outbox, PeerData, State, TimerId, TopicId, hash::Keyed,
     },
@@ -78,6 +78,9 @@ pub(crate) struct Node<T: Transport, R: Runtime> {
 
     pub(crate) topics: Topics,
     pub(crate) inbox: Option<Inbox>,
+    /// The topic of the latest order in this pass, where its neighbors read as fast as need be, and how many
+    /// bytes there may be until that is looked into again.
+    pub(crate) at_ease: Option<(TopicId, usize)>,
     /// Subscriptions whose messages wait until a neighbor reads.
     pub(crate) paused: IndexMap<SubscriptionId, TopicId>,
     pub(crate) connections: Pin<Box<Receiver<T::Connection>>>,
@@ -103,6 +106,8 @@ pub(crate) struct Node<T: Transport, R: Runtime> {
     pub(crate) accept: Accept,
     pub(crate) encoder: Encoder,
     pub(crate) counted: Counters,
+    /// What was counted in this poll.
+    pub(crate) traffic: Traffic,
     pub(crate) forget_timer: Option<TimerKey>,
     pub(crate) last_key: u64,
     pub(crate) next_serial: u64,
@@ -221,6 +226,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             expired: Vec::new(),
             topics: Topics::default(),
             inbox: Some(inbox),
+            at_ease: None,
             paused: IndexMap::new(),
             connections: Box::pin(connections),
             requests: Box::pin(requests),
@@ -238,6 +244,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             accept: if accept { Accept::Waiting } else { Accept::Off },
             encoder: Encoder::default(),
             counted: Default::default(),
+            traffic: Traffic::default(),
             forget_timer: None,
             last_key: 0,
             next_serial: 0,

@@ -20,6 +20,7 @@ use crate::{
 
 impl<T: Transport, R: Runtime> Node<T, R> {
     pub(crate) fn poll_inbox(&mut self, cx: &mut Context<'_>) -> usize {
+        self.at_ease = None;
         for done in 0..SHARE {
             let Some(inbox) = &mut self.inbox else {
                 return done;
@@ -27,7 +28,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             let Poll::Ready(work) = inbox.poll_work(cx) else {
                 return done;
             };
-            self.metrics.actor_tick_rx.inc();
+            self.traffic.orders += 1;
             match work {
                 Work::Subscribe {
                     id,
@@ -78,9 +79,9 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         let Some(topic) = self.topics.topic_of(id) else {
             return;
         };
-        let sends = !matches!(order, Order::JoinPeers(_));
-        if sends
-            && self.is_congested(&topic)
+        let sends = order.payload().map(|payload| payload.len());
+        if let Some(bytes) = sends
+            && self.must_wait(&topic, bytes)
             && let Some(inbox) = &mut self.inbox
         {
             inbox.set_aside(id, order);
@@ -121,6 +122,19 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             &mut self.rng,
             &mut self.outbox,
         );
+    }
+
+    /// Whether a message of so many bytes has to wait until a neighbor has read more. Not looked into for
+    /// each of the small ones that follow each other.
+    fn must_wait(&mut self, topic: &TopicId, bytes: usize) -> bool {
+        let left = match &self.at_ease {
+            Some((at_ease, left)) if at_ease == topic => left.checked_sub(bytes),
+            Some(_) | None => None,
+        };
+        let waits = left.is_none() && self.is_congested(topic);
+        let left = left.unwrap_or(self.limits.send_queue_bytes / 64);
+        self.at_ease = (!waits).then_some((*topic, left));
+        waits
     }
 
     /// Whether every neighbor of the topic has so much to read already that a message of ours

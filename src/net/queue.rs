@@ -225,7 +225,17 @@ impl SendQueue {
     }
 
     fn segment(&mut self, topic: TopicId) -> &mut Segment {
-        let segments = self.topics.entry(topic).or_default();
+        // As a rule, one message after the other is of the same topic.
+        let place = match self.topics.last() {
+            Some((latest, _)) if *latest == topic => self.topics.len() - 1,
+            Some(_) | None => {
+                let entry = self.topics.entry(topic);
+                let place = entry.index();
+                entry.or_default();
+                place
+            }
+        };
+        let segments = &mut self.topics[place];
         if segments.back().is_none_or(|segment| segment.last.is_some()) {
             segments.push_back(Segment::default());
         }

@@ -258,10 +258,10 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         self.state.anticipate(&topic, ids);
         let mut messages = std::mem::take(&mut self.messages);
         let result = self.frames.drain(..).try_for_each(|frame| {
-            self.metrics.actor_tick_in_event_rx.inc();
+            self.traffic.frames += 1;
             let size = frame.len();
             let message = wire::decode(frame).map_err(Broken::from_error)?;
-            self.metrics
+            self.traffic
                 .count_received(payload(&message).is_some(), size);
             messages.push((size, message));
             Ok(())

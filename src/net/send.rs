@@ -40,8 +40,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                         }
                         crate::proto::Event::Received(_) => {}
                     }
-                    let dropped = self.topics.emit(&topic, event.into());
-                    self.metrics.events_dropped.inc_by(dropped);
+                    self.topics.emit(&topic, event.into());
                 }
                 OutEvent::SetTimer(id, deadline) => self.set_topic_timer(id, Some(deadline)),
                 OutEvent::CancelTimer(id) => self.set_topic_timer(id, None),
@@ -141,7 +140,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             }
         };
         let payload = matches!(message, Message::Gossip(plumtree::Message::Gossip(_)));
-        self.metrics
+        self.traffic
             .count_sent(payload, frame.len() - wire::LENGTH_PREFIX);
         if message.is_disconnect() {
             peer.queue.push_last(topic, frame);

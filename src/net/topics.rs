@@ -6,12 +6,15 @@ use iroh::EndpointId;
 use crate::{
     api::{
         Event,
-        events::{EventSender, Pushed},
+        events::{EventSender, Events},
         mailbox::SubscriptionId,
         peer_set::PeerSet,
     },
     proto::{TopicId, hash::Local},
 };
+
+/// Room for more events than this is not kept from one pass to the next.
+const KEPT_CAPACITY: usize = 256;
 
 /// All topics that anyone here is subscribed to.
 #[derive(Default)]
@@ -20,6 +23,8 @@ pub(crate) struct Topics {
     subscriptions: IndexMap<SubscriptionId, TopicId, Local>,
     /// Subscriptions that were pushed to, but not woken yet. They may have ended since.
     unwoken: Vec<(TopicId, SubscriptionId)>,
+    /// Room for the next pass's events, kept here and not with each of many subscribers.
+    spare: Events,
 }
 
 #[derive(Default)]
@@ -32,21 +37,39 @@ struct Topic {
 
 struct Subscriber {
     events: EventSender,
+    /// What has happened in this pass. The subscriber is handed all of it at once, and woken.
+    pending: Events,
     /// Whether it is listed to be woken.
     unwoken: bool,
 }
 
 impl Subscriber {
-    /// Queues an event, and counts the messages that made room for it. Says whether the subscriber
-    /// has to be listed to be woken.
-    fn push(&mut self, event: Event, dropped: &mut u64) -> bool {
-        match self.events.push(event) {
-            Pushed::Queued => {}
-            Pushed::Displaced => *dropped += 1,
-            // Its senders alone may keep a subscription going.
-            Pushed::Unwanted => return false,
+    /// Adds an event. Says whether the subscriber has to be listed to be woken.
+    fn push(&mut self, event: Event, spare: &mut Events) -> bool {
+        if self.pending.capacity() == 0 {
+            self.pending = std::mem::take(spare);
         }
+        self.pending.push_back(event);
         !std::mem::replace(&mut self.unwoken, true)
+    }
+
+    /// Hands over what there is, and wakes the subscriber. Returns how many messages were dropped to make room.
+    fn hand_over(&mut self, spare: &mut Events) -> u64 {
+        self.unwoken = false;
+        let dropped = self.events.push_all(&mut self.pending);
+        let empty = std::mem::take(&mut self.pending);
+        if (spare.capacity()..=KEPT_CAPACITY).contains(&empty.capacity()) {
+            *spare = empty;
+        }
+        dropped
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        if !self.pending.is_empty() {
+            self.hand_over(&mut Events::default());
+        }
     }
 }
 
@@ -90,11 +113,13 @@ impl Topics {
     /// Adds a subscription, and tells it the neighbors that there are.
     pub(crate) fn subscribe(&mut self, id: SubscriptionId, topic: TopicId, events: EventSender) {
         let entry = self.topics.entry(topic).or_default();
+        let mut pending = Events::default();
         for neighbor in entry.neighbors.iter() {
-            events.push(Event::NeighborUp(neighbor));
+            pending.push_back(Event::NeighborUp(neighbor));
         }
         let subscriber = Subscriber {
             events,
+            pending,
             unwoken: true,
         };
         entry.subscriptions.insert(id, subscriber);
@@ -115,12 +140,10 @@ impl Topics {
         None
     }
 
-    /// Hands an event to all subscribers of a topic. They are woken by [`Self::wake`]. Returns how
-    /// many messages were dropped to make room, where subscribers do not keep up.
-    pub(crate) fn emit(&mut self, id: &TopicId, event: Event) -> u64 {
-        let mut dropped = 0;
+    /// Hands an event to all subscribers of a topic, as soon as they are woken by [`Self::wake`].
+    pub(crate) fn emit(&mut self, id: &TopicId, event: Event) {
         let Some(topic) = self.topics.get_mut(id) else {
-            return dropped;
+            return;
         };
         match &event {
             Event::NeighborUp(peer) => {
@@ -134,27 +157,30 @@ impl Topics {
         let mut others = topic.subscriptions.iter_mut();
         let last = others.next_back();
         for (subscription, subscriber) in others {
-            if subscriber.push(event.clone(), &mut dropped) {
+            if subscriber.push(event.clone(), &mut self.spare) {
                 self.unwoken.push((*id, *subscription));
             }
         }
         if let Some((subscription, subscriber)) = last
-            && subscriber.push(event, &mut dropped)
+            && subscriber.push(event, &mut self.spare)
         {
             self.unwoken.push((*id, *subscription));
         }
-        topic.events_dropped += dropped;
-        dropped
     }
 
-    /// Wakes every subscriber that was pushed to since.
-    pub(crate) fn wake(&mut self) {
+    /// Hands every subscriber what has happened since the last time, and wakes it. Returns how many messages
+    /// were dropped to make room, where subscribers do not keep up.
+    pub(crate) fn wake(&mut self) -> u64 {
+        let mut dropped = 0;
         for (topic, id) in self.unwoken.drain(..) {
-            let topic = self.topics.get_mut(&topic);
-            if let Some(subscriber) = topic.and_then(|topic| topic.subscriptions.get_mut(&id)) {
-                subscriber.unwoken = false;
-                subscriber.events.wake();
+            if let Some(topic) = self.topics.get_mut(&topic)
+                && let Some(subscriber) = topic.subscriptions.get_mut(&id)
+            {
+                let of_this = subscriber.hand_over(&mut self.spare);
+                topic.events_dropped += of_this;
+                dropped += of_this;
             }
         }
+        dropped
     }
 }

@@ -242,7 +242,8 @@ impl LazyPush {
             let is_served = if is_left {
                 patient_until <= now
             } else {
-                is_due
+                // What was left to it before is not left to it any more.
+                is_due || place < self.fresh
             };
             if is_served {
                 neighbor.announces = false;

@@ -224,3 +224,17 @@ fn what_is_left_to_others_is_bounded() {
     assert_eq!(announced, 1000 - 8);
     assert_eq!(node.counters.lazy_queue_full, 0);
 }
+
+#[test]
+fn what_was_left_to_a_neighbor_is_told_when_it_is_not_left_to_it_any_more() {
+    for crossing in 0..8 {
+        let mut node = node();
+        brought(&mut node, 0..8);
+        node.recv(2, all_ihaves(0..8));
+        brought(&mut node, 8..9);
+        assert!(node.wait(ms(100)).announced(2).is_empty(), "left to it");
+        // Whether it stays so is drawn.
+        node.recv(2, all_ihaves(crossing..crossing + 1));
+        assert_eq!(node.wait(HELD).announced(2).len(), 1);
+    }
+}
