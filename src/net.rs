@@ -54,6 +54,7 @@ mod burden;
 mod connection;
 mod dial;
 mod digest;
+mod direct;
 mod driver;
 mod encoder;
 mod hold;

@@ -7,6 +7,7 @@ use tracing::debug;
 
 use super::{
     digest,
+    direct::direct,
     node::{Node, SHARE},
     transport::Transport,
 };
@@ -114,14 +115,9 @@ impl<T: Transport, R: Runtime> Node<T, R> {
 
     fn broadcast(&mut self, topic: TopicId, payload: Payload, scope: Scope) {
         let payload = payload.moved(|content| self.blocks.adopt(content));
-        self.state.broadcast(
-            topic,
-            payload,
-            scope,
-            self.now,
-            &mut self.rng,
-            &mut self.outbox,
-        );
+        let (now, mut direct) = direct!(self);
+        self.state
+            .take_broadcast(topic, payload, scope, now, &mut self.rng, &mut direct);
     }
 
     /// Whether a message of so many bytes has to wait until a neighbor has read more. Not looked into for

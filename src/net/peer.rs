@@ -98,6 +98,14 @@ impl<T: Transport> Peer<T> {
         }
     }
 
+    /// Notes that something is sent to it. Says whether it has to be put among those to flush.
+    pub(crate) fn serve(&mut self) -> bool {
+        self.wanted = true;
+        self.served = true;
+        self.left_us = false;
+        !std::mem::replace(&mut self.dirty, true)
+    }
+
     /// Whether all that is left of it is a lost connection that is still read.
     pub(crate) fn is_draining(&self) -> bool {
         self.connections.is_empty() && self.draining > 0

@@ -12,6 +12,7 @@ use super::{
     burden,
     connection::{self, ConnectionKey, Done, Reader},
     digest,
+    direct::direct,
     inspect::DownReason,
     node::{Accept, Node, Timer, wait_for_connection, watch_local_data},
     peer::Link,
@@ -336,8 +337,9 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         };
         let before = self.tally(&from, is_payload);
         let units = burden::of_frame(message, size);
+        let (now, mut direct) = direct!(self);
         self.state
-            .receive(topic, received, self.now, &mut self.rng, &mut self.outbox);
+            .take_message(topic, received, now, &mut self.rng, &mut direct);
         self.work_off();
         self.parting = None;
         self.take_toll(&from, is_payload, units, &before);

@@ -7,6 +7,7 @@ use tracing::{debug, warn};
 #[cfg(test)]
 use super::node::Crowded;
 use super::{
+    direct::payload_lane,
     inspect::Diagnostic,
     node::{Node, Timer},
     peer::Peer,
@@ -22,9 +23,6 @@ use crate::proto::{
 impl<T: Transport, R: Runtime> Node<T, R> {
     /// Does everything that the protocol asks for.
     pub(crate) fn work_off(&mut self) {
-        if self.outbox.is_empty() {
-            return;
-        }
         while let Some(event) = self.outbox.pop_front() {
             match event {
                 OutEvent::SendMessage { to, topic, message } => self.send(to, topic, message),
@@ -68,10 +66,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             None => self.peers.insert_full(to, Peer::new(self.now)).0,
         };
         let peer = &mut self.peers[place];
-        peer.wanted = true;
-        peer.served = true;
-        peer.left_us = false;
-        if !std::mem::replace(&mut peer.dirty, true) {
+        if peer.serve() {
             self.dirty.insert(to);
         }
         let full = peer.queue.bytes() >= self.limits.send_queue_bytes;
@@ -108,13 +103,9 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                             peer.queue.announce(topic, IHave { id, round });
                             return;
                         }
-                        if round.hops() == 0 {
-                            Lane::Own
-                        } else {
-                            Lane::Forwarded
-                        }
+                        payload_lane(gossip.scope)
                     }
-                    DeliveryScope::Neighbors => Lane::Own,
+                    DeliveryScope::Neighbors => payload_lane(gossip.scope),
                 },
             },
         };

@@ -21,19 +21,19 @@ use std::time::Instant;
 use rand::Rng;
 use slab::Slab;
 
-use self::{outlet::Post, peers::Peers, slots::Slots};
+use self::{peers::Peers, slots::Slots};
 
-pub(crate) use self::outlet::Outlet;
+pub(crate) use self::outlet::{Outlet, Post};
 pub use self::{parameters::Parameters, sensible::ConfigError};
 pub use super::TopicId;
+#[cfg(feature = "net")]
+use super::clock::At;
 use super::{
     Config, Counters, InEvent, Limits, MessageId, Outbox, PeerData, PeerIdentity,
     clock::{Clock, MaybeAt},
     hash::Keyed,
     topic,
 };
-#[cfg(feature = "net")]
-use super::{Payload, Scope};
 
 /// The protocol state of a node: all the topics that it takes part in.
 ///
@@ -220,34 +220,12 @@ impl<PI: PeerIdentity> State<PI> {
         self.take(event, now, rng, &mut Post { clock, out });
     }
 
-    /// Takes a message in: what [`Self::handle`] does with [`InEvent::RecvMessage`].
+    /// Reads the caller's clock, and has the outbox ready for what happens then: for who carries out most of it
+    /// at once, and calls [`Self::take_message`] or [`Self::take_broadcast`].
     #[cfg(feature = "net")]
-    pub(crate) fn receive(
-        &mut self,
-        topic: TopicId,
-        received: topic::Received<PI>,
-        now: Instant,
-        rng: &mut impl Rng,
-        out: &mut Outbox<PI>,
-    ) {
+    pub(crate) fn at<'a>(&mut self, now: Instant, out: &'a mut Outbox<PI>) -> (At, Post<'a, PI>) {
         let now = self.clock.read(now);
         let clock = self.clock;
-        self.take_message(topic, received, now, rng, &mut Post { clock, out });
-    }
-
-    /// What [`Command::Broadcast`](super::Command::Broadcast) asks for.
-    #[cfg(feature = "net")]
-    pub(crate) fn broadcast(
-        &mut self,
-        topic: TopicId,
-        payload: Payload,
-        scope: Scope,
-        now: Instant,
-        rng: &mut impl Rng,
-        out: &mut Outbox<PI>,
-    ) {
-        let now = self.clock.read(now);
-        let clock = self.clock;
-        self.take_broadcast(topic, payload, scope, now, rng, &mut Post { clock, out });
+        (now, Post { clock, out })
     }
 }

@@ -25,9 +25,17 @@ pub(crate) trait Outlet<PI> {
 }
 
 /// Appends everything to the caller's outbox, in the caller's time.
-pub(super) struct Post<'a, PI> {
+pub(crate) struct Post<'a, PI> {
     pub(super) clock: Clock,
     pub(super) out: &'a mut Outbox<PI>,
+}
+
+#[cfg(feature = "net")]
+impl<PI> Post<'_, PI> {
+    /// Whether nothing waits in the outbox.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.out.is_empty()
+    }
 }
 
 impl<PI> Outlet<PI> for Post<'_, PI> {

@@ -152,7 +152,8 @@ impl<PI: PeerIdentity> State<PI> {
         }
     }
 
-    pub(super) fn take_broadcast(
+    /// What [`Self::take`] does with [`Command::Broadcast`].
+    pub(crate) fn take_broadcast(
         &mut self,
         topic: TopicId,
         payload: Payload,
