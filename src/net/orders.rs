@@ -117,7 +117,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         let payload = payload.moved(|content| self.blocks.adopt(content));
         let (now, mut direct) = direct!(self);
         self.state
-            .take_broadcast(topic, payload, scope, now, &mut self.rng, &mut direct);
+            .take_broadcast(topic, payload, scope, now, &mut direct);
     }
 
     /// Whether a message of so many bytes has to wait until a neighbor has read more. Not looked into for

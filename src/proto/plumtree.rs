@@ -47,7 +47,7 @@ use self::{
     size::ihaves_per_frame,
 };
 use super::{
-    Counters, GossipEvent, Limits, MessageId, Payload, PeerIdentity,
+    Counters, GossipEvent, Limits, MessageId, PeerIdentity,
     clock::{At, MaybeAt, nanos},
     hash::Keyed,
     peer::is_same,
@@ -87,11 +87,9 @@ pub(crate) trait Sink<PI> {
     fn deliver(&mut self, event: GossipEvent<PI>);
 }
 
-/// What the broadcast layer is told, other than messages.
+/// What the broadcast layer is told, other than messages of peers and of the application.
 #[derive(Debug)]
 pub(crate) enum Input<PI> {
-    /// The application sends a message.
-    Broadcast(Payload, Scope),
     /// A peer became our neighbor, or is one that started anew.
     NeighborUp(PI),
     /// A peer is not our neighbor any more.
@@ -339,7 +337,7 @@ impl<PI: PeerIdentity> State<PI> {
         }
     }
 
-    /// Takes one input other than a message.
+    /// Takes one input.
     pub(crate) fn handle(
         &mut self,
         input: Input<PI>,
@@ -349,9 +347,6 @@ impl<PI: PeerIdentity> State<PI> {
     ) {
         self.begin(now);
         match input {
-            Input::Broadcast(payload, scope) => {
-                self.broadcast(payload, scope, now, counters, sink);
-            }
             Input::NeighborUp(peer) => self.handle_neighbor_up(peer, now, sink),
             Input::NeighborDown(peer) => {
                 if let Some(lost) = self.remove_neighbor(&peer) {

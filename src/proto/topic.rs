@@ -34,13 +34,11 @@ pub(crate) struct Received<PI> {
     pub(crate) is_hashed: bool,
 }
 
-/// Input to [`State::handle`]: all but messages.
+/// Input to [`State::handle`]: all but messages of peers and of the application.
 #[derive(Clone, Debug)]
 pub(crate) enum Input<PI> {
     /// Keep trying to join through these peers until joined.
     Join(Vec<PI>),
-    /// Send a message.
-    Broadcast(Payload, Scope),
     /// The last connection to a peer is gone.
     PeerDisconnected(PI),
     /// What was sent to a peer lately may not have arrived.
@@ -306,6 +304,21 @@ impl<PI: PeerIdentity> State<PI> {
         }
     }
 
+    /// The application sends a message.
+    #[inline]
+    pub(crate) fn broadcast(
+        &mut self,
+        payload: Payload,
+        scope: Scope,
+        now: At,
+        counters: &mut Counters,
+        sink: &mut impl Sink<PI>,
+    ) {
+        let mut sink = BroadcastSink(sink);
+        self.broadcast
+            .broadcast(payload, scope, now, counters, &mut sink);
+    }
+
     pub(crate) fn handle(
         &mut self,
         input: Input<PI>,
@@ -315,11 +328,6 @@ impl<PI: PeerIdentity> State<PI> {
         sink: &mut impl Sink<PI>,
     ) {
         let input = match input {
-            Input::Broadcast(payload, scope) => {
-                let input = plumtree::Input::Broadcast(payload, scope);
-                let mut sink = BroadcastSink(sink);
-                return self.broadcast.handle(input, now, counters, &mut sink);
-            }
             Input::Quit => {
                 let mut sink = LeavingSink(sink);
                 let input = hyparview::Input::Quit;

@@ -86,7 +86,7 @@ pub(super) struct LazyPush {
     queue: VecDeque<Announcement>,
     /// The number of the first announcement in the queue, counting all there ever were.
     first: u64,
-    /// The place of the first that no dispatch has looked at yet. Those before it wait for neighbors that may
+    /// The place from which on they wait for the next dispatch. Those before it wait for neighbors that may
     /// announce them themselves.
     fresh: u64,
     /// When what is fresh is to be dispatched.
@@ -125,30 +125,26 @@ impl LazyPush {
     }
 
     /// Queues an announcement of the message with this number in the history. The first one in the queue sets
-    /// the time of the dispatch, and the one that makes a frame full may bring it forward.
+    /// the time of the dispatch, and the one that makes a frame full may bring it forward. Where it `is_left`
+    /// to all neighbors whom it is for, nothing has to be done for now.
     ///
     /// When the queue is full the oldest announcement gives way, and is handed back with its place.
     pub(super) fn push(
         &mut self,
-        ihave: IHave,
-        number: u64,
+        (ihave, number): (IHave, u64),
         known_to: NeighborSet,
+        is_left: bool,
         holding: &Holding,
         now: At,
     ) -> Option<(u64, NeighborSet)> {
-        let soon = now.after(holding.timeout);
-        let dispatched = self.dispatched.get();
-        let mut due = self.due.get().unwrap_or(match dispatched {
-            Some(last) => soon.max(last.after(holding.timeout.saturating_mul(HOLD))),
-            None => soon,
-        });
-        let is_full = self.end() + 1 - self.fresh >= holding.frame as u64;
-        let was_held =
-            |last: At| last.after(holding.timeout.saturating_mul(HOLD_WITHOUT_NEED)) <= now;
-        if is_full || dispatched.is_none_or(was_held) {
-            due = soon.min(due);
+        let is_left =
+            is_left && self.due.get().is_none() && (self.queue.len() as u64) < holding.left;
+        if is_left {
+            let patient_until = MaybeAt::some(now.after(holding.patience()));
+            self.left_due = self.left_due.earlier(patient_until);
+        } else {
+            self.set_due(holding, now);
         }
-        self.due = MaybeAt::some(due);
         let mut dropped = None;
         if self.queue.len() >= holding.limit
             && let Some(oldest) = self.queue.pop_front()
@@ -163,7 +159,27 @@ impl LazyPush {
             known_to,
             at: now,
         });
+        if is_left {
+            self.fresh = self.end();
+        }
         dropped
+    }
+
+    /// Sets the time of the dispatch for one more announcement.
+    fn set_due(&mut self, holding: &Holding, now: At) {
+        let soon = now.after(holding.timeout);
+        let dispatched = self.dispatched.get();
+        let mut due = self.due.get().unwrap_or(match dispatched {
+            Some(last) => soon.max(last.after(holding.timeout.saturating_mul(HOLD))),
+            None => soon,
+        });
+        let is_full = self.end() + 1 - self.fresh >= holding.frame as u64;
+        let was_held =
+            |last: At| last.after(holding.timeout.saturating_mul(HOLD_WITHOUT_NEED)) <= now;
+        if is_full || dispatched.is_none_or(was_held) {
+            due = soon.min(due);
+        }
+        self.due = MaybeAt::some(due);
     }
 
     /// What waits for a lazy neighbor.
@@ -265,6 +281,30 @@ impl LazyPush {
         } else if self.queue.is_empty() {
             self.due = MaybeAt::NONE;
         }
+    }
+
+    /// Looks what is still left to neighbors, now that one has announced something: most often nothing, and then
+    /// there is nothing to wake up for.
+    pub(super) fn look_again<PI: Copy + Ord>(
+        &mut self,
+        neighbors: &Neighbors<PI>,
+        holding: &Holding,
+    ) {
+        if self.left_due.get().is_none() {
+            return;
+        }
+        let mut keep_from = self.fresh;
+        self.left_due = MaybeAt::NONE;
+        for neighbor in neighbors.iter().filter(|one| !one.eager) {
+            if let Some((place, oldest)) = self.oldest_for(neighbor)
+                && place < self.fresh
+            {
+                keep_from = keep_from.min(place);
+                let due = MaybeAt::some(oldest.after(holding.patience()));
+                self.left_due = self.left_due.earlier(due);
+            }
+        }
+        self.forget_until(keep_from);
     }
 
     /// The place of the first announcement that waits for a lazy neighbor, and when it came.

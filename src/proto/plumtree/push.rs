@@ -28,7 +28,7 @@ impl Arrived {
 
 impl<PI: PeerIdentity> State<PI> {
     /// Sends a message of the application.
-    pub(super) fn broadcast(
+    pub(crate) fn broadcast(
         &mut self,
         payload: Payload,
         scope: Scope,
@@ -36,6 +36,7 @@ impl<PI: PeerIdentity> State<PI> {
         counters: &mut Counters,
         sink: &mut impl Sink<PI>,
     ) {
+        self.begin(now);
         if payload.len() > self.settings.max_content_size {
             counters.broadcast_too_large += 1;
             return;
@@ -254,7 +255,7 @@ impl<PI: PeerIdentity> State<PI> {
         counters: &mut Counters,
         sink: &mut impl Sink<PI>,
     ) {
-        let mut any_lazy = false;
+        let (mut any_lazy, mut is_left) = (false, true);
         for neighbor in self.neighbors.iter() {
             // Where the sender has a bit, it is in the set.
             let is_sender = neighbor.bit() == 0 && Some(neighbor.peer) == from;
@@ -265,6 +266,7 @@ impl<PI: PeerIdentity> State<PI> {
                 sink.send(neighbor.peer, Message::Gossip(gossip.clone()));
             } else {
                 any_lazy = true;
+                is_left &= neighbor.announces;
             }
         }
         let DeliveryScope::Swarm(round) = gossip.scope else {
@@ -280,7 +282,9 @@ impl<PI: PeerIdentity> State<PI> {
         // It is what was remembered last.
         let number = self.history.next_number().saturating_sub(1);
         let holding = &self.settings.holding;
-        if let Some((place, known_to)) = self.lazy_push.push(ihave, number, known_to, holding, now)
+        if let Some((place, known_to)) =
+            self.lazy_push
+                .push((ihave, number), known_to, is_left, holding, now)
         {
             let untold = self
                 .neighbors

@@ -70,6 +70,8 @@ impl<PI: PeerIdentity> State<PI> {
         }
         if is_first {
             neighbor.announces = true;
+            let holding = &self.settings.holding;
+            self.lazy_push.look_again(&self.neighbors, holding);
         } else if let Some(id) = crossed {
             neighbor.crossed(id);
         }

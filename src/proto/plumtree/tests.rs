@@ -153,10 +153,11 @@ impl Node {
     }
 
     fn broadcast(&mut self, content: &[u8], scope: Scope) -> Output {
-        self.handle(Input::Broadcast(
-            Bytes::copy_from_slice(content).into(),
-            scope,
-        ))
+        let mut output = Output::default();
+        let payload = Bytes::copy_from_slice(content).into();
+        self.state
+            .broadcast(payload, scope, self.now, &mut self.counters, &mut output);
+        output
     }
 
     /// Lets time pass, with every deadline met on its way.

@@ -145,7 +145,7 @@ impl<PI: PeerIdentity> State<PI> {
                 self.handle_topic(slot, topic::Input::Join(peers), now, rng, out);
             }
             (Command::Broadcast(content, scope), _) => {
-                self.take_broadcast(topic, content.into(), scope, now, rng, out);
+                self.take_broadcast(topic, content.into(), scope, now, out);
             }
             (Command::Quit, Some(slot)) => self.quit_topic(slot, now, rng, out),
             (Command::Quit, None) => {}
@@ -159,15 +159,15 @@ impl<PI: PeerIdentity> State<PI> {
         payload: Payload,
         scope: Scope,
         now: At,
-        rng: &mut impl Rng,
         out: &mut impl Outlet<PI>,
     ) {
         let Some(slot) = self.slots.find(&topic) else {
             self.counters.unknown_topic += 1;
             return;
         };
-        let input = topic::Input::Broadcast(payload, scope);
-        self.handle_topic(slot, input, now, rng, out);
+        self.visit(slot, out, |topic, counters, sink| {
+            topic.broadcast(payload, scope, now, counters, sink);
+        });
     }
 
     fn handle_timer(

@@ -84,6 +84,15 @@ impl Topic {
         told.0
     }
 
+    fn broadcast(&mut self, content: &'static [u8]) -> Vec<Told> {
+        let mut told = Recorder::default();
+        let (now, counters) = (self.now, &mut self.counters);
+        let payload = Bytes::from_static(content).into();
+        self.state
+            .broadcast(payload, Scope::Swarm, now, counters, &mut told);
+        told.0
+    }
+
     fn recv(&mut self, from: Peer, message: Message<Peer>) -> Vec<Told> {
         self.recv_over(LinkId(from.into()), from, message)
     }
@@ -229,10 +238,7 @@ fn a_restarted_neighbor_is_new_to_the_tree() {
 fn the_last_message_to_a_dropped_neighbor_is_a_disconnect() {
     let mut topic = Topic::with_active_view(1);
     topic.recv(2, join());
-    topic.feed(Input::Broadcast(
-        Bytes::from_static(b"a").into(),
-        Scope::Swarm,
-    ));
+    topic.broadcast(b"a");
     let told = topic.recv(3, join());
     let to_2 = told.iter().filter_map(|t| match t {
         Told::Sent(2, message) => Some(message),
@@ -278,10 +284,7 @@ fn the_deadline_is_that_of_either_layer() {
     topic.recv(2, join());
     let shuffle = topic.state.next_deadline().get().expect("a shuffle is due");
     topic.recv(2, Message::Gossip(plumtree::Message::Prune));
-    topic.feed(Input::Broadcast(
-        Bytes::from_static(b"a").into(),
-        Scope::Swarm,
-    ));
+    topic.broadcast(b"a");
     let announcement = topic
         .state
         .next_deadline()

@@ -47,8 +47,10 @@ pub(super) fn encoded_len(message: &Message) -> usize {
 pub(super) fn encode(message: &Message, out: &mut Vec<u8>) {
     match message {
         Message::Gossip(Gossip { id, content, scope }) => {
-            out.push(PAYLOAD);
-            out.extend_from_slice(id.as_bytes());
+            // At once, since this is what most is written of.
+            let mut head = [PAYLOAD; 1 + ID];
+            head[1..].copy_from_slice(id.as_bytes());
+            out.extend_from_slice(&head);
             varint::encode(content.len(), out);
             out.extend_from_slice(content);
             match scope {

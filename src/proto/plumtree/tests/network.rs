@@ -77,6 +77,19 @@ impl Swarm {
         self.carry_out(node, output);
     }
 
+    fn broadcast(&mut self, node: u32, content: Bytes) {
+        let mut output = Output::default();
+        let (now, counters) = (self.now, &mut self.counters);
+        self.nodes[node as usize].broadcast(
+            content.into(),
+            Scope::Swarm,
+            now,
+            counters,
+            &mut output,
+        );
+        self.carry_out(node, output);
+    }
+
     fn carry_out(&mut self, node: u32, output: Output) {
         for (to, message) in output.sent {
             let Some(delay) = self.links.get(&(node, to)) else {
@@ -151,7 +164,7 @@ impl Swarm {
     fn publish(&mut self, from: u32, content: &str) -> f64 {
         let before = self.payloads;
         let bytes = Bytes::copy_from_slice(content.as_bytes());
-        self.input(from, Input::Broadcast(bytes.into(), Scope::Swarm));
+        self.broadcast(from, bytes);
         self.run(Duration::from_secs(5));
         (self.payloads - before) as f64 / (self.nodes.len() - 1) as f64 - 1.0
     }
@@ -202,7 +215,7 @@ fn many_senders_at_once_reach_everyone_exactly_once() {
             let from = rng.random_range(0..30);
             let content = format!("{number} of {from}");
             let bytes = Bytes::copy_from_slice(content.as_bytes());
-            swarm.input(from, Input::Broadcast(bytes.into(), Scope::Swarm));
+            swarm.broadcast(from, bytes);
             swarm.run(ms(rng.random_range(0..30)));
             published.push((from, content));
         }
