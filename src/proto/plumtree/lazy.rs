@@ -278,8 +278,6 @@ impl LazyPush {
             self.fresh = end;
             self.due = MaybeAt::NONE;
             self.dispatched = MaybeAt::some(now);
-        } else if self.queue.is_empty() {
-            self.due = MaybeAt::NONE;
         }
     }
 
@@ -315,7 +313,7 @@ impl LazyPush {
         Some((self.first + place as u64, self.queue.get(place)?.at))
     }
 
-    /// Empties the queue up to a place.
+    /// Empties the queue up to a place. Where nothing is left, nothing is due.
     fn forget_until(&mut self, place: u64) {
         let count = (place - self.first) as usize;
         self.first = place;
@@ -324,6 +322,9 @@ impl LazyPush {
             self.queue.drain(..count);
         } else {
             self.queue = VecDeque::new();
+        }
+        if self.queue.is_empty() {
+            self.due = MaybeAt::NONE;
         }
     }
 

@@ -238,3 +238,19 @@ fn what_was_left_to_a_neighbor_is_told_when_it_is_not_left_to_it_any_more() {
         assert_eq!(node.wait(HELD).announced(2).len(), 1);
     }
 }
+
+#[test]
+fn nothing_is_due_once_all_was_announced_by_others() {
+    let mut node = node();
+    node.up(3);
+    brought(&mut node, 0..8);
+    node.recv(2, all_ihaves(0..8));
+    node.wait(HELD);
+    brought(&mut node, 8..9);
+    // In a hurry, since a neighbor is lost; but what there is to say is said by the other end.
+    node.down(3);
+    node.recv(2, all_ihaves(8..9));
+    let due = node.state.lazy_push.due();
+    assert_eq!(due.get(), None);
+    assert!(node.wait(HELD + HELD).announced(2).is_empty());
+}
