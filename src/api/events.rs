@@ -268,7 +268,7 @@ impl State {
             *taken = Events::default();
         }
         mem::swap(&mut self.waiting, taken);
-        if taken.len() > 0 {
+        if !taken.is_empty() {
             self.usual = taken.len();
         }
         let changed = mem::take(&mut self.changed);
@@ -405,7 +405,6 @@ impl Events {
     }
 
     /// Whether there are none.
-    #[cfg(feature = "net")]
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
