@@ -257,3 +257,85 @@ pub(crate) fn finish<T: Transport>(
         Done::Finished(key, stream.finish().await)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::proto::{Message, MessageId, plumtree, wire};
+
+    const MAX: usize = 4096;
+
+    /// A stream that has brought all that it will.
+    struct Ended;
+
+    impl RecvStream for Ended {
+        async fn read(&mut self, _: &mut [Bytes]) -> Result<usize, Broken> {
+            Ok(0)
+        }
+
+        fn stop(&mut self) {}
+    }
+
+    /// A frame of any kind and size, valid or cut from something else.
+    fn frame() -> impl Strategy<Value = Vec<u8>> {
+        let payload = |len: usize, n: u8| {
+            let content = Bytes::from(vec![n; len]);
+            Message::Gossip(plumtree::Message::Gossip(plumtree::Gossip {
+                id: MessageId::from_content(&content),
+                content,
+                scope: plumtree::DeliveryScope::Neighbors,
+            }))
+        };
+        let encoded = |message: Message<EndpointId>| wire::encode(&message, MAX).unwrap().to_vec();
+        prop_oneof![
+            4 => (0..200usize, any::<u8>()).prop_map(move |(len, n)| encoded(payload(len, n))),
+            1 => (1900..4000usize, any::<u8>()).prop_map(move |(len, n)| encoded(payload(len, n))),
+            1 => Just(encoded(Message::Gossip(plumtree::Message::Prune))),
+            1 => prop::collection::vec(any::<u8>(), 0..100)
+                .prop_map(|body| [&(body.len() as u32).to_be_bytes()[..], &body].concat()),
+        ]
+    }
+
+    proptest! {
+        /// However a stream is cut, and whatever is copied together: the frames are those of the parser.
+        #[test]
+        fn frames_are_the_same_however_they_are_cut_and_copied(
+            frames in prop::collection::vec(frame(), 0..60),
+            cuts in prop::collection::vec(1..3000usize, 1..40),
+            max in prop_oneof![4 => Just(MAX), 1 => 40..2100usize],
+            tail in 0..10usize,
+        ) {
+            let mut all = Bytes::from(frames.concat());
+            all.truncate(all.len().saturating_sub(tail));
+            let mut reader = Reader::new(Ended, max);
+            let mut parser = FrameParser::new(max);
+            let mut blocks = Blocks::default();
+            for cut in cuts.iter().cycle() {
+                if all.is_empty() {
+                    break;
+                }
+                let mut chunk = all.split_to((*cut).min(all.len()));
+                reader.chunks.push_back(chunk.clone());
+                loop {
+                    let expected = parser.take_frame(&mut chunk);
+                    let frame = reader.take_frame(&mut blocks);
+                    match (expected, frame) {
+                        (Ok(expected), Ok(frame)) => {
+                            prop_assert_eq!(&expected, &frame);
+                            if frame.is_none() {
+                                break;
+                            }
+                        }
+                        (Err(_), Err(_)) => return Ok(()),
+                        (expected, frame) => prop_assert!(false, "{expected:?}, {frame:?}"),
+                    }
+                }
+            }
+            reader.ended = true;
+            let end = reader.take_frame(&mut blocks);
+            prop_assert_eq!(end.is_ok(), parser.finish().is_ok());
+        }
+    }
+}

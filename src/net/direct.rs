@@ -30,8 +30,8 @@ pub(crate) struct Direct<'a, T: Transport> {
     pub(crate) encoder: &'a mut Encoder,
     pub(crate) traffic: &'a mut Traffic,
     pub(crate) max_message_size: usize,
-    /// A peer keeps up while no more than this waits for it, in bytes.
-    pub(crate) at_ease: usize,
+    /// A peer keeps up while less than this waits for it, in bytes.
+    pub(crate) backlog: usize,
 }
 
 /// The time for the protocol state, and the [`Direct`] of a [`Node`](super::node::Node): all but its state and its
@@ -47,7 +47,7 @@ macro_rules! direct {
             encoder: &mut $node.encoder,
             traffic: &mut $node.traffic,
             max_message_size: $node.max_message_size,
-            at_ease: $node.limits.send_queue_bytes / 4,
+            backlog: $node.limits.send_queue_bytes / 4,
         };
         (now, direct)
     }};
@@ -65,7 +65,7 @@ impl<T: Transport> Direct<'_, T> {
         let Some(peer) = self.peers.get_mut(to.as_bytes()) else {
             return false;
         };
-        if peer.slow || peer.queue.bytes() >= self.at_ease {
+        if peer.slow || peer.queue.bytes() >= self.backlog {
             return false;
         }
         let Ok(frame) = self.encoder.encode(message, self.max_message_size) else {

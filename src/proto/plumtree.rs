@@ -25,7 +25,8 @@
 //! - Who announced a message to us is not sent it, neither the payload nor an announcement.
 //! - What is published without any neighbor is announced to each that comes up, until someone is
 //!   seen to have it.
-//! - Announcements of messages that follow each other are held and sent together (`lazy`).
+//! - Announcements of messages that follow each other are held and sent together, and only one end of a
+//!   link sends them, as a rule (`lazy`).
 //! - The two timeouts follow what is measured; those of the paper are only their least (`delay`).
 //! - A neighbor that has been in the swarm for a while is told of the latest messages as it comes up:
 //!   they may have gone by on links that are no more (`catch_up`).
