@@ -37,7 +37,8 @@ struct Topic {
 
 struct Subscriber {
     events: EventSender,
-    /// What has happened in this pass. The subscriber is handed all of it at once, and woken.
+    /// What has happened in this pass. The subscriber is handed all of it at once, and woken. No more than a pass
+    /// handles: a share of each source.
     pending: Events,
     /// Whether it is listed to be woken.
     unwoken: bool,
