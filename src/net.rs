@@ -61,6 +61,7 @@ mod hold;
 mod inspect;
 mod limits;
 mod links;
+mod news;
 mod node;
 mod orders;
 mod peer;

@@ -16,7 +16,7 @@ use futures_lite::future::poll_once;
 use iroh::EndpointId;
 
 use super::{
-    blocks::{Blocks, Run},
+    blocks::SHARING,
     queue::Batch,
     transport::{
         BoxFuture, BoxStream, Broken, Connection, Handshake, RecvStream, SendStream, Transport,
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::proto::{
     LinkId, PeerData, TopicId,
-    wire::{FrameParser, StreamHeader},
+    wire::{Bodies, FrameParser, StreamHeader},
 };
 
 /// Chunks of received data taken over in one read.
@@ -85,9 +85,21 @@ pub(crate) struct Reader<S> {
     stream: S,
     parser: FrameParser,
     chunks: VecDeque<Bytes>,
-    /// Frames of the first chunk, copied.
-    run: Run,
     ended: bool,
+}
+
+/// Large bodies are copied, small ones are slices of chunks.
+struct LargeApart;
+
+impl Bodies<Bytes> for LargeApart {
+    fn take_whole(&mut self, chunk: &mut Bytes, len: usize) -> Bytes {
+        let body = chunk.split_to(len);
+        if len > SHARING {
+            Bytes::copy_from_slice(&body)
+        } else {
+            body
+        }
+    }
 }
 
 impl<S: RecvStream> Reader<S> {
@@ -96,25 +108,15 @@ impl<S: RecvStream> Reader<S> {
             stream,
             parser: FrameParser::new(max_message_size),
             chunks: VecDeque::new(),
-            run: Run::default(),
             ended: false,
         }
     }
 
-    /// The next whole frame of what was read, if there is one. A payload is copied, so that whoever
-    /// keeps it does not keep all that was read with it.
-    pub(crate) fn take_frame(&mut self, blocks: &mut Blocks) -> Result<Option<Bytes>, Broken> {
-        if let Some(frame) = self.run.take_frame() {
-            return Ok(Some(frame));
-        }
+    /// The next whole frame of what was read, if there is one. Where it is larger than what shares blocks, it has
+    /// memory of its own; else it may hold all that was read with it.
+    pub(crate) fn take_frame(&mut self) -> Result<Option<Bytes>, Broken> {
         while let Some(chunk) = self.chunks.front_mut() {
-            if self.parser.is_between_frames() {
-                self.run = Blocks::run(chunk, self.parser.max_message_size());
-                if let Some(frame) = self.run.take_frame() {
-                    return Ok(Some(frame));
-                }
-            }
-            match self.parser.take_frame_into(chunk, blocks) {
+            match self.parser.take_frame_into(chunk, &mut LargeApart) {
                 Ok(Some(frame)) => return Ok(Some(frame)),
                 Ok(None) => {
                     self.chunks.pop_front();
@@ -178,11 +180,9 @@ pub(crate) fn read_header<T: Transport>(
 ) -> BoxFuture<Done<T>> {
     Box::pin(async move {
         let mut reader = Reader::new(stream, max_message_size);
-        // Not for the header, which is none, but it might look like a payload.
-        let mut blocks = Blocks::default();
         let header = async {
             loop {
-                if let Some(frame) = reader.take_frame(&mut blocks)? {
+                if let Some(frame) = reader.take_frame()? {
                     return StreamHeader::decode(&frame).map_err(Broken::from_error);
                 }
                 if reader.is_ended() {
@@ -311,7 +311,6 @@ mod tests {
             all.truncate(all.len().saturating_sub(tail));
             let mut reader = Reader::new(Ended, max);
             let mut parser = FrameParser::new(max);
-            let mut blocks = Blocks::default();
             for cut in cuts.iter().cycle() {
                 if all.is_empty() {
                     break;
@@ -320,7 +319,7 @@ mod tests {
                 reader.chunks.push_back(chunk.clone());
                 loop {
                     let expected = parser.take_frame(&mut chunk);
-                    let frame = reader.take_frame(&mut blocks);
+                    let frame = reader.take_frame();
                     match (expected, frame) {
                         (Ok(expected), Ok(frame)) => {
                             prop_assert_eq!(&expected, &frame);
@@ -334,7 +333,7 @@ mod tests {
                 }
             }
             reader.ended = true;
-            let end = reader.take_frame(&mut blocks);
+            let end = reader.take_frame();
             prop_assert_eq!(end.is_ok(), parser.finish().is_ok());
         }
     }

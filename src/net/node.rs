@@ -15,12 +15,12 @@ use rand::{SeedableRng, rngs::StdRng};
 use smol_gossip_runtime::{EventLoop, Runtime, TimerKey};
 
 use super::{
-    blocks::Blocks,
     burden::Burdens,
     connection::{ConnectionKey, Done, Reader},
     encoder::Encoder,
     inspect::{DownReason, Request, Watchers},
     limits::Limits,
+    news::Decoded,
     peer::{Dials, Link, Peer},
     ready::Ready,
     topics::Topics,
@@ -29,9 +29,7 @@ use super::{
 use crate::{
     api::mailbox::{Inbox, SubscriptionId},
     metrics::{Metrics, Traffic},
-    proto::{
-        Counters, InEvent, LinkId, Message, Outbox, PeerData, State, TimerId, TopicId, hash::Keyed,
-    },
+    proto::{Counters, InEvent, LinkId, Outbox, PeerData, State, TimerId, TopicId, hash::Keyed},
 };
 
 /// Items of one source that a pass of the loop takes.
@@ -68,9 +66,7 @@ pub(crate) struct Node<T: Transport, R: Runtime> {
     /// Frames that are about to be handled. Empty between two streams; kept for its memory.
     pub(crate) frames: Vec<Bytes>,
     /// The messages of these frames, with the lengths of the frames. Kept for its memory, too.
-    pub(crate) messages: Vec<(usize, Message<EndpointId>)>,
-    /// Where payloads are put.
-    pub(crate) blocks: Blocks,
+    pub(crate) messages: Vec<Decoded>,
     /// The timers of topics, by their slot.
     pub(crate) topic_timers: Vec<Option<TopicTimer>>,
     /// Timers of topics that have expired in this pass.
@@ -221,7 +217,6 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             outbox: Outbox::new(),
             frames: Vec::new(),
             messages: Vec::new(),
-            blocks: Blocks::default(),
             topic_timers: Vec::new(),
             expired: Vec::new(),
             topics: Topics::default(),

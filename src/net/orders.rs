@@ -2,10 +2,12 @@
 
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use smol_gossip_runtime::Runtime;
 use tracing::debug;
 
 use super::{
+    blocks::Block,
     digest,
     direct::direct,
     node::{Node, SHARE},
@@ -18,6 +20,9 @@ use crate::{
     },
     proto::{Command, InEvent, Payload, Scope, TopicId},
 };
+
+/// What the application published is copied up to this length.
+const WORTH_COPYING: usize = 256;
 
 impl<T: Transport, R: Runtime> Node<T, R> {
     pub(crate) fn poll_inbox(&mut self, cx: &mut Context<'_>) -> usize {
@@ -113,8 +118,11 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         }
     }
 
-    fn broadcast(&mut self, topic: TopicId, payload: Payload, scope: Scope) {
-        let payload = payload.moved(|content| self.blocks.adopt(content));
+    fn broadcast(&mut self, topic: TopicId, mut payload: Payload, scope: Scope) {
+        if payload.known_id().is_none() && is_copied(&payload) {
+            let content = Bytes::copy_from_slice(payload.content());
+            payload.move_to(content);
+        }
         let (now, mut direct) = direct!(self);
         self.state
             .take_broadcast(topic, payload, scope, now, &mut direct);
@@ -146,18 +154,23 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     }
 }
 
-/// Works out the ids of messages that have none yet.
+/// Works out the ids of messages, and has small ones share memory.
 fn identify(payloads: &mut [&mut Payload]) {
-    let unknown: Vec<_> = payloads
-        .iter()
-        .filter(|payload| payload.known_id().is_none())
-        .map(|payload| payload.content())
-        .collect();
-    let ids = digest::message_ids(&unknown);
-    let unknown = payloads
-        .iter_mut()
-        .filter(|payload| payload.known_id().is_none());
-    for (payload, id) in unknown.zip(ids) {
+    let contents: Vec<_> = payloads.iter().map(|one| one.content()).collect();
+    let ids = digest::message_ids(&contents);
+    let copied = payloads.iter().filter(|one| is_copied(one));
+    let mut block = Block::of(copied.map(|one| one.content()));
+    for (payload, id) in payloads.iter_mut().zip(ids) {
         payload.set_id(id);
+        if is_copied(payload) {
+            let content = block.take(payload.len());
+            payload.move_to(content);
+        }
     }
+}
+
+/// Whether what the application has published is copied. It is the owner of its own allocation: worth keeping
+/// only where a copy would cost more.
+fn is_copied(payload: &Payload) -> bool {
+    payload.len() <= WORTH_COPYING
 }

@@ -8,23 +8,22 @@ use smol_gossip_runtime::Runtime;
 use tracing::{debug, debug_span, level_filters::LevelFilter, span::EnteredSpan, trace};
 
 use super::{
-    blocks::Blocks,
     burden,
     connection::{self, ConnectionKey, Done, Reader},
-    digest,
     direct::direct,
     inspect::DownReason,
+    news::{AT_ONCE, payload, set_apart},
     node::{Accept, Node, Timer, wait_for_connection, watch_local_data},
     peer::Link,
     transport::{Broken, Connection, RecvStream, Transport},
 };
-use crate::proto::{InEvent, Message, TopicId, hyparview, plumtree, topic::Received, wire};
+use crate::proto::{InEvent, Message, TopicId, hyparview, topic::Received, wire};
 
 /// Streams looked at in a pass.
 const STREAMS_PER_PASS: usize = 16;
 
 /// Frames of one stream handled before others have their turn, or fewer that are much work.
-const FRAMES_PER_STREAM: usize = 32;
+const FRAMES_PER_STREAM: usize = AT_ONCE;
 
 /// Frames are taken out of what was read until they are this long together, and then handled: many
 /// small ones at once, but no more than the processor's cache has room for.
@@ -211,7 +210,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 if left == 0 {
                     break Ok(true);
                 }
-                let taken = take_frames(&mut reader, &mut self.blocks, &mut self.frames, left);
+                let taken = take_frames(&mut reader, &mut self.frames, left);
                 let frames = self.frames.len();
                 let result = self.handle_frames_of(peer, key, topic);
                 // Frames that are long work count as so many more.
@@ -267,8 +266,13 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             messages.push((size, message));
             Ok(())
         });
-        let hashed = self.hash_news(&topic, &messages);
-        for ((size, message), is_hashed) in messages.drain(..).zip(hashed) {
+        let checked = self.check_news(&topic, &mut messages);
+        let evicted = self.state.counters().seen_evicted;
+        for ((size, mut message), is_hashed) in messages.drain(..).zip(checked) {
+            if !is_hashed && self.state.counters().seen_evicted > evicted {
+                // It may have been forgotten since, and be new again.
+                set_apart(&mut message);
+            }
             let received = Received {
                 from: peer,
                 link: key,
@@ -279,41 +283,6 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         }
         self.messages = messages;
         result
-    }
-
-    /// Says which of these messages are payloads that are new here, and have the id that they should
-    /// have. Nothing is said of the others.
-    ///
-    /// There are no more messages than frames are taken from a stream.
-    fn hash_news(
-        &self,
-        topic: &TopicId,
-        messages: &[(usize, Message<EndpointId>)],
-    ) -> [bool; FRAMES_PER_STREAM] {
-        let mut hashed = [false; FRAMES_PER_STREAM];
-        let mut contents = [&[][..]; FRAMES_PER_STREAM];
-        let mut places = [(0, None); FRAMES_PER_STREAM];
-        let news = messages
-            .iter()
-            .enumerate()
-            .filter_map(|(place, (_, message))| {
-                let gossip = payload(message)?;
-                let is_news = self.state.is_news(topic, &gossip.id);
-                is_news.then_some((place, gossip))
-            });
-        let mut count = 0;
-        for (place, gossip) in news {
-            contents[count] = &gossip.content;
-            places[count] = (place, Some(gossip.id));
-            count += 1;
-        }
-        if count > 1 {
-            let ids = digest::message_ids(&contents[..count]);
-            for ((place, claimed), id) in places.into_iter().zip(ids) {
-                hashed[place] = claimed == Some(id);
-            }
-        }
-        hashed
     }
 
     /// Handles a message of so many bytes.
@@ -368,14 +337,6 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     }
 }
 
-/// The payload that a message is, if it is one.
-fn payload<PI>(message: &Message<PI>) -> Option<&plumtree::Gossip> {
-    match message {
-        Message::Gossip(plumtree::Message::Gossip(gossip)) => Some(gossip),
-        Message::Gossip(_) | Message::Swarm(_) => None,
-    }
-}
-
 /// What is traced from here on is about frames of this peer. Costs next to nothing unless someone
 /// looks.
 fn peer_span(peer: &EndpointId) -> Option<EnteredSpan> {
@@ -389,13 +350,12 @@ fn peer_span(peer: &EndpointId) -> Option<EnteredSpan> {
 /// since the keys in it are long work: what it costs is charged before the next one is decoded.
 fn take_frames<S: RecvStream>(
     reader: &mut Reader<S>,
-    blocks: &mut Blocks,
     frames: &mut Vec<Bytes>,
     most: usize,
 ) -> Result<bool, Broken> {
     let mut bytes = 0;
     while frames.len() < most && bytes < BYTES_AT_ONCE {
-        match reader.take_frame(blocks)? {
+        match reader.take_frame()? {
             Some(frame) => {
                 bytes += frame.len();
                 let is_last = wire::is_membership(&frame);

@@ -55,13 +55,11 @@ impl Payload {
         (self.content, id)
     }
 
-    /// The same, with a content that was moved to another place in memory.
+    /// Moves the content to another place in memory.
     #[cfg(feature = "net")]
-    pub(crate) fn moved(self, to: impl FnOnce(Bytes) -> Bytes) -> Self {
-        Self {
-            content: to(self.content),
-            id: self.id,
-        }
+    pub(crate) fn move_to(&mut self, content: Bytes) {
+        debug_assert_eq!(self.content, content);
+        self.content = content;
     }
 }
 

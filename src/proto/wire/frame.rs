@@ -43,15 +43,10 @@ pub struct FrameParser {
     expected: Expected,
 }
 
-/// Where the bodies of frames are put.
+/// How bodies that lie within a chunk are taken out of it. Those that are scattered have memory of their own.
 pub(crate) trait Bodies<C> {
     /// Takes a whole body out of a chunk, which has at least `len` bytes.
     fn take_whole(&mut self, chunk: &mut C, len: usize) -> Bytes;
-
-    /// An empty buffer with room for `len` bytes of a body that is scattered over several chunks.
-    fn buffer(&mut self, len: usize) -> BytesMut {
-        BytesMut::with_capacity(len)
-    }
 }
 
 /// Bodies are slices of chunks.
@@ -153,18 +148,6 @@ impl FrameParser {
         self.take(chunk, bodies)
     }
 
-    /// The length of the largest body that is accepted.
-    #[cfg(feature = "net")]
-    pub(crate) fn max_message_size(&self) -> usize {
-        self.max_message_size
-    }
-
-    /// Whether nothing of a frame has come that is not whole.
-    #[cfg(feature = "net")]
-    pub(crate) fn is_between_frames(&self) -> bool {
-        matches!(self.expected, Expected::Length { known: 0, .. })
-    }
-
     /// Whether the stream may end here: between two frames.
     ///
     /// ```
@@ -213,10 +196,8 @@ impl FrameParser {
             self.expected = Expected::NEW_FRAME;
             return Ok(Some(bodies.take_whole(chunk, len)));
         }
-        if self.partial.capacity() == 0 && chunk.has_remaining() {
-            self.partial = bodies.buffer(len.min(TRUSTED_LEN));
-        }
         let count = (len - self.partial.len()).min(chunk.remaining());
+        self.make_room(count, len);
         self.partial.extend_from_slice(&chunk.chunk()[..count]);
         chunk.advance(count);
         if self.partial.len() < len {
@@ -224,6 +205,18 @@ impl FrameParser {
         }
         self.expected = Expected::NEW_FRAME;
         Ok(Some(std::mem::take(&mut self.partial).freeze()))
+    }
+
+    /// Makes room for `count` more bytes of a body of `len`, and never for more than that.
+    fn make_room(&mut self, count: usize, len: usize) {
+        let needed = self.partial.len() + count;
+        if needed <= self.partial.capacity() {
+            return;
+        }
+        let doubled = 2 * self.partial.capacity();
+        let mut larger = BytesMut::with_capacity(needed.max(doubled).max(TRUSTED_LEN).min(len));
+        larger.extend_from_slice(&self.partial);
+        self.partial = larger;
     }
 
     fn too_large(&self, len: usize) -> FrameError {
