@@ -54,8 +54,8 @@ pub struct Message {
     pub content: Bytes,
     /// Whether it was sent to the whole swarm or only to neighbors, and how far it has come.
     pub scope: DeliveryScope,
-    /// The neighbor that handed it to us. It need not be the author, and nothing in the protocol
-    /// proves who that is.
+    /// The peer that handed it to us: as a rule a neighbor in the topic. It need not be the author, and
+    /// nothing in the protocol proves who that is.
     pub delivered_from: EndpointId,
 }
 
@@ -90,7 +90,7 @@ pub struct JoinOptions {
     /// How many events may wait until the application takes them; 0 means 1.
     ///
     /// The receiver takes all that wait at once and works them off, so up to twice as many may be
-    /// held in all. When the queue is full the oldest event makes room for the newest, and where
+    /// held in all, and what one pass of the node's loop brings (512 messages at the most). When the queue is full the oldest event makes room for the newest, and where
     /// something is missing the application finds [`Event::Lagged`]. A slow receiver slows down
     /// neither the node nor other receivers.
     pub subscription_capacity: usize,

@@ -13,7 +13,7 @@ use super::{
     node::{Node, Timer},
     transport::{Connection, Transport},
 };
-use crate::proto::TopicId;
+use crate::proto::{DeliveryScope, TopicId};
 
 /// How many streams for topics that we are not in a peer may have open while it is held. Each of
 /// them is a window's worth of memory that it can fill.
@@ -60,18 +60,23 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         }
     }
 
-    /// Notes what a frame was worth, or what it cost, once it has been handled.
+    /// Notes what a frame was worth, or what it cost, once it has been handled. A payload has a scope.
     pub(crate) fn take_toll(
         &mut self,
         from: &EndpointId,
-        payload: bool,
+        scope: Option<DeliveryScope>,
         units: u32,
         before: &Tally,
     ) {
-        let after = self.tally(from, payload);
+        let after = self.tally(from, scope.is_some());
         let (charge, credit) = &mut self.toll;
-        if payload && after.refused == before.refused {
-            *credit += burden::NEWS;
+        if let Some(scope) = scope
+            && after.refused == before.refused
+        {
+            // What is for neighbors only may come again and again, so it makes up for nothing.
+            if matches!(scope, DeliveryScope::Swarm(_)) {
+                *credit += burden::NEWS;
+            }
             return;
         }
         let up = after.ups > before.ups;

@@ -74,7 +74,7 @@ pub struct Limits {
     /// Topics joined at once. A subscription beyond that ends at once.
     pub topics: usize,
     /// How much work a peer may cause in a second that leads to nothing, in units of a small control
-    /// message; payloads that are new cost nothing, and make up for four units each. Four seconds'
+    /// message; payloads that are new cost nothing, and those for the swarm make up for four units each. Four seconds'
     /// worth may come at once. Beyond that the peer is read no faster than this, while all others
     /// are read as before.
     pub burden_per_second: u32,

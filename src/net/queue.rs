@@ -147,8 +147,9 @@ impl SendQueue {
 
     /// Adds a frame.
     pub(crate) fn push(&mut self, topic: TopicId, lane: Lane, frame: Frame<'_>) {
+        // Only where nothing waits: else each of many topics would have room for what is usual for all.
+        let usual = if self.bytes == 0 { self.usual } else { 0 };
         self.bytes += frame.len();
-        let usual = self.usual;
         self.segment(topic).push(lane, frame, usual);
     }
 
@@ -433,6 +434,34 @@ mod tests {
             }
         }
         assert_eq!((count, queue.bytes(), queue.is_empty()), (100, 0, true));
+    }
+
+    #[test]
+    fn what_waits_takes_about_as_much_memory_as_it_is() {
+        let mut queue = SendQueue::default();
+        let large = vec![7; COALESCE_BYTES];
+        for _ in 0..20 {
+            queue.push(topic(0), Lane::Own, Frame::Small(&large));
+        }
+        queue.take(&topic(0), MAX);
+        for n in 0..=255 {
+            for _ in 0..10 {
+                queue.push(topic(n), Lane::Own, Frame::Small(&large[..100]));
+                queue.push(topic(n), Lane::Control, frame("a"));
+            }
+        }
+        let segments = queue.topics.values().flatten();
+        let chunks = segments.flat_map(|segment| segment.lanes.iter().flatten());
+        let memory = chunks.map(|chunk| match chunk {
+            Chunk::Small(frames) => frames.capacity(),
+            Chunk::Large(frame) => frame.len(),
+        });
+        let memory: usize = memory.sum();
+        let lanes = 2 * 256 * FIRST_CHUNK_BYTES;
+        assert!(
+            memory <= 2 * queue.bytes() + lanes + CHUNK_BYTES,
+            "{memory}"
+        );
     }
 
     #[test]

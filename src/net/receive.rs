@@ -289,7 +289,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     fn handle_message(&mut self, topic: TopicId, received: Received<EndpointId>, size: usize) {
         let Received { from, message, .. } = &received;
         let from = *from;
-        let is_payload = payload(message).is_some();
+        let scope = payload(message).map(|gossip| gossip.scope);
         let mut is_over = false;
         self.parting = match message {
             Message::Swarm(hyparview::Message::Join(_)) => {
@@ -304,14 +304,14 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             }
             Message::Swarm(_) | Message::Gossip(_) => None,
         };
-        let before = self.tally(&from, is_payload);
+        let before = self.tally(&from, scope.is_some());
         let units = burden::of_frame(message, size);
         let (now, mut direct) = direct!(self);
         self.state
             .take_message(topic, received, now, &mut self.rng, &mut direct);
         self.work_off();
         self.parting = None;
-        self.take_toll(&from, is_payload, units, &before);
+        self.take_toll(&from, scope, units, &before);
         if is_over {
             self.answer_parting(from, topic);
         }

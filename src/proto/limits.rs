@@ -20,7 +20,8 @@ pub struct Limits {
     /// the peer to the eager set, but get an announcement in place of the payload, so that the
     /// peer can ask again. Our own Grafts keep to three quarters of this rate.
     pub graft_replies_per_second: u32,
-    /// Announcements waiting for the next lazy push to one peer. When full, the oldest are dropped.
+    /// Announcements waiting for the next lazy push, to all neighbors of a topic together. When full, the oldest
+    /// are dropped.
     pub lazy_queue: usize,
     /// The largest peer data accepted from a peer, in bytes. Larger data is dropped, the peer kept.
     pub peer_data_bytes: usize,

@@ -417,6 +417,9 @@ impl<PI: PeerIdentity> State<PI> {
         let removed = self.neighbors.remove(peer)?;
         self.introductions.retain(|one| one.to != removed.serial);
         self.delays.broken |= removed.eager;
+        if removed.announced_first > 0 {
+            self.missing.orphan();
+        }
         Some(removed)
     }
 
@@ -453,6 +456,7 @@ fn make_eager<PI: PeerIdentity>(
         let waiting = lazy_push.waiting_for(neighbor);
         announce(neighbor.peer, waiting, settings, sink);
         neighbor.eager = true;
+        neighbor.announces = false;
         neighbor.pruned_at = MaybeAt::NONE;
     }
 }

@@ -105,6 +105,27 @@ fn a_flood_is_read_at_a_rate_and_others_as_before() {
 }
 
 #[test]
+fn what_is_for_neighbors_and_comes_again_makes_up_for_nothing() {
+    let mut world = pair();
+    let mut foe = Raw::joined(&mut world, 10, 0, topic(0));
+    let content = message(1, 10);
+    let again = frame(Message::Gossip(plumtree::Message::Gossip(Gossip {
+        id: MessageId::from_content(&content),
+        content,
+        scope: DeliveryScope::Neighbors,
+    })));
+    let before = handled(&world);
+    for _ in 0..20 {
+        foe.write(
+            &mut world,
+            topic(0),
+            [again.clone(), prune()].concat().repeat(2000).into(),
+        );
+    }
+    assert!(held(&world) > 0, "{} frames", handled(&world) - before);
+}
+
+#[test]
 fn a_thousand_topics_joined_at_once_burden_nobody() {
     let mut world = World::new(7);
     world.start_all(2);

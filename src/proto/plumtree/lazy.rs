@@ -6,16 +6,15 @@
 //!
 //! The first announcement after a pause is sent after the configured time. Where messages follow
 //! each other, announcements are held until there is a frame full of them, or for [`HOLD`] times as
-//! long: a packet for each, and another to acknowledge it, would be most of what a quiet swarm
-//! sends, and hardly any is ever needed. They go out behind a message rather than on the hour, when
+//! long, up to [`HELD_AT_MOST`]: a packet for each, and another to acknowledge it, would be most of what a quiet
+//! swarm sends, and hardly any is ever needed. They go out behind a message rather than on the hour, when
 //! they would be in the way of the next one.
 //!
 //! One end of a link is enough: who tells us of a message need not be told of it in turn. So what a
 //! neighbor announces is struck off what waits for it, and a neighbor that is used to be the first
-//! ([`Neighbor::announces`]) is left to it: what there is to tell it waits for [`HOLD`] times the
-//! configured time, which is longer than its own announcements take. What has not been struck off by
-//! then is news to it, and it is our turn. Where announcements cross, each end draws whether to leave
-//! it to the other.
+//! ([`Neighbor::announces`]) is left to it: what there is to tell it waits for longer than it holds its own
+//! announcements, and these are on their way. What has not been struck off by then is news to it, and it is our
+//! turn. Where announcements cross, each end draws whether to leave it to the other.
 
 use std::collections::VecDeque;
 
@@ -29,8 +28,14 @@ use crate::proto::clock::{At, MaybeAt};
 /// configured time.
 const HOLD: u64 = 40;
 
-/// After this long, the next message takes with it what is held.
-const HOLD_WITHOUT_NEED: u64 = 28;
+/// The same in nanoseconds, where that is less; but no less than the configured time.
+const HELD_AT_MOST: u64 = 200_000_000;
+
+/// After this part of that time, in tenths, the next message takes with it what is held.
+const HELD_WITHOUT_NEED: u64 = 7;
+
+/// What may be announced by its receiver waits for so many halves of that time.
+const PATIENCE: u64 = 3;
 
 /// Who announces to us is not left to it while so much waits for it, in frames.
 const LEFT_FRAMES: usize = 8;
@@ -60,6 +65,8 @@ pub(super) struct Holding {
     left: u64,
     /// From an announcement to its dispatch, unless it is held.
     timeout: u64,
+    /// The longest time between two dispatches.
+    longest: u64,
 }
 
 impl Holding {
@@ -71,12 +78,18 @@ impl Holding {
             frame: frame.min(limit / 2),
             left: frame.saturating_mul(LEFT_FRAMES).min(limit / 4) as u64,
             timeout,
+            longest: timeout.max(timeout.saturating_mul(HOLD).min(HELD_AT_MOST)),
         }
+    }
+
+    /// From one dispatch until the next message takes with it what is held.
+    fn without_need(&self) -> u64 {
+        self.longest / 10 * HELD_WITHOUT_NEED
     }
 
     /// How long what a neighbor may be about to announce itself waits for that.
     fn patience(&self) -> u64 {
-        self.timeout.saturating_mul(HOLD)
+        (self.longest / 2).saturating_mul(PATIENCE)
     }
 }
 
@@ -170,12 +183,11 @@ impl LazyPush {
         let soon = now.after(holding.timeout);
         let dispatched = self.dispatched.get();
         let mut due = self.due.get().unwrap_or(match dispatched {
-            Some(last) => soon.max(last.after(holding.timeout.saturating_mul(HOLD))),
+            Some(last) => soon.max(last.after(holding.longest)),
             None => soon,
         });
         let is_full = self.end() + 1 - self.fresh >= holding.frame as u64;
-        let was_held =
-            |last: At| last.after(holding.timeout.saturating_mul(HOLD_WITHOUT_NEED)) <= now;
+        let was_held = |last: At| last.after(holding.without_need()) <= now;
         if is_full || dispatched.is_none_or(was_held) {
             due = soon.min(due);
         }

@@ -12,7 +12,7 @@ use smallvec::{SmallVec, smallvec};
 
 use super::{
     message::Round,
-    neighbors::{NeighborSet, Serial},
+    neighbors::{NeighborSet, Neighbors, Serial},
 };
 use crate::proto::{MessageId, clock::At, hash::Keyed};
 
@@ -47,7 +47,7 @@ pub(super) struct Wanted {
     asked: usize,
     /// How often it may still be put off without anyone being asked.
     patience: u8,
-    /// Who announced it first: its share of the room is used.
+    /// Whose share of the room is used: who announced it first, unless that one has left.
     pub(super) first: Serial,
 }
 
@@ -115,8 +115,10 @@ pub(super) struct Missing {
     wanted: HashMap<MessageId, Wanted, Keyed>,
     /// Ids by the time at which they are due, and by a count where that is the same. An entry is
     /// stale when its id is gone or due at another time.
-    queue: BinaryHeap<Reverse<(At, u64, MessageId)>>,
-    count: u64,
+    queue: BinaryHeap<Reverse<(At, u32, MessageId)>>,
+    count: u32,
+    /// Whether some may be in nobody's share, since who announced them has left.
+    orphaned: bool,
 }
 
 impl Missing {
@@ -125,6 +127,7 @@ impl Missing {
             wanted: HashMap::with_hasher(keyed),
             queue: BinaryHeap::new(),
             count: 0,
+            orphaned: false,
         }
     }
 
@@ -152,6 +155,52 @@ impl Missing {
         );
     }
 
+    /// Notes that a neighbor has left which was the first to announce some of them. They stay, since others may
+    /// still announce them, and what was announced for longer is asked for sooner.
+    pub(super) fn orphan(&mut self) {
+        self.orphaned = true;
+    }
+
+    /// Makes room where it may be needed for `more` messages, and some were announced by neighbors that have left:
+    /// what nobody else has announced is waited for in vain. Others who have announced the rest
+    /// take it over, as far as they have [a share left](Self::has_room).
+    pub(super) fn clear_orphans<PI: Copy + Ord>(
+        &mut self,
+        more: usize,
+        limit: usize,
+        neighbors: &mut Neighbors<PI>,
+    ) {
+        if !self.orphaned || self.len() + more <= limit / 2 {
+            return;
+        }
+        self.orphaned = false;
+        let own = own_share(limit, neighbors.len());
+        let mut ids: Vec<_> = self.queue.iter().map(|Reverse(entry)| *entry).collect();
+        ids.sort_unstable();
+        for (due, _, id) in ids {
+            let Some(wanted) = self.wanted.get_mut(&id) else {
+                continue;
+            };
+            if wanted.due != due || neighbors.by_serial(wanted.first).is_some() {
+                continue;
+            }
+            let heir = wanted.claims.iter().map(|one| one.claimant).find(|one| {
+                let heir = neighbors.by_serial(*one);
+                heir.is_some_and(|one| (one.announced_first as usize) < own)
+            });
+            match heir.and_then(|heir| neighbors.by_serial(heir)) {
+                Some(heir) => {
+                    heir.announced_first += 1;
+                    wanted.first = heir.serial;
+                }
+                None => {
+                    self.wanted.remove(&id);
+                }
+            }
+        }
+        self.drop_stale();
+    }
+
     /// Whether one of `neighbors` that was the first to announce `used` missing messages may be
     /// the first to announce another one, where there may be `limit` in all.
     ///
@@ -159,9 +208,8 @@ impl Missing {
     /// share. So however many ids one makes up, there is room for those of the others, and a lone
     /// neighbor with much to tell still gets more than half of all.
     pub(super) fn has_room(&self, limit: usize, used: u32, neighbors: usize) -> bool {
-        let shared = limit / 2;
-        let own = ((limit - shared) / neighbors.max(1)).max(1);
-        self.len() < limit && (self.len() < shared || (used as usize) < own)
+        let own = own_share(limit, neighbors);
+        self.len() < limit && (self.len() < limit / 2 || (used as usize) < own)
     }
 
     /// Makes room for this many messages more, as far as there may be any (`limit` in all): growing
@@ -213,7 +261,7 @@ impl Missing {
 
     fn enqueue(&mut self, due: At, id: MessageId) {
         self.queue.push(Reverse((due, self.count, id)));
-        self.count += 1;
+        self.count = self.count.wrapping_add(1);
     }
 
     /// The next time at which something is due.
@@ -286,6 +334,11 @@ impl Missing {
                 .retain(|Reverse((due, _, id))| is_live(wanted, *due, id));
         }
     }
+}
+
+/// How many of the places that are not for whoever comes first are for each neighbor.
+fn own_share(limit: usize, neighbors: usize) -> usize {
+    ((limit - limit / 2) / neighbors.max(1)).max(1)
 }
 
 /// Whether an entry of a queue is not stale.

@@ -162,6 +162,10 @@ impl<PI: PeerIdentity> State<PI> {
             return;
         };
         self.history.mark_shared(known);
+        if !neighbor.eager {
+            self.lazy_push
+                .strike_off(self.history.number(known), neighbor);
+        }
         let is_part_of_tree = neighbor.eager && neighbor.is_busy(now);
         let prune = if neighbor.eager {
             let latest_other = self.history.latest_other(known);

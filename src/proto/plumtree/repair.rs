@@ -19,7 +19,9 @@ impl<PI: PeerIdentity> State<PI> {
         counters: &mut Counters,
         sink: &mut impl Sink<PI>,
     ) {
-        let neighbor_count = self.neighbors.len();
+        let (limit, neighbor_count) = (self.settings.missing_ids, self.neighbors.len());
+        self.missing
+            .clear_orphans(ihaves.len(), limit, &mut self.neighbors);
         let at_rest = self.missing.is_empty() && self.neighbors.are_settled(now);
         let Some(neighbor) = self.neighbors.find(&from) else {
             counters.stranger_control += 1;
@@ -32,8 +34,7 @@ impl<PI: PeerIdentity> State<PI> {
         if ihaves.len() > 1 {
             let history = &self.history;
             let news = ihaves.iter().filter(|one| history.find(&one.id).is_none());
-            self.missing
-                .reserve(news.count(), self.settings.missing_ids);
+            self.missing.reserve(news.count(), limit);
         }
         let mut silent = false;
         let (mut crossed, mut is_first) = (None, false);
@@ -54,7 +55,7 @@ impl<PI: PeerIdentity> State<PI> {
                 round: ihave.round,
             };
             let due = now.after(self.delays.until_graft(at_rest, now));
-            let (limit, used) = (self.settings.missing_ids, neighbor.announced_first);
+            let used = neighbor.announced_first;
             let has_room = self.missing.has_room(limit, used, neighbor_count);
             let bounds = (has_room, self.settings.claims_per_id);
             let outcome = self.missing.claim(ihave.id, claim, now, due, bounds);

@@ -1,5 +1,7 @@
 //! When announcements go out.
 
+use std::collections::VecDeque;
+
 use super::*;
 
 /// What waits at most, where messages follow each other.
@@ -188,6 +190,89 @@ fn one_of_two_whose_announcements_cross_gives_way() {
     let late = sent.iter().filter(|(number, _)| *number >= 100).count();
     // Eight seconds, one frame from one of them with every eighth message.
     assert!((48..=54).contains(&late), "{late} frames");
+}
+
+/// Messages come in pairs, with pauses in which what is held goes out, and announcements are on their way for
+/// a while.
+#[test]
+fn one_of_two_gives_way_where_links_are_long() {
+    let (step, latency, between) = (ms(2), 30, 500);
+    let mut nodes = [0, 12_345].map(|nanos| node_at(start() + Duration::from_nanos(nanos)));
+    let mut under_way: VecDeque<(u32, usize, Message)> = VecDeque::new();
+    let mut late = 0;
+    for tick in 0..60 * between {
+        let pair = tick / between;
+        let number = match tick % between {
+            0 => Some(2 * pair),
+            3 => Some(2 * pair + 1),
+            _ => None,
+        };
+        while under_way.front().is_some_and(|(due, ..)| *due <= tick)
+            && let Some((_, to, message)) = under_way.pop_front()
+        {
+            let node: &mut Node = &mut nodes[to];
+            node.recv(2, message);
+        }
+        for from in 0..2 {
+            if let Some(number) = number {
+                brought(&mut nodes[from], number..number + 1);
+            }
+            for (_, message) in nodes[from].wait(step).sent {
+                under_way.push_back((tick + latency, 1 - from, message));
+                late += usize::from(pair >= 30);
+            }
+        }
+    }
+    // Two frames for each pair.
+    assert!((60..=66).contains(&late), "{late} frames");
+}
+
+#[test]
+fn nothing_is_held_for_longer_than_its_payload_is_kept() {
+    let mut config = Config::default();
+    config.dispatch_timeout = Duration::from_secs(1);
+    let mut node = Node::with(config, &Limits::default());
+    node.up(1);
+    node.up(2);
+    node.recv(2, Message::Prune);
+    brought(&mut node, 0..1);
+    assert_eq!(node.wait(Duration::from_secs(1)).announced(2).len(), 1);
+    brought(&mut node, 1..2);
+    assert_eq!(node.wait(Duration::from_secs(1)).announced(2).len(), 1);
+    node.recv(2, all_ihaves(0..1));
+    brought(&mut node, 2..3);
+    assert_eq!(node.wait(Duration::from_secs(2)).announced(2).len(), 1);
+}
+
+#[test]
+fn who_was_eager_meanwhile_has_to_announce_anew() {
+    let mut node = node();
+    brought(&mut node, 0..5);
+    node.recv(2, all_ihaves(0..5));
+    node.recv(
+        2,
+        Message::Graft(Graft {
+            id: None,
+            round: Round::from(0),
+        }),
+    );
+    node.recv(2, Message::Prune);
+    brought(&mut node, 5..6);
+    assert_eq!(node.wait(ms(5)).announced(2).len(), 1);
+}
+
+#[test]
+fn who_has_sent_a_payload_is_not_told_of_it() {
+    let mut node = node();
+    brought(&mut node, 0..3);
+    node.recv(2, payload(&1u32.to_be_bytes(), 3));
+    let told: Vec<_> = node
+        .wait(HELD)
+        .announced(2)
+        .iter()
+        .map(|one| one.id)
+        .collect();
+    assert_eq!(told, [0u32, 2].map(|number| id(&number.to_be_bytes())));
 }
 
 #[test]

@@ -45,6 +45,49 @@ fn ten_thousand_fake_announcements_leave_room_for_honest_ones() {
 }
 
 #[test]
+fn who_leaves_and_comes_back_has_no_second_share() {
+    let limits = Limits::default();
+    let mut node = Node::among([1, 2, 3, 4, 5]);
+    for round in 0..20u64 {
+        let start = round * 10_000;
+        for start in (start..start + 3000).step_by(100) {
+            node.recv(1, fake_ihaves(start..start + 100));
+        }
+        if round % 2 == 1 {
+            // It has a friend, which announces the same.
+            for start in (start..start + 3000).step_by(100) {
+                node.recv(2, fake_ihaves(start..start + 100));
+            }
+        }
+        node.down(1);
+        node.up(1);
+        assert!(node.state.missing_ids() <= limits.missing_ids);
+        let first = [1, 2].map(|peer| {
+            let neighbor = node.state.neighbors.find(&peer);
+            neighbor.map_or(0, |one| one.announced_first as usize)
+        });
+        node.state.check_bounds();
+        assert!(
+            first[0] == 0 && first[1] <= limits.missing_ids / 2,
+            "{first:?}"
+        );
+    }
+    let before = node.counters.missing_full;
+    for peer in 3..=5u32 {
+        let start = 1_000_000 * u64::from(peer);
+        for start in (start..start + 400).step_by(100) {
+            node.recv(peer, fake_ihaves(start..start + 100));
+        }
+    }
+    assert_eq!(
+        node.counters.missing_full, before,
+        "each other neighbor has its share"
+    );
+    node.wait(Duration::from_secs(10));
+    assert_eq!(node.state.missing_ids(), 0);
+}
+
+#[test]
 fn a_flood_of_fake_announcements_does_not_make_us_ask_without_end() {
     let limits = Limits {
         graft_replies_per_second: 100,
