@@ -115,12 +115,9 @@ fn what_is_for_neighbors_and_comes_again_makes_up_for_nothing() {
         scope: DeliveryScope::Neighbors,
     })));
     let before = handled(&world);
+    let frames = [again, prune().repeat(4).into()].concat().repeat(3000);
     for _ in 0..20 {
-        foe.write(
-            &mut world,
-            topic(0),
-            [again.clone(), prune()].concat().repeat(2000).into(),
-        );
+        foe.write(&mut world, topic(0), frames.clone().into());
     }
     assert!(held(&world) > 0, "{} frames", handled(&world) - before);
 }
