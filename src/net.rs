@@ -57,6 +57,7 @@ mod digest;
 mod direct;
 mod driver;
 mod encoder;
+mod frames;
 mod hold;
 mod inspect;
 mod limits;

@@ -17,6 +17,7 @@ use iroh::EndpointId;
 
 use super::{
     blocks::SHARING,
+    frames::{Frames, Portion},
     queue::Batch,
     transport::{
         BoxFuture, BoxStream, Broken, Connection, Handshake, RecvStream, SendStream, Transport,
@@ -112,22 +113,37 @@ impl<S: RecvStream> Reader<S> {
         }
     }
 
-    /// The next whole frame of what was read, if there is one. Where it is larger than what shares blocks, it has
-    /// memory of its own; else it may hold all that was read with it.
-    pub(crate) fn take_frame(&mut self) -> Result<Option<Bytes>, Broken> {
-        while let Some(chunk) = self.chunks.front_mut() {
+    /// Takes some of the whole frames that were read. Says whether there may be more without reading.
+    pub(crate) fn take_frames(
+        &mut self,
+        frames: &mut Vec<Frames>,
+        mut portion: Portion,
+    ) -> Result<bool, Broken> {
+        while !portion.is_used_up() {
+            let Some(chunk) = self.chunks.front_mut() else {
+                if self.ended {
+                    self.parser.finish().map_err(Broken::from_error)?;
+                }
+                return Ok(false);
+            };
+            if self.parser.is_between_frames()
+                && let Some(run) = Frames::run(chunk, self.parser.max_message_size(), &mut portion)
+            {
+                frames.push(run);
+                continue;
+            }
             match self.parser.take_frame_into(chunk, &mut LargeApart) {
-                Ok(Some(frame)) => return Ok(Some(frame)),
+                Ok(Some(body)) => {
+                    portion.count(&body);
+                    frames.push(Frames::One(body));
+                }
                 Ok(None) => {
                     self.chunks.pop_front();
                 }
                 Err(error) => return Err(Broken::from_error(error)),
             }
         }
-        if self.ended {
-            self.parser.finish().map_err(Broken::from_error)?;
-        }
-        Ok(None)
+        Ok(true)
     }
 
     /// Whether the peer has finished the stream. Frames may still be left.
@@ -181,9 +197,15 @@ pub(crate) fn read_header<T: Transport>(
     Box::pin(async move {
         let mut reader = Reader::new(stream, max_message_size);
         let header = async {
+            let mut frames = Vec::new();
             loop {
-                if let Some(frame) = reader.take_frame()? {
-                    return StreamHeader::decode(&frame).map_err(Broken::from_error);
+                let portion = Portion {
+                    frames: 1,
+                    bytes: usize::MAX,
+                };
+                reader.take_frames(&mut frames, portion)?;
+                if let Some(frame) = frames.iter().flat_map(Frames::bodies).next() {
+                    return StreamHeader::decode(frame).map_err(Broken::from_error);
                 }
                 if reader.is_ended() {
                     return Err(Broken("a stream ended before it named its topic".into()));
@@ -299,13 +321,14 @@ mod tests {
     }
 
     proptest! {
-        /// However a stream is cut, and whatever is copied together: the frames are those of the parser.
+        /// However a stream is cut, and however much is taken at a time: the frames are those of the parser.
         #[test]
-        fn frames_are_the_same_however_they_are_cut_and_copied(
+        fn frames_are_the_same_however_they_are_cut_and_taken(
             frames in prop::collection::vec(frame(), 0..60),
             cuts in prop::collection::vec(1..3000usize, 1..40),
             max in prop_oneof![4 => Just(MAX), 1 => 40..2100usize],
             tail in 0..10usize,
+            most in (1..40usize, 1..5000usize),
         ) {
             let mut all = Bytes::from(frames.concat());
             all.truncate(all.len().saturating_sub(tail));
@@ -317,23 +340,27 @@ mod tests {
                 }
                 let mut chunk = all.split_to((*cut).min(all.len()));
                 reader.chunks.push_back(chunk.clone());
-                loop {
-                    let expected = parser.take_frame(&mut chunk);
-                    let frame = reader.take_frame();
-                    match (expected, frame) {
-                        (Ok(expected), Ok(frame)) => {
-                            prop_assert_eq!(&expected, &frame);
-                            if frame.is_none() {
-                                break;
-                            }
-                        }
-                        (Err(_), Err(_)) => return Ok(()),
-                        (expected, frame) => prop_assert!(false, "{expected:?}, {frame:?}"),
-                    }
+                let mut taken = Vec::new();
+                let mut result = Ok(true);
+                while matches!(result, Ok(true)) {
+                    let before = taken.len();
+                    result = reader.take_frames(&mut taken, Portion { frames: most.0, bytes: most.1 });
+                    let frames = taken[before..].iter().flat_map(Frames::bodies);
+                    prop_assert!(frames.count() <= most.0);
+                }
+                for frame in taken.iter().flat_map(Frames::bodies) {
+                    let expected = parser.take_frame(&mut chunk).unwrap();
+                    prop_assert_eq!(expected.as_deref(), Some(frame));
+                }
+                let end = parser.take_frame(&mut chunk);
+                prop_assert_eq!(end.is_err(), result.is_err());
+                prop_assert!(end.is_err() || end == Ok(None));
+                if end.is_err() {
+                    return Ok(());
                 }
             }
             reader.ended = true;
-            let end = reader.take_frame();
+            let end = reader.take_frames(&mut Vec::new(), Portion { frames: 1, bytes: 1 });
             prop_assert_eq!(end.is_ok(), parser.finish().is_ok());
         }
     }

@@ -1,9 +1,8 @@
 //! Payloads that are new: their ids are checked, many at a time, and what will be remembered gets a
 //! place where it can stay.
 //!
-//! A message is a slice of what was read until then. So nothing is copied of one that was here before, that is not
-//! what it claims to be, or of what a frame has beyond its message; and nothing of the sort is held in memory by
-//! what is kept.
+//! A payload has its content lent until then, by what was read. So nothing is copied of one that was here before or
+//! of what a frame has beyond its message, and nothing of the sort is held in memory by what is kept.
 
 use bytes::Bytes;
 use iroh::EndpointId;
@@ -12,6 +11,7 @@ use smol_gossip_runtime::Runtime;
 use super::{
     blocks::{Block, SHARING},
     digest,
+    frames::Frames,
     node::Node,
     transport::Transport,
 };
@@ -23,15 +23,36 @@ pub(super) const AT_ONCE: usize = 32;
 /// The most that a frame needs besides the content of its payload, in bytes, however its numbers are written.
 const HEAD: usize = 64;
 
-/// The length of a frame's body, and what it says.
+/// The length of a frame's body, and what it says; but the content of a payload is [lent](Lent).
 pub(crate) type Decoded = (usize, Message<EndpointId>);
+
+/// The content of a payload, where it was read.
+pub(super) struct Lent<'a> {
+    pub(super) content: &'a [u8],
+    pub(super) frames: &'a Frames,
+}
+
+impl Lent<'_> {
+    /// Gives a payload its content, as a copy.
+    pub(super) fn give_to(&self, message: &mut Message<EndpointId>) {
+        if let Message::Gossip(plumtree::Message::Gossip(gossip)) = message {
+            gossip.content = Bytes::copy_from_slice(self.content);
+        }
+    }
+}
 
 impl<T: Transport, R: Runtime> Node<T, R> {
     /// Says which of these messages of a topic, up to [`AT_ONCE`], are payloads that are new here and have the id
-    /// that they should have. These have memory of their own from then on. Nothing is said of the others.
-    pub(super) fn check_news(&self, topic: &TopicId, messages: &mut [Decoded]) -> [bool; AT_ONCE] {
+    /// that they should have. Nothing is said of the others. All payloads that are new have their contents from
+    /// then on.
+    pub(super) fn check_news(
+        &self,
+        topic: &TopicId,
+        messages: &mut [Decoded],
+        lent: &[Lent<'_>],
+    ) -> [bool; AT_ONCE] {
         let is_news = |id: &MessageId| self.state.is_news(topic, id);
-        check(messages, is_news, self.state.max_content_size())
+        check(messages, lent, is_news, self.state.max_content_size())
     }
 }
 
@@ -43,16 +64,10 @@ pub(super) fn payload<PI>(message: &Message<PI>) -> Option<&plumtree::Gossip> {
     }
 }
 
-/// Gives a payload memory of its own.
-pub(super) fn set_apart(message: &mut Message<EndpointId>) {
-    if let Message::Gossip(plumtree::Message::Gossip(gossip)) = message {
-        gossip.content = Bytes::copy_from_slice(&gossip.content);
-    }
-}
-
 /// Payloads of up to `kept` bytes are remembered.
 fn check(
     messages: &mut [Decoded],
+    lent: &[Lent<'_>],
     is_news: impl Fn(&MessageId) -> bool,
     kept: usize,
 ) -> [bool; AT_ONCE] {
@@ -62,12 +77,13 @@ fn check(
     let mut contents = [&[][..]; AT_ONCE];
     let mut beginnings = [0; AT_ONCE];
     let mut count = 0;
-    for (place, (_, message)) in messages.iter().enumerate().take(AT_ONCE) {
+    for (place, ((_, message), lent)) in messages.iter().zip(lent).enumerate().take(AT_ONCE) {
+        // What is for neighbors may come again.
         if let Some(gossip) = payload(message)
-            && is_news(&gossip.id)
+            && (gossip.scope == DeliveryScope::Neighbors || is_news(&gossip.id))
         {
             places[count] = place;
-            contents[count] = &gossip.content;
+            contents[count] = lent.content;
             count += 1;
         }
     }
@@ -75,7 +91,6 @@ fn check(
         return checked;
     }
     let ids = digest::message_ids(&contents[..count]);
-    // What has no share in the block of the others is empty from here on.
     for (news, id) in ids.iter().enumerate() {
         let place = places[news];
         let Some(gossip) = payload(&messages[place].1) else {
@@ -83,26 +98,29 @@ fn check(
         };
         checked[place] = gossip.id == *id;
         beginnings[news] = beginning(id);
-        let is_remembered = matches!(gossip.scope, DeliveryScope::Swarm(_))
-            && gossip.content.len() <= kept
+        let is_remembered = checked[place]
+            && gossip.scope != DeliveryScope::Neighbors
+            && contents[news].len() <= kept
             // The second time it is not new any more.
             && !beginnings[..news].contains(&beginnings[news]);
-        if !checked[place] || !is_remembered || gossip.content.len() > SHARING {
+        if !is_remembered || contents[news].len() > SHARING {
+            // It has no share in the block of the others.
             contents[news] = &[];
         }
     }
-    let shares = contents.map(<[u8]>::len);
-    let mut block = Block::of(contents[..count].iter().copied());
-    for (place, share) in places.into_iter().zip(shares).take(count) {
-        let (size, message) = &mut messages[place];
-        let Message::Gossip(plumtree::Message::Gossip(gossip)) = message else {
-            continue;
-        };
-        let len = gossip.content.len();
-        if share > 0 {
-            gossip.content = block.take(share);
-        } else if checked[place] && (len <= SHARING || *size > len + HEAD) {
-            set_apart(message);
+    let shares = &contents[..count];
+    let mut block = Block::of(shares.iter().copied());
+    for (place, share) in places.into_iter().zip(shares) {
+        let ((size, message), lent) = (&mut messages[place], &lent[place]);
+        let is_padded = *size > lent.content.len() + HEAD;
+        if !checked[place] || is_padded && share.is_empty() {
+            lent.give_to(message);
+        } else if let Message::Gossip(plumtree::Message::Gossip(gossip)) = message {
+            gossip.content = if share.is_empty() {
+                lent.frames.share(lent.content)
+            } else {
+                block.take(share.len())
+            };
         }
     }
     checked
@@ -196,31 +214,48 @@ mod tests {
             kept in prop_oneof![4 => Just(MAX), 1 => 1..2100usize],
         ) {
             // As it is read: all of it in one allocation.
-            let all = Bytes::from(frames.iter().flat_map(Frame::body).collect::<Vec<_>>());
-            let known: Vec<_> = frames.iter().filter(|one| one.known).map(Frame::id).collect();
+            let bodies: Vec<_> = frames.iter().map(Frame::body).collect();
+            let mut all = Vec::new();
+            for body in &bodies {
+                all.extend_from_slice(&(body.len() as u32).to_be_bytes());
+                all.extend_from_slice(body);
+            }
+            let all = Bytes::from(all);
             let mut rest = all.clone();
-            let mut messages: Vec<Decoded> = frames
+            let read: Vec<_> = bodies
                 .iter()
-                .map(|frame| {
-                    let mut body = rest.split_to(frame.body().len());
+                .map(|body| {
+                    let frame = rest.split_to(4 + body.len());
                     if body.len() > SHARING {
-                        body = Bytes::copy_from_slice(&body);
+                        Frames::One(Bytes::copy_from_slice(body))
+                    } else {
+                        Frames::Run(frame)
                     }
-                    (body.len(), wire::decode(body).unwrap())
                 })
                 .collect();
-            let checked = check(&mut messages, |id| !known.contains(id), kept);
+            let (mut messages, lent): (Vec<Decoded>, Vec<_>) = read
+                .iter()
+                .flat_map(|frames| frames.bodies().map(move |body| (frames, body)))
+                .map(|(frames, body)| {
+                    let (message, content) = wire::decode_apart(body).unwrap();
+                    ((body.len(), message), Lent { content: &body[content], frames })
+                })
+                .unzip();
+            let known: Vec<_> = frames.iter().filter(|one| one.known).map(Frame::id).collect();
+            let checked = check(&mut messages, &lent, |id| !known.contains(id), kept);
+            drop(lent);
+            drop((read, rest));
             let mut remembered = Vec::new();
             for (place, (frame, (_, message))) in frames.iter().zip(messages).enumerate() {
                 let Message::Gossip(plumtree::Message::Gossip(gossip)) = message else {
                     unreachable!("only payloads were sent")
                 };
-                prop_assert_eq!(&gossip.content[..], &frame.content());
-                let is_news = !known.contains(&gossip.id);
+                let is_swarm = matches!(gossip.scope, DeliveryScope::Swarm(_));
+                let is_news = !is_swarm || !known.contains(&gossip.id);
+                prop_assert_eq!(&gossip.content[..], if is_news { frame.content() } else { vec![] });
                 let is_genuine = gossip.id == MessageId::from_content(&gossip.content);
                 prop_assert_eq!(checked[place], is_news && is_genuine);
                 let fits = gossip.content.len() <= kept;
-                let is_swarm = matches!(gossip.scope, DeliveryScope::Swarm(_));
                 let again = remembered.iter().any(|(id, _)| *id == gossip.id);
                 if checked[place] && is_swarm && fits && !again {
                     remembered.push((gossip.id, gossip.content));

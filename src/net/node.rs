@@ -7,7 +7,6 @@
 use std::{pin::Pin, sync::Arc, time::Instant};
 
 use async_channel::Receiver;
-use bytes::Bytes;
 use futures_lite::StreamExt;
 use indexmap::{IndexMap, IndexSet};
 use iroh::EndpointId;
@@ -18,6 +17,7 @@ use super::{
     burden::Burdens,
     connection::{ConnectionKey, Done, Reader},
     encoder::Encoder,
+    frames::Frames,
     inspect::{DownReason, Request, Watchers},
     limits::Limits,
     news::Decoded,
@@ -64,7 +64,7 @@ pub(crate) struct Node<T: Transport, R: Runtime> {
     pub(crate) rng: StdRng,
     pub(crate) outbox: Outbox<EndpointId>,
     /// Frames that are about to be handled. Empty between two streams; kept for its memory.
-    pub(crate) frames: Vec<Bytes>,
+    pub(crate) frames: Vec<Frames>,
     /// The messages of these frames, with the lengths of the frames. Kept for its memory, too.
     pub(crate) messages: Vec<Decoded>,
     /// The timers of topics, by their slot.

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use iroh::EndpointId;
+use smallvec::SmallVec;
 use smol_gossip_runtime::Runtime;
 use tracing::{debug, debug_span, level_filters::LevelFilter, span::EnteredSpan, trace};
 
@@ -11,11 +11,12 @@ use super::{
     burden,
     connection::{self, ConnectionKey, Done, Reader},
     direct::direct,
+    frames::Portion,
     inspect::DownReason,
-    news::{AT_ONCE, payload, set_apart},
+    news::{AT_ONCE, Lent, payload},
     node::{Accept, Node, Timer, wait_for_connection, watch_local_data},
     peer::Link,
-    transport::{Broken, Connection, RecvStream, Transport},
+    transport::{Broken, Connection, Transport},
 };
 use crate::proto::{InEvent, Message, TopicId, hyparview, topic::Received, wire};
 
@@ -210,9 +211,12 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 if left == 0 {
                     break Ok(true);
                 }
-                let taken = take_frames(&mut reader, &mut self.frames, left);
-                let frames = self.frames.len();
-                let result = self.handle_frames_of(peer, key, topic);
+                let portion = Portion {
+                    frames: left,
+                    bytes: BYTES_AT_ONCE,
+                };
+                let taken = reader.take_frames(&mut self.frames, portion);
+                let (frames, result) = self.handle_frames_of(peer, key, topic);
                 // Frames that are long work count as so many more.
                 let work = self.settle_toll(peer).max(frames);
                 left = left.saturating_sub(work);
@@ -244,34 +248,46 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         handled
     }
 
-    /// Handles the frames that were taken. After one that is invalid the others are dropped.
+    /// Handles the frames that were taken, and says how many there were. After one that is invalid the others are
+    /// dropped.
     fn handle_frames_of(
         &mut self,
         peer: EndpointId,
         key: ConnectionKey,
         topic: TopicId,
-    ) -> Result<(), Broken> {
-        let ids = self
-            .frames
-            .iter()
-            .filter_map(|frame| wire::payload_id(frame));
+    ) -> (usize, Result<(), Broken>) {
+        let mut frames = std::mem::take(&mut self.frames);
+        let bodies = || {
+            let all = frames.iter();
+            let all = all.flat_map(|one| one.bodies().map(move |body| (one, body)));
+            all.take(AT_ONCE)
+        };
+        let ids = bodies().filter_map(|(_, body)| wire::payload_id(body));
         self.state.anticipate(&topic, ids);
         let mut messages = std::mem::take(&mut self.messages);
-        let result = self.frames.drain(..).try_for_each(|frame| {
+        let mut lent = SmallVec::<[Lent<'_>; AT_ONCE]>::new();
+        let mut result = Ok(());
+        for (frames, body) in bodies() {
             self.traffic.frames += 1;
-            let size = frame.len();
-            let message = wire::decode(frame).map_err(Broken::from_error)?;
+            let (message, content) = match wire::decode_apart(body) {
+                Ok(decoded) => decoded,
+                Err(error) => {
+                    result = Err(Broken::from_error(error));
+                    break;
+                }
+            };
             self.traffic
-                .count_received(payload(&message).is_some(), size);
-            messages.push((size, message));
-            Ok(())
-        });
-        let checked = self.check_news(&topic, &mut messages);
+                .count_received(payload(&message).is_some(), body.len());
+            messages.push((body.len(), message));
+            let content = body.get(content).unwrap_or_default();
+            lent.push(Lent { content, frames });
+        }
+        let checked = self.check_news(&topic, &mut messages, &lent);
         let evicted = self.state.counters().seen_evicted;
-        for ((size, mut message), is_hashed) in messages.drain(..).zip(checked) {
+        for (((size, mut message), is_hashed), lent) in messages.drain(..).zip(checked).zip(&lent) {
             if !is_hashed && self.state.counters().seen_evicted > evicted {
                 // It may have been forgotten since, and be new again.
-                set_apart(&mut message);
+                lent.give_to(&mut message);
             }
             let received = Received {
                 from: peer,
@@ -281,8 +297,12 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             };
             self.handle_message(topic, received, size);
         }
+        let count = bodies().count();
+        drop(lent);
         self.messages = messages;
-        result
+        frames.clear();
+        self.frames = frames;
+        (count, result)
     }
 
     /// Handles a message of so many bytes.
@@ -342,30 +362,4 @@ impl<T: Transport, R: Runtime> Node<T, R> {
 fn peer_span(peer: &EndpointId) -> Option<EnteredSpan> {
     let looks = LevelFilter::current() >= LevelFilter::DEBUG;
     looks.then(|| debug_span!("peer", id = %peer.fmt_short()).entered())
-}
-
-/// Takes some frames of a stream, up to `most`. Says whether there may be more without reading.
-///
-/// Payloads are looked up and hashed together. A message about membership is the last that is taken,
-/// since the keys in it are long work: what it costs is charged before the next one is decoded.
-fn take_frames<S: RecvStream>(
-    reader: &mut Reader<S>,
-    frames: &mut Vec<Bytes>,
-    most: usize,
-) -> Result<bool, Broken> {
-    let mut bytes = 0;
-    while frames.len() < most && bytes < BYTES_AT_ONCE {
-        match reader.take_frame()? {
-            Some(frame) => {
-                bytes += frame.len();
-                let is_last = wire::is_membership(&frame);
-                frames.push(frame);
-                if is_last {
-                    break;
-                }
-            }
-            None => return Ok(false),
-        }
-    }
-    Ok(true)
 }

@@ -27,12 +27,12 @@ pub(crate) mod strategies;
 mod tests;
 mod varint;
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use self::varint::Reader;
-use super::{Message, MessageId, PeerIdentity, TopicId, hyparview};
+use super::{Message, MessageId, PeerIdentity, TopicId, hyparview, plumtree};
 
 #[cfg(feature = "net")]
 pub(crate) use self::frame::Bodies;
@@ -185,14 +185,31 @@ pub fn encode_into<PI: PeerIdentity>(
 /// assert_eq!(message, Message::Gossip(plumtree::Message::Prune));
 /// # Ok::<_, wire::DecodeError>(())
 /// ```
-pub fn decode<PI: PeerIdentity>(body: Bytes) -> Result<Message<PI>, DecodeError> {
+pub fn decode<PI: PeerIdentity>(mut body: Bytes) -> Result<Message<PI>, DecodeError> {
+    let (mut message, content) = decode_apart(&body)?;
+    if let Message::Gossip(plumtree::Message::Gossip(gossip)) = &mut message {
+        // To cut it down costs less than to share it.
+        body.truncate(content.end);
+        body.advance(content.start);
+        gossip.content = body;
+    }
+    Ok(message)
+}
+
+/// Does the same, but for the content of a payload: that is left empty, and said where it is in the body.
+pub(crate) fn decode_apart<PI: PeerIdentity>(
+    body: &[u8],
+) -> Result<(Message<PI>, Range<usize>), DecodeError> {
     let mut reader = Reader::new(body);
     match reader.read_u32()? {
         0 => {
             let message: hyparview::Message<PI> = postcard::from_bytes(reader.remaining())?;
-            Ok(Message::Swarm(message))
+            Ok((Message::Swarm(message), 0..0))
         }
-        1 => Ok(Message::Gossip(broadcast::decode(&mut reader)?)),
+        1 => {
+            let (message, content) = broadcast::decode(&mut reader)?;
+            Ok((Message::Gossip(message), content))
+        }
         _ => Err(DecodeError::Invalid),
     }
 }

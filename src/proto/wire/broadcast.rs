@@ -1,5 +1,9 @@
 //! Messages of the broadcast layer, by hand.
 
+use std::ops::Range;
+
+use bytes::Bytes;
+
 use crate::proto::{
     MessageId,
     plumtree::{DeliveryScope, Gossip, Graft, IHave, IHaves, Message, Round},
@@ -84,18 +88,28 @@ pub(super) fn encode(message: &Message, out: &mut Vec<u8>) {
     }
 }
 
-pub(super) fn decode(reader: &mut Reader) -> Result<Message, DecodeError> {
+/// Reads a message, but for the content of a payload: that is left empty, and said where it is.
+pub(super) fn decode(reader: &mut Reader<'_>) -> Result<(Message, Range<usize>), DecodeError> {
+    let mut content = 0..0;
+    let message = decode_around(reader, &mut content)?;
+    Ok((message, content))
+}
+
+fn decode_around(
+    reader: &mut Reader<'_>,
+    content: &mut Range<usize>,
+) -> Result<Message, DecodeError> {
     match reader.read_u32()? {
         0 => {
             let id = MessageId::from_bytes(reader.read_id()?);
             let len = reader.read_usize()?;
-            let content = reader.skip(len)?;
+            *content = reader.skip(len)?;
             let scope = match reader.read_u32()? {
                 0 => DeliveryScope::Swarm(decode_round(reader)?),
                 1 => DeliveryScope::Neighbors,
                 _ => return Err(DecodeError::Invalid),
             };
-            let content = reader.take_part(content);
+            let content = Bytes::new();
             Ok(Message::Gossip(Gossip { id, content, scope }))
         }
         1 => Ok(Message::Prune),
@@ -131,6 +145,6 @@ fn encode_round(round: Round, out: &mut Vec<u8>) {
     varint::encode(round.hops().into(), out);
 }
 
-fn decode_round(reader: &mut Reader) -> Result<Round, DecodeError> {
+fn decode_round(reader: &mut Reader<'_>) -> Result<Round, DecodeError> {
     reader.read_u16().map(Round::from)
 }

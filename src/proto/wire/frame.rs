@@ -148,6 +148,18 @@ impl FrameParser {
         self.take(chunk, bodies)
     }
 
+    /// The length of the largest body that is accepted.
+    #[cfg(feature = "net")]
+    pub(crate) fn max_message_size(&self) -> usize {
+        self.max_message_size
+    }
+
+    /// Whether nothing of a frame has come that is not whole.
+    #[cfg(feature = "net")]
+    pub(crate) fn is_between_frames(&self) -> bool {
+        matches!(self.expected, Expected::Length { known: 0, .. })
+    }
+
     /// Whether the stream may end here: between two frames.
     ///
     /// ```

@@ -3,8 +3,6 @@
 
 use std::ops::Range;
 
-use bytes::{Buf, Bytes};
-
 use super::DecodeError;
 
 /// How many bytes `value` takes.
@@ -24,18 +22,18 @@ pub(super) fn encode(mut value: usize, out: &mut Vec<u8>) {
 
 /// Reads a body from its start to its end.
 #[derive(Debug)]
-pub(super) struct Reader {
-    body: Bytes,
+pub(super) struct Reader<'a> {
+    body: &'a [u8],
     at: usize,
 }
 
-impl Reader {
-    pub(super) fn new(body: Bytes) -> Self {
+impl<'a> Reader<'a> {
+    pub(super) fn new(body: &'a [u8]) -> Self {
         Self { body, at: 0 }
     }
 
     /// What has not been read yet.
-    pub(super) fn remaining(&self) -> &[u8] {
+    pub(super) fn remaining(&self) -> &'a [u8] {
         // Invariant: `at <= body.len()`.
         &self.body[self.at..]
     }
@@ -77,16 +75,6 @@ impl Reader {
         let start = self.at;
         self.at += len;
         Ok(start..self.at)
-    }
-
-    /// A part of the body, by what [`Self::skip`] said. Nothing can be read after this: the body is
-    /// cut down to the part, which costs less than to share it.
-    pub(super) fn take_part(&mut self, part: Range<usize>) -> Bytes {
-        let mut body = std::mem::take(&mut self.body);
-        self.at = 0;
-        body.truncate(part.end);
-        body.advance(part.start);
-        body
     }
 
     /// Reads a number of at most `bits` bits.
