@@ -67,6 +67,7 @@ impl Delay {
     }
 
     /// Takes a sample in.
+    #[inline]
     pub(super) fn sample(&mut self, nanos: u64) {
         let nanos = nanos.min(self.longest());
         let error = self.mean.abs_diff(nanos);
@@ -189,6 +190,7 @@ impl Delays {
     }
 
     /// Something that a neighbor announced has come.
+    #[inline]
     pub(super) fn heard(&mut self, announced_by: Serial) {
         if self.silent == announced_by {
             self.silent_since = MaybeAt::NONE;

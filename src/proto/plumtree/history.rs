@@ -188,6 +188,7 @@ impl History {
     }
 
     /// Notes that someone else has a known message.
+    #[inline]
     pub(super) fn mark_shared(&mut self, known: Known) {
         if self.unshared == 0 {
             return;
@@ -204,6 +205,7 @@ impl History {
     /// bounds ask for it.
     ///
     /// The payload is `None` for a message that will never be sent on.
+    #[inline]
     pub(super) fn remember(
         &mut self,
         id: MessageId,
@@ -297,6 +299,7 @@ impl History {
     }
 
     /// Drops payloads until the others fit, and some more where many are kept; says how many.
+    #[inline]
     fn shrink_cache(&mut self) -> u64 {
         let limit = self.retention.cache_bytes;
         let excess = self.cache_bytes.saturating_sub(limit);

@@ -48,6 +48,7 @@ impl Index {
     }
 
     /// Reads the slots of these ids, all at once as far as the processor can.
+    #[inline]
     pub(super) fn touch(&self, ids: impl Iterator<Item = MessageId>) {
         let Some(mask) = self.slots.len().checked_sub(1) else {
             return;
@@ -78,6 +79,7 @@ impl Index {
     }
 
     /// Puts in an id that is not known, as the youngest.
+    #[inline]
     pub(super) fn insert(&mut self, id: &MessageId) {
         if (self.used + 1) * 4 > self.slots.len() * 3 {
             // Room for what is out of date as well, or it would be made anew all the time.

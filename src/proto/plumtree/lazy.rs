@@ -16,7 +16,7 @@
 //! announcements, and these are on their way. What has not been struck off by then is news to it, and it is our
 //! turn. Where announcements cross, each end draws whether to leave it to the other.
 
-use std::collections::VecDeque;
+use std::collections::{VecDeque, vec_deque};
 
 use super::{
     message::IHave,
@@ -93,6 +93,21 @@ impl Holding {
     }
 }
 
+/// What waits for one neighbor.
+pub(super) struct Waiting<'a> {
+    queue: vec_deque::Iter<'a, Announcement>,
+    neighbor: NeighborSet,
+}
+
+impl Iterator for Waiting<'_> {
+    type Item = IHave;
+
+    fn next(&mut self) -> Option<IHave> {
+        let next = self.queue.find(|one| one.known_to & self.neighbor == 0)?;
+        Some(next.ihave)
+    }
+}
+
 /// Announcements that wait for the next dispatch.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LazyPush {
@@ -142,6 +157,7 @@ impl LazyPush {
     /// to all neighbors whom it is for, nothing has to be done for now.
     ///
     /// When the queue is full the oldest announcement gives way, and is handed back with its place.
+    #[inline]
     pub(super) fn push(
         &mut self,
         (ihave, number): (IHave, u64),
@@ -179,6 +195,7 @@ impl LazyPush {
     }
 
     /// Sets the time of the dispatch for one more announcement.
+    #[inline]
     fn set_due(&mut self, holding: &Holding, now: At) {
         let soon = now.after(holding.timeout);
         let dispatched = self.dispatched.get();
@@ -195,12 +212,11 @@ impl LazyPush {
     }
 
     /// What waits for a lazy neighbor.
-    pub(super) fn waiting_for<PI>(&self, neighbor: &Neighbor<PI>) -> impl Iterator<Item = IHave> {
-        let bit = neighbor.bit();
-        self.queue
-            .range(self.skipped_for(neighbor)..)
-            .filter(move |one| one.known_to & bit == 0)
-            .map(|one| one.ihave)
+    pub(super) fn waiting_for<PI>(&self, neighbor: &Neighbor<PI>) -> Waiting<'_> {
+        Waiting {
+            queue: self.queue.range(self.skipped_for(neighbor)..),
+            neighbor: neighbor.bit(),
+        }
     }
 
     /// How many announcements came before those that may be for a lazy neighbor.
@@ -211,6 +227,7 @@ impl LazyPush {
 
     /// Strikes off what need not be announced to a neighbor, since it has announced that message to us.
     /// Returns whether it would have been.
+    #[inline]
     pub(super) fn strike_off<PI>(&mut self, number: u64, neighbor: &Neighbor<PI>) -> bool {
         let bit = neighbor.bit();
         let Some(oldest) = self.queue.front().map(|one| one.number) else {
@@ -218,11 +235,19 @@ impl LazyPush {
         };
         let since = |number: u32| number.wrapping_sub(oldest);
         let number = since(number as u32);
-        let place = self
-            .queue
-            .binary_search_by(|one| since(one.number).cmp(&number));
-        let Ok(place) = place else {
-            return false;
+        // As a rule none is left out between them.
+        let guess = number as usize;
+        let is_there = |one: &Announcement| since(one.number) == number;
+        let place = if self.queue.get(guess).is_some_and(is_there) {
+            guess
+        } else {
+            let place = self
+                .queue
+                .binary_search_by(|one| since(one.number).cmp(&number));
+            let Ok(place) = place else {
+                return false;
+            };
+            place
         };
         let waits = self.first + place as u64 >= neighbor.lazy_since && !neighbor.eager;
         let one = &mut self.queue[place];
@@ -254,7 +279,7 @@ impl LazyPush {
         neighbors: &mut Neighbors<PI>,
         holding: &Holding,
         now: At,
-        mut announce: impl FnMut(PI, &mut dyn Iterator<Item = IHave>),
+        mut announce: impl FnMut(PI, Waiting<'_>),
     ) {
         let is_due = self.due.is_due(now);
         let end = self.end();
@@ -275,7 +300,7 @@ impl LazyPush {
             };
             if is_served {
                 neighbor.announces = false;
-                announce(neighbor.peer, &mut self.waiting_for(neighbor));
+                announce(neighbor.peer, self.waiting_for(neighbor));
                 neighbor.lazy_since = end;
             } else {
                 keep_from = keep_from.min(place);
@@ -303,18 +328,21 @@ impl LazyPush {
         if self.left_due.get().is_none() {
             return;
         }
-        let mut keep_from = self.fresh;
-        self.left_due = MaybeAt::NONE;
-        for neighbor in neighbors.iter().filter(|one| !one.eager) {
-            if let Some((place, oldest)) = self.oldest_for(neighbor)
-                && place < self.fresh
-            {
-                keep_from = keep_from.min(place);
-                let due = MaybeAt::some(oldest.after(holding.patience()));
-                self.left_due = self.left_due.earlier(due);
-            }
-        }
-        self.forget_until(keep_from);
+        let left = usize::try_from(self.fresh - self.first).unwrap_or(usize::MAX);
+        let mut place = self.first;
+        let oldest = self.queue.iter().take(left).find(|one| {
+            let waits = |neighbor: &Neighbor<PI>| {
+                !neighbor.eager
+                    && neighbor.lazy_since <= place
+                    && one.known_to & neighbor.bit() == 0
+            };
+            let is_waited_for = neighbors.iter().any(waits);
+            place += u64::from(!is_waited_for);
+            is_waited_for
+        });
+        let due = oldest.map(|one| one.at.after(holding.patience()));
+        self.left_due = due.into();
+        self.forget_until(place);
     }
 
     /// The place of the first announcement that waits for a lazy neighbor, and when it came.
@@ -326,6 +354,7 @@ impl LazyPush {
     }
 
     /// Empties the queue up to a place. Where nothing is left, nothing is due.
+    #[inline]
     fn forget_until(&mut self, place: u64) {
         let count = (place - self.first) as usize;
         self.first = place;

@@ -164,16 +164,20 @@ impl Missing {
     /// Makes room where it may be needed for `more` messages, and some were announced by neighbors that have left:
     /// what nobody else has announced is waited for in vain. Others who have announced the rest
     /// take it over, as far as they have [a share left](Self::has_room).
+    #[inline]
     pub(super) fn clear_orphans<PI: Copy + Ord>(
         &mut self,
         more: usize,
         limit: usize,
         neighbors: &mut Neighbors<PI>,
     ) {
-        if !self.orphaned || self.len() + more <= limit / 2 {
-            return;
+        if self.orphaned && self.len() + more > limit / 2 {
+            self.orphaned = false;
+            self.hand_over_orphans(limit, neighbors);
         }
-        self.orphaned = false;
+    }
+
+    fn hand_over_orphans<PI: Copy + Ord>(&mut self, limit: usize, neighbors: &mut Neighbors<PI>) {
         let own = own_share(limit, neighbors.len());
         let mut ids: Vec<_> = self.queue.iter().map(|Reverse(entry)| *entry).collect();
         ids.sort_unstable();
@@ -207,6 +211,7 @@ impl Missing {
     /// Half of the room is for whoever comes first; of the other half every neighbor has an equal
     /// share. So however many ids one makes up, there is room for those of the others, and a lone
     /// neighbor with much to tell still gets more than half of all.
+    #[inline]
     pub(super) fn has_room(&self, limit: usize, used: u32, neighbors: usize) -> bool {
         let own = own_share(limit, neighbors);
         self.len() < limit && (self.len() < limit / 2 || (used as usize) < own)
@@ -222,6 +227,7 @@ impl Missing {
 
     /// Notes that a neighbor claims to have a message. If it is the first to do so, and there is
     /// [room](Self::has_room), the message is `due` then. So many may claim to have one.
+    #[inline]
     pub(super) fn claim(
         &mut self,
         id: MessageId,
@@ -250,10 +256,15 @@ impl Missing {
     }
 
     /// Stops waiting for a message.
+    #[inline]
     pub(super) fn remove(&mut self, id: &MessageId) -> Option<Wanted> {
         if self.wanted.is_empty() {
             return None;
         }
+        self.remove_of_some(id)
+    }
+
+    fn remove_of_some(&mut self, id: &MessageId) -> Option<Wanted> {
         let removed = self.wanted.remove(id)?;
         self.drop_stale();
         Some(removed)

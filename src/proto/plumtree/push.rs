@@ -2,7 +2,7 @@
 
 use super::{
     DeliveryScope, Gossip, Graft, IHave, Message, Round, Scope, Sink, State, announce,
-    history::Known, make_eager, make_lazy, missing::Claim, neighbors::NeighborSet,
+    history::Known, lazy::Waiting, make_eager, make_lazy, missing::Claim, neighbors::NeighborSet,
 };
 use crate::proto::{
     Counters, GossipEvent, MessageId, Payload, PeerIdentity,
@@ -304,9 +304,7 @@ impl<PI: PeerIdentity> State<PI> {
             return;
         }
         let settings = &self.settings;
-        let tell = |to, waiting: &mut dyn Iterator<Item = IHave>| {
-            announce(to, waiting, settings, sink);
-        };
+        let tell = |to, waiting: Waiting<'_>| announce(to, waiting, settings, sink);
         self.lazy_push
             .dispatch(&mut self.neighbors, &settings.holding, now, tell);
     }
