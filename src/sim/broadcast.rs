@@ -241,10 +241,13 @@ impl Broadcast {
     }
 }
 
+/// The shortest content, in bytes: it says which message it is.
+pub(super) const SHORTEST: usize = size_of::<u64>();
+
 /// Content that says which message it is.
 pub(super) fn content(message: MessageIndex, len: usize) -> Bytes {
     let mut content = (message as u64).to_le_bytes().to_vec();
-    content.resize(len.max(8), 0);
+    content.resize(len.max(SHORTEST), 0);
     content.into()
 }
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
-use super::{Broadcast, Chance, MessageIndex, Network, NetworkConfig, NodeId};
+use super::{Broadcast, Chance, MessageIndex, Network, NetworkConfig, NodeId, broadcast::SHORTEST};
+use crate::proto::{DEFAULT_MAX_MESSAGE_SIZE, plumtree::max_content_size};
 
 /// How long a round may take.
 const ROUND_LIMIT: Duration = Duration::from_secs(5);
@@ -122,7 +123,8 @@ pub struct Scenario {
     /// The share of nodes that are killed before every round, and started again at once.
     #[serde(default)]
     pub churn: f64,
-    /// The length of messages in bytes.
+    /// The length of messages in bytes: at least eight, and no more than the largest content that
+    /// fits the `max_message_size` of the network.
     #[serde(default = "Scenario::message_len")]
     pub message_len: usize,
     /// What the network is like, where not as the rest of the file says.
@@ -217,10 +219,23 @@ impl Scenario {
         if let Bootstrap::Set { count: 0 } = self.bootstrap {
             return Err(("bootstrap", "`count` must be at least 1".into()));
         }
-        match &self.config {
-            Some(config) => config.check().map_err(|wrong| ("config", wrong)),
-            None => Ok(()),
+        if let Some(config) = &self.config {
+            config.check().map_err(|wrong| ("config", wrong))?;
         }
+        let of_config = |config: &NetworkConfig| config.proto.max_message_size;
+        let max_message_size = self
+            .config
+            .as_ref()
+            .map_or(DEFAULT_MAX_MESSAGE_SIZE, of_config);
+        let longest = max_content_size(max_message_size);
+        if !(SHORTEST..=longest).contains(&self.message_len) {
+            let wrong = format!(
+                "must be from {SHORTEST} to {longest} bytes: a message says which one it is, and \
+                 has to fit a `max_message_size` of {max_message_size}"
+            );
+            return Err(("message_len", wrong));
+        }
+        Ok(())
     }
 
     /// Plays the scenario. `tell` is called after each round with how many there were.
@@ -486,5 +501,40 @@ impl Summary {
             .into_iter()
             .flat_map(|summary| summary.rounds.clone());
         Self::of(&all.collect::<Vec<_>>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_message_len(message_len: usize, max_message_size: Option<usize>) -> Scenario {
+        let config = max_message_size.map(|max| {
+            let mut config = NetworkConfig::default();
+            config.proto.max_message_size = max;
+            config
+        });
+        Scenario {
+            rounds: 1,
+            message_len,
+            config,
+            ..Scenario::new(Kind::GossipSingle, 20)
+        }
+    }
+
+    #[test]
+    fn messages_of_any_length_that_is_accepted_arrive() {
+        for (max, longest) in [(None, 4055), (Some(1024), 983)] {
+            for len in [8, longest] {
+                let summary = with_message_len(len, max).run(1, |_| ()).unwrap();
+                assert_eq!(summary.mean.reliability, 1.0, "{len} bytes");
+            }
+            for len in [0, 7, longest + 1, usize::MAX] {
+                let (field, why) = with_message_len(len, max).check().unwrap_err();
+                assert_eq!(field, "message_len");
+                let limits = format!("from 8 to {longest} bytes");
+                assert!(why.contains(&limits), "{len} bytes: {why}");
+            }
+        }
     }
 }

@@ -65,6 +65,8 @@ pub(crate) fn read(path: &Path) -> Result<Scenarios, String> {
     for scenario in file.scenario {
         let span = scenario.span();
         let mut scenario = scenario.into_inner();
+        // What may be sent depends on the file's configuration.
+        scenario.config = scenario.config.or_else(|| base.clone());
         scenario
             .check()
             .map_err(|(field, why)| wrong(span.clone(), field, why))?;
@@ -76,7 +78,6 @@ pub(crate) fn read(path: &Path) -> Result<Scenarios, String> {
             let why = format!("another scenario is called `{label}`; give one of them a name");
             return Err(wrong(span, "name", why));
         }
-        scenario.config = scenario.config.or_else(|| base.clone());
         scenarios.push(scenario);
     }
     if scenarios.is_empty() {
@@ -185,6 +186,18 @@ mod tests {
                 "\nconfig.proto.membership.shuffle_interval = \"60s\"\n\n",
                 3,
                 "secs = 60",
+            ),
+            (
+                "nodes = 20",
+                "nodes = 20\nmessage_len = 7",
+                7,
+                "`message_len`: must be from 8 to 4055 bytes",
+            ),
+            (
+                "\n\n[[scenario]]\n",
+                "\nconfig.proto.max_message_size = 1024\n\n[[scenario]]\nmessage_len = 984\n",
+                6,
+                "`message_len`: must be from 8 to 983 bytes",
             ),
             ("seeds = [1]", "seeds = []", 1, "seeds"),
             ("seeds = [1]", "seeds = 1", 1, "seeds"),
