@@ -59,3 +59,31 @@ fn main() -> ExitCode {
 
 /// What goes wrong, in words for whoever called.
 type Outcome = Result<ExitCode, String>;
+
+#[cfg(test)]
+mod tests {
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn a_swarm_has_two_nodes_at_least() {
+        let commands: [&[&str]; 4] = [
+            &["scale"],
+            &["paper", "hyparview"],
+            &["paper", "plumtree"],
+            &["report"],
+        ];
+        for command in commands {
+            let parse = |nodes| {
+                let words = ["smol-gossip-sim"].iter().chain(command);
+                Cli::try_parse_from(words.copied().chain(["--nodes", nodes]))
+            };
+            for few in ["0", "1"] {
+                let error = parse(few).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::ValueValidation, "{error}");
+            }
+            assert!(parse("2").is_ok(), "{command:?}");
+        }
+    }
+}

@@ -18,12 +18,12 @@ pub(crate) struct Args {
     /// Which paper.
     paper: Paper,
     /// How many nodes.
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(2..))]
     nodes: u32,
     /// Chance.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// A tenth of the cycles and messages.
+    /// A fifth of the cycles and messages.
     #[arg(long)]
     quick: bool,
 }

@@ -24,7 +24,7 @@ pub(crate) struct Args {
     #[arg(short, long, default_value = "report.html")]
     out: PathBuf,
     /// How many nodes the swarms have.
-    #[arg(long, default_value_t = 1_000)]
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(2..))]
     nodes: u32,
     /// Chance.
     #[arg(long, default_value_t = 1)]

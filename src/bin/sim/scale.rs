@@ -25,7 +25,7 @@ const HUGE_PAGES: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// How many nodes; may be given more than once.
-    #[arg(long, default_values_t = [100, 1_000, 10_000, 100_000])]
+    #[arg(long, default_values_t = [100, 1_000, 10_000, 100_000], value_parser = clap::value_parser!(u32).range(2..))]
     nodes: Vec<u32>,
     /// Cycles before the first message.
     #[arg(long, default_value_t = 50)]
