@@ -49,14 +49,22 @@ struct Args {
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u8).range(3..=100))]
     nodes: u8,
     /// How many of them come or go in a second
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = per_second)]
     churn: f64,
     /// How many messages they broadcast in a second, all together
-    #[arg(long, default_value_t = 50.0)]
+    #[arg(long, default_value_t = 50.0, value_parser = per_second)]
     rate: f64,
     /// What chance begins with
     #[arg(long, default_value_t = 1)]
     seed: u64,
+}
+
+/// How often something happens in a second, where the time in between can be waited for.
+fn per_second(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(often) if (0.01..=100_000.0).contains(&often) => Ok(often),
+        _ => Err("it has to be a number from 0.01 to 100000".to_owned()),
+    }
 }
 
 /// How many points the curve has.
