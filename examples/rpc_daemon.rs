@@ -49,6 +49,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .with_writer(std::io::stderr)
         .init();
 
+    let topic: TopicId = blake3::hash(b"a quiet corner").into();
+    // Whoever a ticket of another topic names is not to be found in this one.
+    if let Some(ticket) = &args.join
+        && ticket.topic() != topic
+    {
+        let other = ticket.topic();
+        return Err(
+            format!("--join: the ticket is one to topic {other}, and this is {topic}").into(),
+        );
+    }
+
     // Loopback and no relay, since this is to work without a network.
     let lookup = MemoryLookup::new();
     let endpoint = Endpoint::builder(presets::Minimal)
@@ -65,7 +76,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .accept(ALPN, gossip.clone())
         .spawn();
 
-    let topic: TopicId = blake3::hash(b"a quiet corner").into();
     let peers = args.join.iter().flat_map(|ticket| ticket.peers().iter());
     let mut bootstrap = Vec::new();
     for peer in peers {
