@@ -1,8 +1,8 @@
 //! The set-ups of the two papers: 10,000 nodes, active views of 5 and passive views of 30.
 //!
 //! HyParView: nodes join one by one without a cycle in between, then 50 cycles pass (a cycle is a
-//! shuffle interval). Then a share of all nodes fails at once, and messages are sent before the next
-//! cycle. Healing is how many cycles it takes until messages reach everyone again.
+//! shuffle interval). Then a share of all nodes fails at once. Messages are sent within half a cycle
+//! after that, and counted at the end of the cycle, while nodes go on to shuffle. Healing is how many cycles it takes until messages reach everyone again.
 //!
 //! PlumTree: messages are sent one after the other over the overlay so made, by one node or by a
 //! different one each time. The paper's hops take one step each, which is [`Latency::Static`] here.
@@ -54,7 +54,8 @@ pub struct Failure {
     pub share: f64,
     /// How that is noticed.
     pub noticed: Noticed,
-    /// The share of survivors that each message reached, before the next cycle.
+    /// The share of survivors that each message had reached at the end of the cycle that begins with the
+    /// failure; they are sent in its first half.
     pub reliability: Vec<f64>,
     /// The median of that for each cycle after that.
     pub by_cycle: Vec<f64>,
@@ -65,7 +66,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// The mean reliability of the messages before the next cycle.
+    /// The mean reliability of the messages that are sent within half a cycle after the failure.
     ///
     /// ```
     /// # use smol_gossip::sim::{Noticed, paper::{self, SetUp}, scenario::Kind};

@@ -125,7 +125,7 @@ impl Args {
             &[
                 (
                     reliabilities(&failures, Noticed::AtOnce, "Failures are reported at once"),
-                    "The share of survivors that each message reaches, sent one after the other before the next cycle, by how many nodes failed. Lines that are the same are drawn around each other; where one drops, the sender is alone.",
+                    "The share of survivors that each message reaches, by how many nodes failed. The messages are sent one after the other within half a cycle after the failure, and counted at the end of the cycle, while nodes go on to shuffle. Lines that are the same are drawn around each other; where one drops, the sender is alone.",
                 ),
                 (
                     reliabilities(&failures, Noticed::OnSend, "Failures show on send only"),

@@ -68,9 +68,9 @@ pub(super) fn section(set_up: &SetUp, tell: impl Fn() + Sync) -> Result<String, 
         .collect::<Result<_, _>>()?;
     let mut html = String::from(
         "<h2>Which configuration?</h2><p>The same swarm with other views. Senders change with every \
-         message; failures are noticed on send only, and what is reached is measured before the next \
-         Shuffles. The best of each column is \
-         bold.</p><div class=\"wide\"><table><tr><th>configuration</th>",
+         message. Failures are noticed on send only. The share of survivors reached is that of messages \
+         sent within half a cycle after the failure and counted at the end of that cycle, while nodes go \
+         on to shuffle. The best of each column is bold.</p><div class=\"wide\"><table><tr><th>configuration</th>",
     );
     for (name, ..) in COLUMNS {
         let _ = write!(html, "<th>{name}</th>");
