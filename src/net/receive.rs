@@ -257,6 +257,8 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         topic: TopicId,
     ) -> (usize, Result<(), Broken>) {
         let mut frames = std::mem::take(&mut self.frames);
+        // What is known must not be forgotten between the look at it and the handling.
+        self.state.begin(&topic, self.now);
         let bodies = || {
             let all = frames.iter();
             let all = all.flat_map(|one| one.bodies().map(move |body| (one, body)));

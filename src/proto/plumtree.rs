@@ -332,7 +332,7 @@ impl<PI: PeerIdentity> State<PI> {
 
     /// Now and then forgets what is too old.
     #[inline]
-    fn begin(&mut self, now: At) {
+    pub(crate) fn begin(&mut self, now: At) {
         if now >= self.last_sweep.after(self.settings.cache_evict_interval) {
             self.sweep(now);
         }

@@ -220,6 +220,18 @@ impl<PI: PeerIdentity> State<PI> {
         self.take(event, now, rng, &mut Post { clock, out });
     }
 
+    /// Forgets what is too old in a topic, if that is due: for who looks into it before an event is handled, which
+    /// would do so first.
+    #[cfg(feature = "net")]
+    pub(crate) fn begin(&mut self, topic: &TopicId, now: Instant) {
+        let now = self.clock.read(now);
+        if let Some(slot) = self.slots.find(topic)
+            && let Some(topic) = self.topics.get_mut(slot)
+        {
+            topic.state.begin(now);
+        }
+    }
+
     /// Reads the caller's clock, and has the outbox ready for what happens then: for who carries out most of it
     /// at once, and calls [`Self::take_message`] or [`Self::take_broadcast`].
     #[cfg(feature = "net")]

@@ -259,6 +259,12 @@ impl<PI: PeerIdentity> State<PI> {
         self.broadcast.anticipate(ids);
     }
 
+    /// Forgets messages that are too old, if that is due.
+    #[cfg(feature = "net")]
+    pub(crate) fn begin(&mut self, now: At) {
+        self.broadcast.begin(now);
+    }
+
     /// Whether a payload with this id has not come yet.
     #[cfg(feature = "net")]
     pub(crate) fn is_news(&self, id: &MessageId) -> bool {

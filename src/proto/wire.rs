@@ -231,10 +231,11 @@ pub fn payload_id(body: &[u8]) -> Option<MessageId> {
     id.first_chunk().copied().map(MessageId::from_bytes)
 }
 
-/// Whether the body of a frame is a message about membership, if it is any.
+/// Whether the body of a frame may be a message about membership: its kind is one byte, as everyone writes it, but
+/// a longer form is read as well.
 #[cfg(feature = "net")]
 pub(crate) fn is_membership(body: &[u8]) -> bool {
-    body.first() == Some(&SWARM)
+    body.first() != Some(&GOSSIP)
 }
 
 /// Makes room for a body of `len` bytes, which fits into `u32`, and writes the length.

@@ -21,7 +21,7 @@ use crate::proto::{LinkId, PeerInfo};
 /// are always taken in, only that one of the younger neighbors has to go. And of these rather one that
 /// brings no payloads ([`Sink::is_spare`]): with a link of the broadcast tree a part of the swarm
 /// loses its place, and what it finds instead is hardly ever as good.
-const SETTLED_NEIGHBORS: usize = 2;
+pub(super) const SETTLED_NEIGHBORS: usize = 2;
 
 impl<PI: PeerIdentity> State<PI> {
     /// Whether the topic needs a connection to the peer.
@@ -82,7 +82,14 @@ impl<PI: PeerIdentity> State<PI> {
     /// none of the [`SETTLED_NEIGHBORS`]. Fails only where the configuration allows no neighbor
     /// at all.
     pub(super) fn make_room<R: Rng, S: Sink<PI>>(&mut self, turn: &mut Turn<'_, R, S>) -> bool {
-        self.make_room_among(SETTLED_NEIGHBORS, turn)
+        self.make_room_without(None, turn)
+    }
+
+    /// Makes sure of a free slot at our own wish: whoever is dispensable goes first. None of the
+    /// [`SETTLED_NEIGHBORS`] goes for it either, since others may have a hand in what we wish.
+    fn make_room_for_ours<R: Rng, S: Sink<PI>>(&mut self, turn: &mut Turn<'_, R, S>) -> bool {
+        let dispensable = self.active.take_dispensable();
+        self.make_room_without(dispensable, turn)
     }
 
     /// Whether a peer that comes of its own accord has not come too often lately.
@@ -111,20 +118,17 @@ impl<PI: PeerIdentity> State<PI> {
         }
     }
 
-    fn make_room_among<R: Rng, S: Sink<PI>>(
+    fn make_room_without<R: Rng, S: Sink<PI>>(
         &mut self,
-        settled: usize,
+        dispensable: Option<PI>,
         turn: &mut Turn<'_, R, S>,
     ) -> bool {
         if self.active.free() > 0 {
             return true;
         }
-        let dispensable = match settled {
-            0 => self.active.take_dispensable(),
-            _ => None,
-        };
         let sink = &*turn.sink;
         let is_spare = |id: &PI| sink.is_spare(id);
+        let settled = SETTLED_NEIGHBORS;
         let dropped = dispensable.or_else(|| self.active.pick_to_drop(settled, is_spare, turn.rng));
         let Some(dropped) = dropped else {
             return false;
@@ -243,7 +247,7 @@ impl<PI: PeerIdentity> State<PI> {
                     let welcome = self.is_welcome(&from, turn);
                     self.make_room_for(welcome, turn)
                 }
-                Priority::High => self.make_room_among(0, turn),
+                Priority::High => self.make_room_for_ours(turn),
                 Priority::Low => self.active.free() > 0,
             };
             if room {

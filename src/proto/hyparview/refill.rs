@@ -24,6 +24,7 @@ use rand::{Rng, RngExt};
 
 use super::{
     Message, Neighbor, PeerIdentity, Priority, Sink, State, Turn,
+    neighbors::SETTLED_NEIGHBORS,
     time::{after, doubled, jittered, part},
     view::Sent,
 };
@@ -50,6 +51,10 @@ const MIX: (u32, u32) = (16, 4);
 /// How likely a node with a full active view is to do without a neighbor that it has in common with
 /// another, when it hears of that after its n-th Shuffle: as [`MIX`].
 const UNTANGLE: (u32, u32) = (1, 16);
+
+/// After so many Shuffles of its own, the oldest neighbors of a node are not taken for part of a triangle. Until
+/// then the overlay is made, and would keep the triangles that it began with.
+const GROWN_UP: u32 = 32;
 
 /// The share of all requests under way that one introducer can cause, as a divisor.
 const INTRODUCER_SHARE: usize = 4;
@@ -320,19 +325,30 @@ impl<PI: PeerIdentity> State<PI> {
     }
 
     /// Takes a random peer in place of a neighbor that is a neighbor of `from` as well, as its Shuffle
-    /// says: what goes around in such a triangle comes to nobody else.
+    /// says: what goes around in such a triangle comes to nobody else. That happens no faster than honest
+    /// neighbors shuffle; and once a node is [grown up](GROWN_UP), the neighbors that were there the longest stay,
+    /// whatever anybody says of them.
     pub(super) fn untangle<R: Rng, S: Sink<PI>>(
         &mut self,
         from: PI,
         named: &[PeerInfo<PI>],
         turn: &mut Turn<'_, R, S>,
     ) {
+        let is_grown_up = self.shuffles.count() > GROWN_UP;
+        let settled = if is_grown_up { SETTLED_NEIGHBORS } else { 0 };
         let mut named = named.iter().map(|one| one.id);
         let any_spare = self.active.ids().any(|id| turn.sink.is_spare(id));
         let common = named.find(|id| {
-            *id != from && self.active.contains(id) && (!any_spare || turn.sink.is_spare(id))
+            *id != from
+                && self.active.contains(id)
+                && !self.active.is_settled(id, settled)
+                && (!any_spare || turn.sink.is_spare(id))
         });
         let Some(common) = common else { return };
+        if self.shuffles.untangles_left == 0 {
+            return;
+        }
+        self.shuffles.untangles_left -= 1;
         // Where everyone is in the passive view, there are triangles whatever is done.
         if self.active.free() > 0 || !self.passive.is_full() || !self.is_young(UNTANGLE, turn) {
             return;

@@ -41,6 +41,8 @@ pub(super) struct Shuffles<PI> {
     replies_left: u16,
     /// How many more may be sent on.
     relays_left: u16,
+    /// How many more may show us a triangle.
+    pub(super) untangles_left: u16,
 }
 
 impl<PI> Shuffles<PI> {
@@ -51,6 +53,7 @@ impl<PI> Shuffles<PI> {
             count: 0,
             replies_left: REPLIES_PER_INTERVAL,
             relays_left: RELAYS_PER_INTERVAL,
+            untangles_left: 4,
         }
     }
 
@@ -100,6 +103,8 @@ impl<PI: PeerIdentity> State<PI> {
         self.shuffles.next = Some(after(turn.now, wait.max(Duration::from_millis(1))));
         self.shuffles.replies_left = REPLIES_PER_INTERVAL;
         self.shuffles.relays_left = RELAYS_PER_INTERVAL;
+        // One of each neighbor, as honest ones send.
+        self.shuffles.untangles_left = u16::try_from(self.active.len()).unwrap_or(u16::MAX);
         self.shuffles.count = self.shuffles.count.saturating_add(1);
         self.alarm.rest();
         self.visits.forget(turn.now);

@@ -171,6 +171,12 @@ impl<PI: Copy + Ord> ActiveView<PI> {
         pick_of(&spare, rng).or_else(|| pick(others, rng))
     }
 
+    /// Whether a peer is one of the `settled` oldest neighbors, less one where there is room for no more.
+    pub(super) fn is_settled(&self, id: &PI, settled: usize) -> bool {
+        let settled = settled.min(self.capacity.saturating_sub(1));
+        self.ids().take(settled).any(|one| is_same(one, id))
+    }
+
     /// A random neighbor that is none of `except`.
     pub(super) fn pick_except(&self, except: &[PI], rng: &mut impl Rng) -> Option<PI> {
         let others = self.ids().copied().filter(|id| !is_among(id, except));

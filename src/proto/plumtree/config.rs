@@ -18,7 +18,7 @@ pub struct Config {
     pub graft_timeout_2: Duration,
     /// Time for which announcements are gathered before they are sent, where there was none for a while.
     /// Where messages follow each other it is up to 40 times as long, but not longer than 200 ms unless this
-    /// is; and half as long again where the receiver is used to announce the same.
+    /// is; and a fifth longer where the receiver is used to announce the same.
     pub dispatch_timeout: Duration,
     /// How many hops shorter the ways of announcements must have been than those of the payloads, in sum
     /// over three messages in a row or more, for the two peers to change places in the tree.

@@ -25,6 +25,10 @@ const RECOVERED: usize = 32;
 /// So many messages have to be announced without one of them coming for it to be called silence.
 const SILENT_MESSAGES: u32 = 3;
 
+/// Each time that a neighbor was believed to be silent makes it take twice as long until it is again, up to so
+/// many times.
+const MOST_FALSE_ALARMS: u8 = 16;
+
 /// What is assumed of the lag before anything was measured: mean and deviation, in terms of the least
 /// timeout. It is too long for most swarms. Were it too short, then the first senders after the first
 /// would have the tree torn up before it was measured.
@@ -150,6 +154,8 @@ pub(super) struct Delays {
     /// A link of the tree was lost, or there is silence, and no message has come since: nothing is to
     /// be expected of the tree.
     pub(super) broken: bool,
+    /// How often the silent neighbor was believed, though nothing that it announced has come to this day.
+    false_alarms: u8,
     /// When announcers were last asked to push from now on. What they announce until they have heard
     /// of it they will not push.
     turned_at: MaybeAt,
@@ -165,6 +171,7 @@ impl Delays {
             silent: Serial::default(),
             unheard: 0,
             broken: true,
+            false_alarms: 0,
             turned_at: MaybeAt::NONE,
         }
     }
@@ -177,6 +184,7 @@ impl Delays {
         let since = since.filter(|at| self.silent == by || now <= at.after(longest));
         let Some(since) = since else {
             self.silent_since = MaybeAt::some(now);
+            self.false_alarms = 0;
             self.silent = by;
             self.unheard = 1;
             return false;
@@ -185,8 +193,15 @@ impl Delays {
             return false;
         }
         self.unheard = self.unheard.saturating_add(1);
-        let silent = self.unheard >= SILENT_MESSAGES && now >= since.after(self.lag.least());
-        silent && !std::mem::replace(&mut self.broken, true)
+        // Who makes up what it announces is silent for ever.
+        let patience = self.lag.least().saturating_mul(1 << self.false_alarms);
+        if self.unheard < SILENT_MESSAGES || now < since.after(patience) {
+            return false;
+        }
+        self.silent_since = MaybeAt::some(now);
+        self.unheard = 0;
+        self.false_alarms = (self.false_alarms + 1).min(MOST_FALSE_ALARMS);
+        !std::mem::replace(&mut self.broken, true)
     }
 
     /// Something that a neighbor announced has come.
@@ -290,6 +305,26 @@ mod tests {
     }
 
     const MS: u64 = 1_000_000;
+
+    #[test]
+    fn who_announces_what_never_comes_is_believed_less_and_less() {
+        let least = 80_000_000;
+        let mut delays = Delays::new([least, least / 2]);
+        let (liar, mut alarms) = (Serial::default(), 0);
+        for millis in 0..10_000 {
+            // What others say has come meanwhile.
+            delays.broken = false;
+            alarms += u32::from(delays.announced(liar, At(millis * 1_000_000)));
+        }
+        assert!((5..=8).contains(&alarms), "{alarms} alarms");
+        delays.heard(liar);
+        let now = 10_000 * 1_000_000;
+        for nanos in [0, 0, least] {
+            delays.broken = false;
+            alarms = u32::from(delays.announced(liar, At(now + nanos)));
+        }
+        assert_eq!(alarms, 1, "it is believed again");
+    }
 
     #[test]
     fn a_timeout_follows_what_is_measured() {

@@ -34,8 +34,8 @@ const HELD_AT_MOST: u64 = 200_000_000;
 /// After this part of that time, in tenths, the next message takes with it what is held.
 const HELD_WITHOUT_NEED: u64 = 7;
 
-/// What may be announced by its receiver waits for so many halves of that time.
-const PATIENCE: u64 = 3;
+/// What may be announced by its receiver waits for so many tenths of that time.
+const PATIENCE: u64 = 12;
 
 /// Who announces to us is not left to it while so much waits for it, in frames.
 const LEFT_FRAMES: usize = 8;
@@ -89,7 +89,7 @@ impl Holding {
 
     /// How long what a neighbor may be about to announce itself waits for that.
     fn patience(&self) -> u64 {
-        (self.longest / 2).saturating_mul(PATIENCE)
+        (self.longest / 10).saturating_mul(PATIENCE)
     }
 }
 

@@ -255,6 +255,27 @@ impl Missing {
         }
     }
 
+    /// Notes a claim for which there is no room, in place of one by a neighbor that has left. Says whether there
+    /// was such a one.
+    pub(super) fn replace_claim<PI: Copy + Ord>(
+        &mut self,
+        id: &MessageId,
+        claim: Claim,
+        neighbors: &mut Neighbors<PI>,
+    ) -> bool {
+        let Some(wanted) = self.wanted.get_mut(id) else {
+            return false;
+        };
+        let mut claims = wanted.claims.iter();
+        let Some(place) = claims.position(|one| neighbors.by_serial(one.claimant).is_none()) else {
+            return false;
+        };
+        wanted.claims.remove(place);
+        wanted.asked -= usize::from(place < wanted.asked);
+        wanted.claims.push(claim);
+        true
+    }
+
     /// Stops waiting for a message.
     #[inline]
     pub(super) fn remove(&mut self, id: &MessageId) -> Option<Wanted> {

@@ -37,6 +37,7 @@ impl<PI: PeerIdentity> State<PI> {
             self.missing.reserve(news.count(), limit);
         }
         let mut silent = false;
+        let mut crowded = Vec::new();
         let (mut crossed, mut is_first) = (None, false);
         let may_be_first = !self.lazy_push.is_empty();
         for ihave in ihaves {
@@ -66,7 +67,7 @@ impl<PI: PeerIdentity> State<PI> {
                 }
                 Outcome::Noted => {}
                 Outcome::Full => counters.missing_full += 1,
-                Outcome::EnoughClaims => counters.claims_full += 1,
+                Outcome::EnoughClaims => crowded.push((ihave.id, claim)),
             }
         }
         if is_first {
@@ -75,6 +76,10 @@ impl<PI: PeerIdentity> State<PI> {
             self.lazy_push.look_again(&self.neighbors, holding);
         } else if let Some(id) = crossed {
             neighbor.crossed(id);
+        }
+        for (id, claim) in crowded {
+            let is_noted = self.missing.replace_claim(&id, claim, &mut self.neighbors);
+            counters.claims_full += u64::from(!is_noted);
         }
         if silent {
             self.missing.hasten(now);

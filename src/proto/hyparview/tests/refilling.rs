@@ -197,6 +197,41 @@ fn a_young_node_does_without_a_neighbor_that_is_a_neighbors_neighbor() {
 }
 
 #[test]
+fn neighbors_change_no_faster_than_others_shuffle() {
+    let mut node = full_node();
+    let mut asked = 0;
+    for _ in 0..100 {
+        for named in node.active() {
+            let told = node.recv(5, shuffle(5, [5, named, 200], 1));
+            let others = sends(&told).into_iter();
+            asked += others.filter(|(_, message)| is_neighbor(message)).count();
+        }
+    }
+    assert!((1..=6).contains(&asked), "{asked}");
+}
+
+#[test]
+fn nobody_can_talk_us_out_of_our_neighbors() {
+    let mut node = full_node();
+    node.wait(Duration::from_secs(60 * 40));
+    let mut asked = Vec::new();
+    for _ in 0..100 {
+        // Whoever is asked is a friend, and takes the place.
+        for named in [1, 2, 3, 4] {
+            let told = node.recv(5, shuffle(5, [5, named, 200], 1));
+            let others = sends(&told).into_iter();
+            let others = others.filter(|(_, message)| is_neighbor(message));
+            for (to, _) in others.collect::<Vec<_>>() {
+                node.recv(to, neighbor(Priority::High));
+                asked.push(to);
+            }
+        }
+    }
+    assert!(asked.len() <= 6, "{asked:?}");
+    assert_eq!(node.active()[..2], [1, 2], "the oldest stay");
+}
+
+#[test]
 fn a_node_that_knows_hardly_anyone_leaves_triangles_alone() {
     let mut node = node_with(1..=5);
     let told = node.recv(1, shuffle(1, [1, 3, 200], 1));

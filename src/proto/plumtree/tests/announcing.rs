@@ -196,7 +196,7 @@ fn one_of_two_whose_announcements_cross_gives_way() {
 /// a while.
 #[test]
 fn one_of_two_gives_way_where_links_are_long() {
-    let (step, latency, between) = (ms(2), 30, 500);
+    let (step, latency, between) = (ms(2), 15, 500);
     let mut nodes = [0, 12_345].map(|nanos| node_at(start() + Duration::from_nanos(nanos)));
     let mut under_way: VecDeque<(u32, usize, Message)> = VecDeque::new();
     let mut late = 0;

@@ -138,6 +138,27 @@ fn claims_per_message_are_bounded() {
 }
 
 #[test]
+fn claims_of_neighbors_that_have_left_make_room() {
+    let mut node = Node::among([1, 2, 3, 4]);
+    for _ in 0..5 {
+        for peer in 1..=3 {
+            node.recv(peer, ihave(b"hello", 0));
+            node.down(peer);
+            node.up(peer);
+        }
+    }
+    for peer in 1..=3 {
+        node.down(peer);
+    }
+    node.recv(4, ihave(b"hello", 0));
+    assert_eq!(
+        node.wait(Duration::from_secs(1)).grafts(),
+        [(4, Some(id(b"hello")))]
+    );
+    assert_eq!(node.counters.claims_full, 0);
+}
+
+#[test]
 fn a_room_for_one_is_room_for_one() {
     let limits = Limits {
         missing_ids: 1,
