@@ -105,6 +105,29 @@ fn a_flood_is_read_at_a_rate_and_others_as_before() {
 }
 
 #[test]
+fn what_was_forgotten_a_moment_ago_is_no_false_payload() {
+    let mut world = pair();
+    let mut peer = Raw::joined(&mut world, 10, 0, topic(0));
+    let mut number = 10;
+    // Ids are kept for 90 seconds, and swept once a second while messages come.
+    for trial in 0..30 {
+        peer.write(&mut world, topic(0), new_payload(1, 100));
+        let said = world.now();
+        while world.now() < said + ms(89_300) {
+            peer.write(&mut world, topic(0), new_payload(number, 100));
+            world.run_for(ms(600));
+            number += 1;
+        }
+        world.run_until("it is forgotten", secs(2), |world| {
+            world.now() >= said + ms(90_000 + 10 * trial)
+        });
+        peer.write(&mut world, topic(0), new_payload(1, 100));
+        world.run_for(secs(91));
+    }
+    assert_eq!(world.nodes[&0].metrics.invalid_id.get(), 0);
+}
+
+#[test]
 fn what_is_for_neighbors_and_comes_again_makes_up_for_nothing() {
     let mut world = pair();
     let mut foe = Raw::joined(&mut world, 10, 0, topic(0));

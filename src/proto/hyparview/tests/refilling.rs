@@ -213,7 +213,7 @@ fn neighbors_change_no_faster_than_others_shuffle() {
 #[test]
 fn nobody_can_talk_us_out_of_our_neighbors() {
     let mut node = full_node();
-    node.wait(Duration::from_secs(60 * 40));
+    node.pass(secs(60 * 40));
     let mut asked = Vec::new();
     for _ in 0..100 {
         // Whoever is asked is a friend, and takes the place.
