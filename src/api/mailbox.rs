@@ -119,6 +119,8 @@ struct Agenda {
     untaken: usize,
     subscribing: Line,
     stopped: bool,
+    /// No more subscriptions are taken.
+    refusing: bool,
     closed: bool,
     driver: Option<Waker>,
 }
@@ -179,6 +181,15 @@ impl Shared {
 }
 
 impl Subscription {
+    /// Lets go of everyone who waits. What was accepted stays.
+    fn refuse(&self) {
+        let mut state = lock(&self.state);
+        state.closed = true;
+        let waiting = state.sending.dissolve();
+        drop(state);
+        wake_all(waiting);
+    }
+
     /// Lets go of everyone who waits, and of everything that the driver will not take any more.
     fn close(&self) {
         let mut state = lock(&self.state);
@@ -215,9 +226,10 @@ impl Mailbox {
         }
     }
 
-    /// Whether the driver is gone.
+    /// Whether the driver is gone, or takes nothing more.
     pub(crate) fn is_closed(&self) -> bool {
-        lock(&self.shared.agenda).closed
+        let agenda = lock(&self.shared.agenda);
+        agenda.closed || agenda.refusing
     }
 
     /// Subscribes to a topic. Waits while too many subscriptions are new to the driver; a future
@@ -278,7 +290,7 @@ struct SubscribePlace<'a> {
 impl SubscribePlace<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<SubscriptionId, Closed>> {
         let mut agenda = lock(&self.shared.agenda);
-        if agenda.closed {
+        if agenda.closed || agenda.refusing {
             return Poll::Ready(Err(Closed));
         }
         let room = SUBSCRIBE_QUEUE.saturating_sub(agenda.untaken);

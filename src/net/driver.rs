@@ -28,7 +28,10 @@ use super::{
     topics::Topics,
     transport::{Connection, Transport},
 };
-use crate::proto::{Command, InEvent, TimerId};
+use crate::{
+    api::mailbox::Inbox,
+    proto::{Command, InEvent, TimerId},
+};
 
 /// Items that one poll handles at the most, give or take a pass, before it yields.
 const WORK_PER_POLL: usize = 512;
@@ -135,8 +138,12 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 break Poll::Ready(());
             }
             let resumed = self.resume_orders();
+            let leaves = self.has_said_all();
+            if leaves {
+                self.leave();
+            }
             let idle = self.outbox.is_empty() && !self.events.has_unpolled_tasks();
-            if progress == 0 && !resumed && idle {
+            if progress == 0 && !resumed && !leaves && idle {
                 break Poll::Pending;
             }
             budget = budget.saturating_sub(progress);
@@ -188,11 +195,12 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 self.forget_timer = None;
                 self.forget_addresses();
             }
-            Timer::Shutdown => {
+            Timer::Shutdown if self.is_stopping() => {
                 if let Some(stopping) = &mut self.stopping {
                     stopping.overdue = true;
                 }
             }
+            Timer::Shutdown => self.leave(),
         }
     }
 
@@ -277,22 +285,44 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         1
     }
 
-    /// Leaves all topics, and ends once that has reached the peers, or took too long.
+    /// Takes no more orders, and leaves all topics once those that were taken are carried out: until then they may
+    /// have to wait for neighbors to read, for half of the time that there is.
     pub(crate) fn stop(&mut self) {
         if self.stopping.is_some() {
             return;
         }
+        debug!("taking no more orders");
+        let deadline = self.now + self.limits.shutdown_timeout / 2;
+        self.events.schedule(deadline, Timer::Shutdown);
+        if let Some(inbox) = &mut self.inbox {
+            inbox.refuse();
+        }
+        self.stopping = Some(Stopping {
+            replies: Vec::new(),
+            has_left: false,
+            overdue: false,
+        });
+    }
+
+    /// Whether the node stops, and all that it was to say before is on its way.
+    fn has_said_all(&self) -> bool {
+        self.stopping.is_some()
+            && !self.is_stopping()
+            && self.inbox.as_ref().is_none_or(Inbox::is_done)
+    }
+
+    /// Leaves all topics, and ends once that has reached the peers, or took too long.
+    fn leave(&mut self) {
         debug!("leaving all topics");
-        let deadline = self.now + self.limits.shutdown_timeout;
+        let deadline = self.now + self.limits.shutdown_timeout / 2;
         self.events.schedule(deadline, Timer::Shutdown);
         for topic in self.topics.iter().collect::<Vec<_>>() {
             self.handle(InEvent::Command(topic, Command::Quit));
         }
         self.work_off();
-        self.stopping = Some(Stopping {
-            replies: Vec::new(),
-            overdue: false,
-        });
+        if let Some(stopping) = &mut self.stopping {
+            stopping.has_left = true;
+        }
         self.release_all();
         self.topics = Topics::default();
         self.inbox = None;
@@ -319,7 +349,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     fn is_gone(&self) -> bool {
         self.stopping
             .as_ref()
-            .is_some_and(|stopping| stopping.overdue || self.links.is_empty())
+            .is_some_and(|stopping| stopping.overdue || stopping.has_left && self.links.is_empty())
     }
 
     /// Closes what is left, and answers those who wait for that.

@@ -152,9 +152,11 @@ pub(crate) enum Accept {
     Full,
 }
 
-/// A node that is leaving.
+/// A node that stops.
 pub(crate) struct Stopping {
     pub(crate) replies: Vec<async_channel::Sender<()>>,
+    /// Whether it has left its topics. Until then it carries out what was ordered before.
+    pub(crate) has_left: bool,
     pub(crate) overdue: bool,
 }
 
@@ -283,8 +285,11 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         });
     }
 
+    /// Whether the node has left its topics, and waits for that to reach its peers.
     pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.is_some()
+        self.stopping
+            .as_ref()
+            .is_some_and(|stopping| stopping.has_left)
     }
 
     pub(crate) fn next_connection_key(&mut self) -> ConnectionKey {

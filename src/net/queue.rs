@@ -32,6 +32,10 @@ const CHUNK_BYTES: usize = 16 * 1024;
 /// What is allocated for the first small frames, at least.
 const FIRST_CHUNK_BYTES: usize = 512;
 
+/// Farewells are queued while something waits for fewer topics than this. What keeps track of a topic takes far more
+/// memory than a farewell, and who asks about topics that we are not in gets one for each.
+const TOPICS_WITH_FAREWELLS: usize = 1024;
+
 /// What an announcement is charged with: its size on the wire.
 const IHAVE_BYTES: usize = 35;
 
@@ -159,6 +163,11 @@ impl SendQueue {
         self.segment(topic).ihaves.push(ihave);
     }
 
+    /// Whether a Disconnect of the topic may be added.
+    pub(crate) fn has_room_for_farewell(&self, topic: &TopicId) -> bool {
+        self.topics.len() < TOPICS_WITH_FAREWELLS || self.topics.contains_key(topic)
+    }
+
     /// Adds the Disconnect of the topic. One that would directly follow another is left out.
     pub(crate) fn push_last(&mut self, topic: TopicId, frame: Frame<'_>) {
         let newest = self.topics.get(&topic).and_then(VecDeque::back);
@@ -238,6 +247,8 @@ impl SendQueue {
         };
         let segments = &mut self.topics[place];
         if segments.back().is_none_or(|segment| segment.last.is_some()) {
+            // As a rule there is no second one, and room for four is not needed.
+            segments.reserve_exact(1);
             segments.push_back(Segment::default());
         }
         let newest = segments.len() - 1;

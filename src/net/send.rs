@@ -66,6 +66,11 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             None => self.peers.insert_full(to, Peer::new(self.now)).0,
         };
         let peer = &mut self.peers[place];
+        if message.is_disconnect() && !peer.queue.has_room_for_farewell(&topic) {
+            // It learns that we are not in the topic when it next says something there.
+            self.metrics.send_queue_dropped.inc();
+            return;
+        }
         if peer.serve() {
             self.dirty.insert(to);
         }

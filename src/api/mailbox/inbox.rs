@@ -86,6 +86,31 @@ impl Inbox {
         }
     }
 
+    /// Takes no new subscriptions and orders from here on. Those that were accepted are still handed out.
+    pub(crate) fn refuse(&mut self) {
+        let mut agenda = lock(&self.shared.agenda);
+        agenda.refusing = true;
+        let subscribing = agenda.subscribing.dissolve();
+        let listed = agenda.listed.iter().filter_map(|item| match item {
+            Item::Subscription(subscription) => Some(subscription.clone()),
+            Item::Stop => None,
+        });
+        let listed: Vec<_> = listed.collect();
+        drop(agenda);
+        wake_all(subscribing);
+        for subscription in self.taken.values().chain(&listed) {
+            subscription.refuse();
+        }
+    }
+
+    /// Whether nothing is left of what was accepted.
+    pub(crate) fn is_done(&self) -> bool {
+        self.in_hand.is_empty()
+            && self.aside.is_empty()
+            && self.resumed.is_empty()
+            && lock(&self.shared.agenda).listed.is_empty()
+    }
+
     /// The messages that are about to be handed out, once for each batch: after its first order.
     #[cfg(feature = "net")]
     pub(crate) fn upcoming(&mut self) -> Option<impl Iterator<Item = &mut Payload>> {
@@ -246,6 +271,10 @@ impl Drop for Inbox {
 }
 
 impl Batch {
+    fn is_empty(&self) -> bool {
+        self.subscribe.is_none() && self.orders.is_empty() && !self.unsubscribe
+    }
+
     fn next(&mut self) -> Option<Work> {
         if let Some(subscribe) = self.subscribe.take() {
             return Some(subscribe);

@@ -1,5 +1,7 @@
 //! Joining, leaving and coming back.
 
+use std::sync::{Arc, Mutex};
+
 use super::{
     check,
     world::{World, id, message, ms, secs},
@@ -229,6 +231,43 @@ fn what_was_said_before_a_shutdown_arrives_also_at_a_slow_reader() {
     world.run_for(secs(2));
     for number in 0..10 {
         assert!(world.received(0, 0, number).is_some(), "{number}");
+    }
+}
+
+#[test]
+fn what_was_accepted_before_a_shutdown_is_sent() {
+    for by_request in [true, false] {
+        let mut world = World::new(1);
+        world.start_all(2);
+        world.join(0, 0, &[]);
+        world.join(1, 0, &[0]);
+        world.run_for(secs(1));
+        world.network.stop_reads(id(0), world.now() + ms(500));
+        let accepted = Arc::new(Mutex::new(Vec::new()));
+        for number in 0..400 {
+            let subscription = world.subscription_to(1, 0).expect("it has joined");
+            let (sender, accepted) = (subscription.sender.clone(), accepted.clone());
+            world.spawn(async move {
+                let is_accepted = sender.broadcast(message(number, 4000)).await.is_ok();
+                if is_accepted {
+                    accepted.lock().expect("nobody panics").push(number);
+                }
+            });
+        }
+        world.run_for(ms(1));
+        if by_request {
+            drop(world.shutdown(1));
+        } else {
+            world.stop(1);
+        }
+        world.run_until("ended", secs(4), |world| !world.nodes.contains_key(&1));
+        world.run_for(secs(2));
+        let accepted = accepted.lock().expect("nobody panics");
+        // More than the queue of a neighbor takes before senders have to wait.
+        assert!((100..400).contains(&accepted.len()), "{}", accepted.len());
+        for number in accepted.iter() {
+            assert!(world.received(0, 0, *number).is_some(), "{number}");
+        }
     }
 }
 
