@@ -12,7 +12,8 @@ use std::{
 use super::Author;
 
 /// When a message was signed, in microseconds since 1970, and with that its number: no author
-/// signs two messages with the same stamp, and each is larger than those before.
+/// signs two messages with the same stamp, and each is larger than those before as long as nobody
+/// sets the author's clock back.
 ///
 /// Time serves as the number because it goes on growing while a program is not running, so nothing
 /// has to be kept on a disk.
@@ -72,7 +73,7 @@ impl Stamp {
         Self(self.0.saturating_add(1))
     }
 
-    fn plus(self, duration: Duration) -> Self {
+    pub(super) fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(as_micros(duration)))
     }
 

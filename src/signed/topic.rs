@@ -2,10 +2,7 @@
 
 use std::{
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -16,6 +13,7 @@ use n0_future::Stream;
 
 use super::{
     Author, Refused, ReplayLimits, STAMPED_OVERHEAD, SignedEvent, SignedReceiver, Signer, Stamp,
+    sent::Sent,
 };
 use crate::{
     api::{ApiError, GossipSender, GossipTopic},
@@ -96,7 +94,7 @@ impl SignedTopic {
                 sender,
                 topic_id,
                 signer: Arc::new(signer),
-                last: Arc::default(),
+                sent: Arc::default(),
             },
             receiver: SignedReceiver::new(receiver, topic_id, limits),
         }
@@ -195,15 +193,17 @@ impl Stream for SignedTopic {
 
 /// Signs and sends. Clones send to the same topic in the same name.
 ///
-/// Stamps grow over all clones. The same key in two processes at once is fine too, as long as they
-/// do not sign within the same microsecond.
+/// No stamp is given twice over all clones, and each is larger than those before, unless the clock
+/// was set back by more than five seconds: then stamps go back with it, or nobody would accept them.
+/// The same key in two processes at once is fine too, as long as they do not sign within the same
+/// microsecond.
 #[derive(Clone, Debug)]
 pub struct SignedSender {
     sender: GossipSender,
     topic_id: TopicId,
     /// Shared, so that the secret is in one place.
     signer: Arc<Signer>,
-    last: Arc<AtomicU64>,
+    sent: Arc<Sent>,
 }
 
 impl SignedSender {
@@ -286,22 +286,12 @@ impl SignedSender {
     }
 
     fn seal(&self, payload: &[u8]) -> (Stamp, Bytes) {
-        let stamp = next_stamp(&self.last, Stamp::now());
+        let stamp = self.sent.stamp(Stamp::now());
         (
             stamp,
             self.signer.sign_stamped(self.topic_id, stamp, payload),
         )
     }
-}
-
-/// The time, or the stamp behind the last one if the clock has not gone on or was set back.
-fn next_stamp(last: &AtomicU64, now: Stamp) -> Stamp {
-    let next = |last| now.max(Stamp::from_micros(last).next());
-    let swapped = last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
-        Some(next(last).micros())
-    });
-    let (Ok(last) | Err(last)) = swapped;
-    next(last)
 }
 
 fn of_payload(error: ApiError) -> ApiError {

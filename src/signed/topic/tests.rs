@@ -100,17 +100,6 @@ fn what_is_sent_is_signed_and_each_is_newer() {
 }
 
 #[test]
-fn stamps_grow_even_when_the_clock_does_not() {
-    let last = AtomicU64::new(0);
-    assert_eq!(next_stamp(&last, at(5)), at(5));
-    assert_eq!(next_stamp(&last, at(5)), at(6));
-    assert_eq!(next_stamp(&last, at(0)), at(7));
-    assert_eq!(next_stamp(&last, at(100)), at(100));
-    let last = AtomicU64::new(u64::MAX);
-    assert_eq!(next_stamp(&last, at(0)).micros(), u64::MAX);
-}
-
-#[test]
 fn what_is_too_large_is_measured_without_the_envelope() {
     let (mut topic, _driver) = subscription();
     let largest = 500 - STAMPED_OVERHEAD;
