@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -13,7 +14,7 @@ use n0_future::Stream;
 
 use super::{
     Author, Claim, LARGEST_BATCH, Replay, ReplayGuard, ReplayLimits, SMALLEST_BATCH, SignedMessage,
-    Stamp, are_all_proven,
+    Stamp, are_all_proven, sent::Sent,
 };
 use crate::{
     api::{ApiError, Event, GossipReceiver, Message},
@@ -65,7 +66,7 @@ pub struct Refused {
     pub invalid: u64,
     /// Signed, but without a stamp.
     pub unstamped: u64,
-    /// Received before.
+    /// Received before, or sent by ourselves.
     pub repeated: u64,
     /// Too old to be sure that they were not received before.
     pub stale: u64,
@@ -106,6 +107,9 @@ pub struct SignedReceiver {
     receiver: GossipReceiver,
     topic_id: TopicId,
     guard: ReplayGuard,
+    /// What we have sent ourselves. Neighbors may send it back when the swarm has forgotten it,
+    /// which is before it is too old.
+    sent: Arc<Sent>,
     /// What the system's clock says, but in tests.
     pub(super) clock: fn() -> Stamp,
     refused: Refused,
@@ -120,11 +124,17 @@ pub struct SignedReceiver {
 }
 
 impl SignedReceiver {
-    pub(super) fn new(receiver: GossipReceiver, topic_id: TopicId, limits: ReplayLimits) -> Self {
+    pub(super) fn new(
+        receiver: GossipReceiver,
+        topic_id: TopicId,
+        limits: ReplayLimits,
+        sent: Arc<Sent>,
+    ) -> Self {
         Self {
             receiver,
             topic_id,
             guard: ReplayGuard::new(limits),
+            sent,
             clock: Stamp::now,
             refused: Refused::default(),
             neighbors: BTreeSet::new(),
@@ -275,7 +285,9 @@ impl SignedReceiver {
     fn claim(&self, message: &Message, now: Stamp) -> Result<Claim, Reason> {
         let claim = Claim::read(&message.content).map_err(|_| Reason::Invalid)?;
         let stamp = claim.message.stamp.ok_or(Reason::Unstamped)?;
-        let looked = self.guard.look(claim.message.author, stamp, now);
+        let author = claim.message.author;
+        let looked = self.sent.look(author, stamp);
+        let looked = looked.and_then(|()| self.guard.look(author, stamp, now));
         looked.map_err(Reason::Replay)?;
         Ok(claim)
     }

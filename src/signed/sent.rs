@@ -1,4 +1,4 @@
-//! The stamps of what was sent: none is given twice.
+//! The stamps of what was sent: none is given twice, and what comes back with one is known.
 
 use std::{
     collections::VecDeque,
@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::Stamp;
+use super::{Author, Replay, Stamp};
 
 /// So many stamps are kept: more than others remember of an author, so that a stamp that is no
 /// longer kept is one that they would refuse in any case.
@@ -18,16 +18,39 @@ const KEPT: usize = 16 * 1024;
 const SMALL_STEP_BACK: Duration = Duration::from_secs(5);
 
 /// What a sender and its clones have sent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sent {
+    author: Author,
     stamps: Mutex<Stamps>,
 }
 
 impl Sent {
+    pub(super) fn new(author: Author) -> Self {
+        Self {
+            author,
+            stamps: Mutex::default(),
+        }
+    }
+
     /// A stamp for a message that is sent now: one that no other has.
     pub(super) fn stamp(&self, now: Stamp) -> Stamp {
         let mut stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
         stamps.next(now)
+    }
+
+    /// Whether a message can be another's, which includes what the same author has sent elsewhere.
+    pub(super) fn look(&self, author: Author, stamp: Stamp) -> Result<(), Replay> {
+        if author != self.author {
+            return Ok(());
+        }
+        let stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
+        if stamps.kept.binary_search(&stamp).is_ok() {
+            return Err(Replay::Repeated);
+        }
+        match stamps.forgotten {
+            Some(forgotten) if stamp <= forgotten => Err(Replay::Stale),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -37,6 +60,8 @@ struct Stamps {
     /// The largest of those that were given, in order.
     #[debug("{}", kept.len())]
     kept: VecDeque<Stamp>,
+    /// The largest of those that there was no more room for.
+    forgotten: Option<Stamp>,
 }
 
 impl Stamps {
@@ -54,7 +79,7 @@ impl Stamps {
         self.last = Some(next);
         self.kept.insert(index, next);
         if self.kept.len() > KEPT {
-            self.kept.pop_front();
+            self.forgotten = self.forgotten.max(self.kept.pop_front());
         }
         next
     }
@@ -67,8 +92,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::signed::{Author, ReplayGuard};
+    use crate::signed::ReplayGuard;
 
+    const AUTHOR: Author = Author::from_bytes([1; 32]);
     const NOW: Stamp = Stamp::from_micros(1_700_000_000_000_000);
     const HOUR: u64 = 3_600_000_000;
 
@@ -78,7 +104,7 @@ mod tests {
 
     #[test]
     fn stamps_grow_even_when_the_clock_does_not() {
-        let sent = Sent::default();
+        let sent = Sent::new(AUTHOR);
         assert_eq!(sent.stamp(at(5)), at(5));
         assert_eq!(sent.stamp(at(5)), at(6));
         assert_eq!(sent.stamp(at(0)), at(7));
@@ -93,38 +119,56 @@ mod tests {
 
     #[test]
     fn who_was_ahead_is_heard_again_once_the_clock_is_right() {
-        let sent = Sent::default();
+        let sent = Sent::new(AUTHOR);
         let mut guard = ReplayGuard::default();
-        let author = Author::from_bytes([1; 32]);
         // A little ahead, so that this is accepted, and then hours.
         let early = [at(30_000_000), at(30_000_001)];
         for stamp in early {
             assert_eq!(sent.stamp(stamp), stamp);
-            assert_eq!(guard.accept(author, stamp, NOW), Ok(()));
+            assert_eq!(guard.accept(AUTHOR, stamp, NOW), Ok(()));
         }
         for _ in 0..3 {
             let ahead = sent.stamp(at(2 * HOUR));
-            guard.accept(author, ahead, NOW).expect_err("it is ahead");
+            guard.accept(AUTHOR, ahead, NOW).expect_err("it is ahead");
         }
         for n in 0..3 {
             let stamp = sent.stamp(NOW);
             assert_eq!(stamp, at(n));
-            assert_eq!(guard.accept(author, stamp, NOW), Ok(()));
+            assert_eq!(guard.accept(AUTHOR, stamp, NOW), Ok(()));
         }
         // The clock comes to what was sent before.
         for n in 2..5 {
             let stamp = sent.stamp(early[0]);
             assert_eq!(stamp, at(30_000_000 + n));
-            assert_eq!(guard.accept(author, stamp, stamp), Ok(()));
+            assert_eq!(guard.accept(AUTHOR, stamp, stamp), Ok(()));
         }
     }
 
     #[test]
-    fn memory_is_bounded() {
-        let sent = Sent::default();
+    fn only_what_was_sent_here_is_known() {
+        let sent = Sent::new(AUTHOR);
+        assert_eq!(sent.look(AUTHOR, at(3)), Ok(()));
+        for time in [3, 1, HOUR, 5] {
+            sent.stamp(at(time));
+        }
+        for known in [3, 4, 5, HOUR] {
+            assert_eq!(sent.look(AUTHOR, at(known)), Err(Replay::Repeated));
+            let other = Author::from_bytes([2; 32]);
+            assert_eq!(sent.look(other, at(known)), Ok(()));
+        }
+        for unknown in [0, 2, 6, HOUR - 1, HOUR + 1] {
+            assert_eq!(sent.look(AUTHOR, at(unknown)), Ok(()));
+        }
+    }
+
+    #[test]
+    fn memory_is_bounded_and_what_is_not_kept_is_still_refused() {
+        let sent = Sent::new(AUTHOR);
         for _ in 0..KEPT + 100 {
             sent.stamp(NOW);
         }
+        assert_eq!(sent.look(AUTHOR, at(99)), Err(Replay::Stale));
+        assert_eq!(sent.look(AUTHOR, at(100)), Err(Replay::Repeated));
         let stamps = sent.stamps.lock().expect("nothing panicked");
         assert_eq!(stamps.kept.len(), KEPT);
         assert_eq!(stamps.kept.back(), stamps.last.as_ref());
@@ -135,7 +179,7 @@ mod tests {
         fn no_stamp_is_given_twice(
             times in prop::collection::vec(prop_oneof![0..40u64, HOUR..HOUR + 40], 0..200),
         ) {
-            let sent = Sent::default();
+            let sent = Sent::new(AUTHOR);
             let mut given = BTreeSet::new();
             for time in times {
                 let stamp = sent.stamp(at(time));

@@ -22,9 +22,9 @@ use crate::{
 
 /// A subscription in which every message is signed, with a [`Stamp`].
 ///
-/// It is a stream of [`SignedEvent`]s: what is not signed, forged, or was received before is not
-/// among them, and [counted](SignedReceiver::refused). Everybody in the topic has to send in this
-/// way.
+/// It is a stream of [`SignedEvent`]s: what is not signed, forged, was received before, or was sent
+/// here is not among them, and [counted](SignedReceiver::refused). Everybody in the topic has to
+/// send in this way.
 ///
 /// ```no_run
 /// # use futures_lite::StreamExt;
@@ -89,14 +89,15 @@ impl SignedTopic {
         limits: ReplayLimits,
     ) -> Self {
         let (sender, receiver) = topic.split();
+        let sent = Arc::new(Sent::new(signer.author()));
         Self {
+            receiver: SignedReceiver::new(receiver, topic_id, limits, sent.clone()),
             sender: SignedSender {
                 sender,
                 topic_id,
                 signer: Arc::new(signer),
-                sent: Arc::default(),
+                sent,
             },
-            receiver: SignedReceiver::new(receiver, topic_id, limits),
         }
     }
 
@@ -203,6 +204,7 @@ pub struct SignedSender {
     topic_id: TopicId,
     /// Shared, so that the secret is in one place.
     signer: Arc<Signer>,
+    /// Shared with the receiver too.
     sent: Arc<Sent>,
 }
 

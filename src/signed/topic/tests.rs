@@ -138,6 +138,33 @@ fn only_what_is_good_and_new_is_received() {
 }
 
 #[test]
+fn what_we_sent_does_not_come_back() {
+    let (mut topic, mut driver) = subscription();
+    let mut sent = Vec::new();
+    for _ in 0..3 {
+        block_on(topic.broadcast(b"ours")).expect("it runs");
+        let Order::Broadcast(envelope) = driver.sent() else {
+            panic!("not a broadcast")
+        };
+        sent.push(envelope.into_content());
+    }
+    let stamps: Vec<_> = sent
+        .iter()
+        .filter_map(|envelope| SignedMessage::verify(TOPIC, envelope).ok()?.stamp())
+        .collect();
+    // Stamps come of the system's clock.
+    topic.receiver.clock = Stamp::now;
+    for envelope in sent {
+        driver.deliver(envelope);
+    }
+    // Signed with the same key in another process, just before.
+    let elsewhere = Stamp::from_micros(stamps[0].micros() - 1);
+    driver.deliver(signer(1).sign_stamped(TOPIC, elsewhere, b"elsewhere"));
+    assert_eq!(read(&mut topic), [Ok(b'e')]);
+    assert_eq!(topic.refused().repeated, 3);
+}
+
+#[test]
 fn what_came_together_is_judged_as_if_it_came_alone() {
     for forged in [None, Some(3), Some(30)] {
         let (mut topic, driver) = subscription();
