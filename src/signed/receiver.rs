@@ -72,7 +72,8 @@ pub struct Refused {
     pub stale: u64,
     /// From further in the future than clocks may differ.
     pub ahead: u64,
-    /// From a new author, while too many others are remembered.
+    /// From an author that there is no room for: too many are ahead of our clock. See
+    /// [`ReplayLimits::authors`].
     pub crowded: u64,
 }
 
