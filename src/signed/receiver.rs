@@ -25,6 +25,10 @@ use crate::{
 /// one by one at once: who sends forgeries is not to make us do everything twice.
 const SINGLY_AFTER_FAILURE: u32 = 256;
 
+/// So often more messages are taken in one poll where none of them is for the application: there
+/// may be no end to them, and others in the task or on the thread want their turn.
+const BATCHES_PER_POLL: usize = 64 / LARGEST_BATCH;
+
 /// What happened in a topic in which every message is signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -330,6 +334,7 @@ impl Stream for SignedReceiver {
     type Item = Result<SignedEvent, ApiError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut batches = 0;
         loop {
             if let Some(received) = self.ready.pop_front() {
                 return Poll::Ready(Some(Ok(SignedEvent::Received(received))));
@@ -351,7 +356,14 @@ impl Stream for SignedReceiver {
                     self.then = Some(None);
                     return Poll::Ready(last);
                 }
-                None => ready!(self.poll_fill(cx)),
+                None if batches == BATCHES_PER_POLL => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                None => {
+                    ready!(self.poll_fill(cx));
+                    batches += 1;
+                }
             }
         }
     }

@@ -1,5 +1,10 @@
 //! A signed subscription against a driver that is played by hand.
 
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    task::{Wake, Waker},
+};
+
 use futures_lite::{
     StreamExt,
     future::{block_on, poll_fn, poll_once},
@@ -162,6 +167,30 @@ fn what_we_sent_does_not_come_back() {
     driver.deliver(signer(1).sign_stamped(TOPIC, elsewhere, b"elsewhere"));
     assert_eq!(read(&mut topic), [Ok(b'e')]);
     assert_eq!(topic.refused().repeated, 3);
+}
+
+#[test]
+fn what_is_refused_without_end_leaves_others_their_turn() {
+    struct Woken(AtomicUsize);
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let (mut topic, driver) = subscription();
+    for _ in 0..200 {
+        driver.deliver(Bytes::from_static(b"not an envelope"));
+    }
+    driver.deliver(envelope(3, 0, b"a"));
+    let woken = Arc::new(Woken(AtomicUsize::new(0)));
+    let waker = Waker::from(woken.clone());
+    let mut cx = Context::from_waker(&waker);
+    for polls in 1..=3 {
+        assert!(topic.poll_next(&mut cx).is_pending());
+        assert_eq!(topic.refused().invalid, 64 * polls);
+        assert_eq!(woken.0.load(Ordering::Relaxed) as u64, polls);
+    }
+    assert_eq!(read(&mut topic), [Ok(b'a')]);
 }
 
 #[test]
