@@ -64,6 +64,8 @@ use crate::proto::TopicId;
 mod receiver;
 mod replay;
 #[cfg(any(feature = "net", feature = "rpc"))]
+mod sent;
+#[cfg(any(feature = "net", feature = "rpc"))]
 mod topic;
 
 #[cfg(any(feature = "net", feature = "rpc"))]

@@ -33,7 +33,11 @@
 //!
 //! All but the body stays the same in every version.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+};
 
 use data_encoding::BASE32_NOPAD;
 use iroh_base::{EndpointAddr, TransportAddr};
@@ -68,6 +72,8 @@ pub struct Ticket {
 impl Ticket {
     /// A ticket to `topic` that introduces `peers`. It may name none, and peers without addresses.
     ///
+    /// IPv6 addresses go without their scope and flow label, which mean nothing on another machine.
+    ///
     /// ```
     /// # use smol_gossip::{TopicId, ticket::Ticket};
     /// # let topic = TopicId::from_bytes([7; 32]);
@@ -81,6 +87,7 @@ impl Ticket {
     /// When it would exceed [`MAX_PEERS`], [`MAX_ADDRS_PER_PEER`] or [`MAX_TEXT_LEN`]. Whatever
     /// passes here can be written and read.
     pub fn new(topic: TopicId, peers: Vec<EndpointAddr>) -> Result<Self, TicketError> {
+        let peers = peers.into_iter().map(for_others).collect();
         let ticket = Self { topic, peers }.check_counts()?;
         let len = text_len(ticket.body().len());
         if len > MAX_TEXT_LEN {
@@ -93,7 +100,7 @@ impl Ticket {
     }
 
     /// A ticket to `topic` that introduces as many of `peers` as there is room for, with as many of
-    /// their addresses.
+    /// their addresses. IPv6 addresses go without scope and flow label, as in [`new`](Self::new).
     ///
     /// There are machines with more addresses than a ticket takes, and nobody reads a text that is too long.
     /// The first peers stay; of the addresses, relays go before what is good anywhere, then come private
@@ -109,8 +116,9 @@ impl Ticket {
     /// let ticket = Ticket::fitting(topic, vec![me]);
     /// assert_eq!(ticket.peers()[0].addrs.len(), MAX_ADDRS_PER_PEER);
     /// ```
-    pub fn fitting(topic: TopicId, mut peers: Vec<EndpointAddr>) -> Self {
-        peers.truncate(MAX_PEERS);
+    pub fn fitting(topic: TopicId, peers: Vec<EndpointAddr>) -> Self {
+        let peers = peers.into_iter().take(MAX_PEERS);
+        let mut peers: Vec<_> = peers.map(for_others).collect();
         for peer in &mut peers {
             while peer.addrs.len() > MAX_ADDRS_PER_PEER && leave_out_addr(peer) {}
         }
@@ -199,6 +207,19 @@ impl Ticket {
     }
 }
 
+/// A peer as others know it. The text has no place for the scope of an IPv6 address, which numbers
+/// the interfaces of one machine, nor for its flow label.
+fn for_others(mut peer: EndpointAddr) -> EndpointAddr {
+    let addrs = peer.addrs.into_iter().map(|addr| match addr {
+        TransportAddr::Ip(SocketAddr::V6(addr)) => {
+            TransportAddr::Ip(SocketAddr::from((*addr.ip(), addr.port())))
+        }
+        addr => addr,
+    });
+    peer.addrs = addrs.collect();
+    peer
+}
+
 /// Leaves out the address of a peer that is of use to the fewest; `false` where there is none.
 fn leave_out_addr(peer: &mut EndpointAddr) -> bool {
     let Some(least) = peer.addrs.iter().max_by_key(|addr| distance(addr)).cloned() else {
@@ -271,6 +292,10 @@ impl FromStr for Ticket {
             .decode(header.as_bytes())
             .map_err(|_| TicketError::Corrupt)?;
         let expected = text_len(u16::from_be_bytes([header[1], header[2]]).into());
+        if expected > MAX_TEXT_LEN {
+            // There is no such ticket to find the rest of: its length was mistyped.
+            return Err(TicketError::Corrupt);
+        }
         if len < expected {
             return Err(truncated(expected));
         }

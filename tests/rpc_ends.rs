@@ -12,7 +12,7 @@ use iroh::address_lookup::memory::MemoryLookup;
 use irpc::util::{configure_client_insecure, configure_server, make_server_endpoint};
 use rpc_setup::*;
 use smol_gossip::{
-    Gossip,
+    Gossip, TopicId,
     api::{ApiError, Event, GossipApi, JoinOptions},
 };
 
@@ -384,10 +384,7 @@ async fn what_is_no_command_ends_the_subscription_of_its_sender_alone() {
     // A request, and then: a command that there is none of, and a length beyond all bounds.
     for garbage in [&[1, 9][..], &[0xff; 12], &[0xff, 0xff, 0xff, 0xff, 0x0f]] {
         let (mut send, mut recv) = connection.open_bi().await.expect("connected");
-        let mut request = vec![34, 0];
-        request.extend([2; 32]);
-        request.push(0);
-        send.write_all(&request).await.expect("connected");
+        send.write_all(&request(2)).await.expect("connected");
         send.write_all(garbage).await.expect("connected");
         let stopped = within("the end of it", send.stopped()).await;
         assert!(matches!(stopped, Ok(Some(_))), "{stopped:?}");
@@ -399,13 +396,77 @@ async fn what_is_no_command_ends_the_subscription_of_its_sender_alone() {
     there.events.up(daemon.id()).await;
     honest.sender.broadcast("hello").await;
     assert_eq!(there.events.message().await.content, "hello");
-    // What is no request ends the connection.
+    // What is no request ends the connection, though there is a subscription in it.
+    let (mut kept, mut events) = connection.open_bi().await.expect("connected");
+    kept.write_all(&request(2)).await.expect("connected");
+    subscribed(&gossip, topic(2)).await;
     let (mut send, _recv) = connection.open_bi().await.expect("connected");
     send.write_all(&[1, 9]).await.expect("connected");
     send.finish().expect("it is open");
-    within("the connection to end", connection.closed()).await;
-    let stats = within("stats", gossip.topic_stats(topic(2))).await;
-    assert_eq!(stats.expect("it runs"), None);
+    let reason = within("the connection to end", connection.closed()).await;
+    let reason = reason.to_string();
+    assert!(reason.contains("no request"), "{reason}");
+    let ended = within("the end of events", events.read_chunk(1)).await;
+    assert!(ended.is_err(), "{ended:?}");
+    let left = async {
+        while gossip
+            .topic_stats(topic(2))
+            .await
+            .expect("it runs")
+            .is_some()
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("the topic to be left", left).await;
     daemon.stop().await;
     node.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_that_was_given_up_is_left_out() {
+    let book = MemoryLookup::new();
+    let (daemon, gossip) = Daemon::ours(1, &book).await;
+    let endpoint = client_endpoint();
+    let connecting = endpoint.connect(daemon.addr(), "localhost");
+    let connection = connecting
+        .expect("a way there")
+        .await
+        .expect("there is room");
+    let (mut kept, _events) = connection.open_bi().await.expect("connected");
+    kept.write_all(&request(2)).await.expect("connected");
+    subscribed(&gossip, topic(2)).await;
+    for len in [0, 1, 20] {
+        let (mut ended, _recv) = connection.open_bi().await.expect("connected");
+        let part = &request(3)[..len];
+        ended.write_all(part).await.expect("connected");
+        ended.finish().expect("it is open");
+        let (mut taken_back, _recv) = connection.open_bi().await.expect("connected");
+        taken_back.write_all(part).await.expect("connected");
+        taken_back.reset(0u8.into()).expect("it is open");
+    }
+    let (mut later, _events) = connection.open_bi().await.expect("connected");
+    later.write_all(&request(4)).await.expect("connected");
+    subscribed(&gossip, topic(4)).await;
+    let stats = within("stats", gossip.topic_stats(topic(3))).await;
+    assert_eq!(stats.expect("it runs"), None);
+    assert!(connection.close_reason().is_none());
+    daemon.stop().await;
+}
+
+/// A request for a topic, as it is on the wire.
+fn request(n: u8) -> Vec<u8> {
+    let mut request = vec![34, 0];
+    request.extend(topic(n).as_bytes());
+    request.push(0);
+    request
+}
+
+async fn subscribed(gossip: &Gossip, topic: TopicId) {
+    let subscribed = async {
+        while gossip.topic_stats(topic).await.expect("it runs").is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("the subscription", subscribed).await;
 }

@@ -1,9 +1,9 @@
 //! The server: a connection of a client is a task, and so is each of its subscriptions.
 
-use std::pin::pin;
+use std::{io, pin::pin};
 
 use futures_lite::{FutureExt, StreamExt, future};
-use irpc::rpc::read_request_raw;
+use irpc::rpc::{ERROR_CODE_INVALID_POSTCARD, read_request_raw};
 use noq::{Connection, Incoming, RecvStream, SendStream};
 use tokio::{runtime::Handle, task::JoinSet};
 use tracing::{Instrument, debug, debug_span, error};
@@ -32,6 +32,7 @@ impl Gossip {
     /// in this process does. A topic is left when the last of its subscriptions is gone, here or
     /// there. The commands of clients have no answer, so a message that is too large is dropped and
     /// counted as [`broadcast_too_large`](crate::metrics::Metrics::broadcast_too_large).
+    /// A client that sends what is no request loses its connection, and all subscriptions in it.
     ///
     /// This has to be polled in a tokio runtime, or [wrapped](smol_gossip_runtime::Context::wrap)
     /// into one. Without, it logs an error and returns at once.
@@ -90,13 +91,28 @@ async fn serve_client(gossip: Gossip, incoming: Incoming) {
     debug!("disconnected");
 }
 
+/// The next request, or `None` when the client is gone. What is no request ends the connection, as
+/// the two sides do not speak the same language. A request that was given up before all of it was
+/// sent, or taken back, is left out.
 async fn next_request(connection: &Connection) -> Option<(Request, RecvStream, SendStream)> {
-    match read_request_raw::<Request>(connection).await {
-        Ok(request) => request,
-        Err(error) => {
+    loop {
+        let error = match read_request_raw::<Request>(connection).await {
+            Ok(request) => return request,
+            Err(error) => error,
+        };
+        if connection.close_reason().is_some() {
             debug!(%error, "no more requests");
-            None
+            return None;
         }
+        if error.kind() == io::ErrorKind::InvalidData {
+            debug!(%error, "not a request");
+            // Its subscriptions would keep the connection open, and further requests would wait in
+            // it without an answer.
+            let code = ERROR_CODE_INVALID_POSTCARD.into();
+            connection.close(code, b"what was sent is no request");
+            return None;
+        }
+        debug!(%error, "a request was given up");
     }
 }
 

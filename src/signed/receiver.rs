@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -13,7 +14,7 @@ use n0_future::Stream;
 
 use super::{
     Author, Claim, LARGEST_BATCH, Replay, ReplayGuard, ReplayLimits, SMALLEST_BATCH, SignedMessage,
-    Stamp, are_all_proven,
+    Stamp, are_all_proven, sent::Sent,
 };
 use crate::{
     api::{ApiError, Event, GossipReceiver, Message},
@@ -23,6 +24,10 @@ use crate::{
 /// After messages that failed together and had to be verified one by one, so many more are verified
 /// one by one at once: who sends forgeries is not to make us do everything twice.
 const SINGLY_AFTER_FAILURE: u32 = 256;
+
+/// So often more messages are taken in one poll where none of them is for the application: there
+/// may be no end to them, and others in the task or on the thread want their turn.
+const BATCHES_PER_POLL: usize = 64 / LARGEST_BATCH;
 
 /// What happened in a topic in which every message is signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,13 +70,14 @@ pub struct Refused {
     pub invalid: u64,
     /// Signed, but without a stamp.
     pub unstamped: u64,
-    /// Received before.
+    /// Received before, or sent by ourselves.
     pub repeated: u64,
     /// Too old to be sure that they were not received before.
     pub stale: u64,
     /// From further in the future than clocks may differ.
     pub ahead: u64,
-    /// From a new author, while too many others are remembered.
+    /// From an author that there is no room for: too many are ahead of our clock. See
+    /// [`ReplayLimits::authors`].
     pub crowded: u64,
 }
 
@@ -106,6 +112,9 @@ pub struct SignedReceiver {
     receiver: GossipReceiver,
     topic_id: TopicId,
     guard: ReplayGuard,
+    /// What we have sent ourselves. Neighbors may send it back when the swarm has forgotten it,
+    /// which is before it is too old.
+    sent: Arc<Sent>,
     /// What the system's clock says, but in tests.
     pub(super) clock: fn() -> Stamp,
     refused: Refused,
@@ -120,11 +129,17 @@ pub struct SignedReceiver {
 }
 
 impl SignedReceiver {
-    pub(super) fn new(receiver: GossipReceiver, topic_id: TopicId, limits: ReplayLimits) -> Self {
+    pub(super) fn new(
+        receiver: GossipReceiver,
+        topic_id: TopicId,
+        limits: ReplayLimits,
+        sent: Arc<Sent>,
+    ) -> Self {
         Self {
             receiver,
             topic_id,
             guard: ReplayGuard::new(limits),
+            sent,
             clock: Stamp::now,
             refused: Refused::default(),
             neighbors: BTreeSet::new(),
@@ -275,7 +290,9 @@ impl SignedReceiver {
     fn claim(&self, message: &Message, now: Stamp) -> Result<Claim, Reason> {
         let claim = Claim::read(&message.content).map_err(|_| Reason::Invalid)?;
         let stamp = claim.message.stamp.ok_or(Reason::Unstamped)?;
-        let looked = self.guard.look(claim.message.author, stamp, now);
+        let author = claim.message.author;
+        let looked = self.sent.look(author, stamp);
+        let looked = looked.and_then(|()| self.guard.look(author, stamp, now));
         looked.map_err(Reason::Replay)?;
         Ok(claim)
     }
@@ -317,6 +334,7 @@ impl Stream for SignedReceiver {
     type Item = Result<SignedEvent, ApiError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut batches = 0;
         loop {
             if let Some(received) = self.ready.pop_front() {
                 return Poll::Ready(Some(Ok(SignedEvent::Received(received))));
@@ -338,7 +356,14 @@ impl Stream for SignedReceiver {
                     self.then = Some(None);
                     return Poll::Ready(last);
                 }
-                None => ready!(self.poll_fill(cx)),
+                None if batches == BATCHES_PER_POLL => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                None => {
+                    ready!(self.poll_fill(cx));
+                    batches += 1;
+                }
             }
         }
     }

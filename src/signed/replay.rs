@@ -12,7 +12,8 @@ use std::{
 use super::Author;
 
 /// When a message was signed, in microseconds since 1970, and with that its number: no author
-/// signs two messages with the same stamp, and each is larger than those before.
+/// signs two messages with the same stamp, and each is larger than those before as long as nobody
+/// sets the author's clock back.
 ///
 /// Time serves as the number because it goes on growing while a program is not running, so nothing
 /// has to be kept on a disk.
@@ -72,7 +73,7 @@ impl Stamp {
         Self(self.0.saturating_add(1))
     }
 
-    fn plus(self, duration: Duration) -> Self {
+    pub(super) fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(as_micros(duration)))
     }
 
@@ -101,8 +102,13 @@ pub struct ReplayLimits {
     pub max_age: Duration,
     /// How far an author's clock may be ahead of ours; 1 minute by default.
     pub max_ahead: Duration,
-    /// Authors that are remembered, each for as long as its last message could be sent again;
-    /// 1,024 by default. While there are as many, messages of others are refused.
+    /// Authors that are remembered; 1,024 by default. When one more writes, the one that has
+    /// written nothing for the longest is forgotten, and from then on messages of authors that are
+    /// not remembered are accepted if they are newer than its last.
+    ///
+    /// For half of them, the last message may be from a time that our clock has not come to; those
+    /// of further authors are refused until it has. Authors are free to make, and with this, who
+    /// makes up thousands cannot have others refused by writing ahead of time.
     pub authors: usize,
     /// Messages that are remembered of each author; 256 by default. From an author who writes more
     /// than that within [`max_age`](Self::max_age), messages that are overtaken by as many others
@@ -123,10 +129,10 @@ impl Default for ReplayLimits {
 
 /// Accepts each message of each author once.
 ///
-/// Messages may come in any order. Those that are too old to be sure about are refused, so it
-/// takes no more memory than its [`ReplayLimits`] say, and one that has only just been made, after
-/// a restart for instance, is not fooled by what was sent before for longer than
-/// [`max_age`](ReplayLimits::max_age).
+/// Messages may come in any order, and the clock may be set forth and back. Those that are too old
+/// to be sure about are refused, so it takes no more memory than its [`ReplayLimits`] say, and one
+/// that has only just been made, after a restart for instance, is not fooled by what was sent before
+/// for longer than [`max_age`](ReplayLimits::max_age).
 ///
 /// ```
 /// # use smol_gossip::signed::{Author, Replay, ReplayGuard, Stamp};
@@ -142,14 +148,19 @@ impl Default for ReplayLimits {
 pub struct ReplayGuard {
     limits: ReplayLimits,
     authors: HashMap<Author, Seen>,
+    /// The same authors, each behind the last of its stamps.
+    by_last: BTreeSet<(Stamp, Author)>,
+    /// No larger stamp was accepted of an author that was forgotten.
+    floor: Option<Stamp>,
 }
 
 /// What was accepted of an author.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Seen {
     /// Invariant: never empty, and all larger than `forgotten`.
     stamps: BTreeSet<Stamp>,
-    /// The largest stamp for which there was no more room.
+    /// The largest stamp for which there was no more room. It may have been accepted of the author
+    /// before the author was forgotten, so that it is the floor of that time at first.
     forgotten: Option<Stamp>,
 }
 
@@ -168,6 +179,8 @@ impl ReplayGuard {
         Self {
             limits,
             authors: HashMap::new(),
+            by_last: BTreeSet::new(),
+            floor: None,
         }
     }
 
@@ -193,14 +206,19 @@ impl ReplayGuard {
         if stamp > now.plus(self.limits.max_ahead) {
             return Err(Replay::Ahead);
         }
-        match self.authors.get(&author) {
-            Some(seen) if seen.stamps.contains(&stamp) => Err(Replay::Repeated),
-            Some(seen) if seen.forgotten.is_some_and(|forgotten| stamp <= forgotten) => {
-                Err(Replay::Stale)
-            }
-            Some(_) => Ok(()),
-            None if self.is_crowded(now) => Err(Replay::Crowded),
-            None => Ok(()),
+        let (forgotten, is_ahead_already) = match self.authors.get(&author) {
+            Some(seen) if seen.stamps.contains(&stamp) => return Err(Replay::Repeated),
+            Some(seen) => (seen.forgotten, seen.stamps.last() > Some(&now)),
+            None => (self.floor, false),
+        };
+        if forgotten.is_some_and(|forgotten| stamp <= forgotten) {
+            return Err(Replay::Stale);
+        }
+        let has_room = self.authors.contains_key(&author) || self.has_room(now);
+        let may_be_ahead = stamp <= now || is_ahead_already || self.has_room_ahead(now);
+        match has_room && may_be_ahead {
+            true => Ok(()),
+            false => Err(Replay::Crowded),
         }
     }
 
@@ -220,30 +238,50 @@ impl ReplayGuard {
     ///
     /// Nothing has changed then.
     pub fn accept(&mut self, author: Author, stamp: Stamp, now: Stamp) -> Result<(), Replay> {
-        if self.authors.len() >= self.limits.authors && !self.authors.contains_key(&author) {
-            let oldest = now.minus(self.limits.max_age);
-            self.authors.retain(|_, seen| !seen.is_over(oldest));
-        }
         self.look(author, stamp, now)?;
-        let seen = self.authors.entry(author).or_default();
+        let new = Seen {
+            stamps: BTreeSet::new(),
+            forgotten: self.floor,
+        };
+        if self.authors.len() >= self.limits.authors && !self.authors.contains_key(&author) {
+            self.forget_oldest();
+        }
+        let seen = self.authors.entry(author).or_insert(new);
+        let last = seen.stamps.last().copied();
         seen.stamps.insert(stamp);
         if seen.stamps.len() > self.limits.messages.max(1) {
             seen.forgotten = seen.stamps.pop_first();
         }
+        if last < Some(stamp) {
+            if let Some(last) = last {
+                self.by_last.remove(&(last, author));
+            }
+            self.by_last.insert((stamp, author));
+        }
         Ok(())
     }
 
-    fn is_crowded(&self, now: Stamp) -> bool {
-        let oldest = now.minus(self.limits.max_age);
-        self.authors.len() >= self.limits.authors
-            && !self.authors.values().any(|seen| seen.is_over(oldest))
+    /// Whether one more author may be remembered, if need be in the place of another.
+    ///
+    /// Who is ahead of our clock is not forgotten for it: the floor would be ahead as well, and
+    /// nobody would be accepted who is not.
+    fn has_room(&self, now: Stamp) -> bool {
+        let oldest = self.by_last.first();
+        self.authors.len() < self.limits.authors || oldest.is_some_and(|(last, _)| *last <= now)
     }
-}
 
-impl Seen {
-    /// Whether all that was accepted is refused as stale by now.
-    fn is_over(&self, oldest: Stamp) -> bool {
-        self.stamps.last().is_none_or(|last| *last < oldest)
+    /// Whether one more author may be ahead of our clock. The others can make room.
+    fn has_room_ahead(&self, now: Stamp) -> bool {
+        let half = self.limits.authors.div_ceil(2);
+        let ahead = self.by_last.iter().rev();
+        ahead.take_while(|(last, _)| *last > now).take(half).count() < half
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((last, author)) = self.by_last.pop_first() {
+            self.authors.remove(&author);
+            self.floor = self.floor.max(Some(last));
+        }
     }
 }
 
@@ -257,7 +295,8 @@ pub enum Replay {
     Stale,
     /// It is from a future that is further away than clocks may differ.
     Ahead,
-    /// Its author is new, and as many others are remembered as there is room for.
+    /// There is no room for its author, or none among those that are ahead of our clock. See
+    /// [`ReplayLimits::authors`].
     Crowded,
 }
 
@@ -275,104 +314,4 @@ impl fmt::Display for Replay {
 impl std::error::Error for Replay {}
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const ANN: Author = Author::from_bytes([1; 32]);
-    const BOB: Author = Author::from_bytes([2; 32]);
-
-    fn at(seconds: u64) -> Stamp {
-        Stamp::from_micros(seconds * 1_000_000)
-    }
-
-    fn limits() -> ReplayLimits {
-        ReplayLimits {
-            max_age: Duration::from_secs(100),
-            max_ahead: Duration::from_secs(10),
-            authors: 2,
-            messages: 3,
-        }
-    }
-
-    #[test]
-    fn a_message_is_accepted_once_within_its_time() {
-        let mut guard = ReplayGuard::new(limits());
-        assert_eq!(guard.accept(ANN, at(99), at(200)), Err(Replay::Stale));
-        assert_eq!(guard.accept(ANN, at(100), at(200)), Ok(()));
-        assert_eq!(guard.accept(ANN, at(100), at(200)), Err(Replay::Repeated));
-        assert_eq!(guard.accept(ANN, at(210), at(200)), Ok(()));
-        assert_eq!(guard.accept(ANN, at(211), at(200)), Err(Replay::Ahead));
-        assert_eq!(guard.accept(BOB, at(100), at(200)), Ok(()));
-    }
-
-    #[test]
-    fn what_there_is_no_room_for_is_refused_and_not_accepted_twice() {
-        let mut guard = ReplayGuard::new(limits());
-        for stamp in [5, 7, 6, 8] {
-            assert_eq!(guard.accept(ANN, at(stamp), at(9)), Ok(()));
-        }
-        assert_eq!(guard.accept(ANN, at(5), at(9)), Err(Replay::Stale));
-        assert_eq!(guard.accept(ANN, at(4), at(9)), Err(Replay::Stale));
-        assert_eq!(guard.accept(ANN, at(6), at(9)), Err(Replay::Repeated));
-    }
-
-    #[test]
-    fn who_is_remembered_is_not_driven_out() {
-        let carol = Author::from_bytes([3; 32]);
-        let mut guard = ReplayGuard::new(limits());
-        assert_eq!(guard.accept(ANN, at(50), at(50)), Ok(()));
-        assert_eq!(guard.accept(BOB, at(60), at(60)), Ok(()));
-        assert_eq!(guard.look(carol, at(150), at(150)), Err(Replay::Crowded));
-        assert_eq!(guard.accept(carol, at(150), at(150)), Err(Replay::Crowded));
-        // Ann's message is stale, whether it is remembered or not.
-        assert_eq!(guard.look(carol, at(151), at(151)), Ok(()));
-        assert_eq!(guard.accept(carol, at(151), at(151)), Ok(()));
-        assert_eq!(guard.accept(ANN, at(50), at(151)), Err(Replay::Stale));
-        assert_eq!(guard.accept(BOB, at(60), at(151)), Err(Replay::Repeated));
-    }
-
-    #[test]
-    fn no_stamp_is_too_extreme() {
-        let mut guard = ReplayGuard::new(ReplayLimits {
-            max_age: Duration::MAX,
-            max_ahead: Duration::MAX,
-            authors: 1,
-            messages: 0,
-        });
-        for stamp in [0, u64::MAX] {
-            let stamp = Stamp::from_micros(stamp);
-            assert!(stamp.next() >= stamp);
-            assert_eq!(guard.accept(ANN, stamp, stamp), Ok(()));
-        }
-        let before = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
-        assert_eq!(Stamp::from_system_time(before), Stamp::from_micros(0));
-    }
-
-    proptest! {
-        #[test]
-        fn nothing_is_accepted_twice(
-            messages in prop::collection::vec((0..4u8, 0..60u64, 0..3u64), 0..200),
-        ) {
-            let mut guard = ReplayGuard::new(ReplayLimits {
-                max_age: Duration::from_secs(20),
-                ..limits()
-            });
-            let mut accepted = BTreeSet::new();
-            let mut now = 0;
-            for (author, stamp, later) in messages {
-                now += later;
-                let author = Author::from_bytes([author; 32]);
-                let looked = guard.look(author, at(stamp), at(now));
-                let judged = guard.accept(author, at(stamp), at(now));
-                prop_assert_eq!(looked, judged);
-                if judged.is_ok() {
-                    prop_assert!(accepted.insert((author, stamp)));
-                }
-                prop_assert!(guard.authors.len() <= 2);
-                prop_assert!(guard.authors.values().all(|seen| seen.stamps.len() <= 3));
-            }
-        }
-    }
-}
+mod tests;

@@ -2,10 +2,7 @@
 
 use std::{
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -16,6 +13,7 @@ use n0_future::Stream;
 
 use super::{
     Author, Refused, ReplayLimits, STAMPED_OVERHEAD, SignedEvent, SignedReceiver, Signer, Stamp,
+    sent::Sent,
 };
 use crate::{
     api::{ApiError, GossipSender, GossipTopic},
@@ -24,9 +22,9 @@ use crate::{
 
 /// A subscription in which every message is signed, with a [`Stamp`].
 ///
-/// It is a stream of [`SignedEvent`]s: what is not signed, forged, or was received before is not
-/// among them, and [counted](SignedReceiver::refused). Everybody in the topic has to send in this
-/// way.
+/// It is a stream of [`SignedEvent`]s: what is not signed, forged, was received before, or was sent
+/// here is not among them, and [counted](SignedReceiver::refused). Everybody in the topic has to
+/// send in this way.
 ///
 /// ```no_run
 /// # use futures_lite::StreamExt;
@@ -91,14 +89,15 @@ impl SignedTopic {
         limits: ReplayLimits,
     ) -> Self {
         let (sender, receiver) = topic.split();
+        let sent = Arc::new(Sent::new(signer.author()));
         Self {
+            receiver: SignedReceiver::new(receiver, topic_id, limits, sent.clone()),
             sender: SignedSender {
                 sender,
                 topic_id,
                 signer: Arc::new(signer),
-                last: Arc::default(),
+                sent,
             },
-            receiver: SignedReceiver::new(receiver, topic_id, limits),
         }
     }
 
@@ -195,15 +194,18 @@ impl Stream for SignedTopic {
 
 /// Signs and sends. Clones send to the same topic in the same name.
 ///
-/// Stamps grow over all clones. The same key in two processes at once is fine too, as long as they
-/// do not sign within the same microsecond.
+/// No stamp is given twice over all clones, and each is larger than those before, unless the clock
+/// was set back by more than five seconds: then stamps go back with it, or nobody would accept them.
+/// The same key in two processes at once is fine too, as long as they do not sign within the same
+/// microsecond.
 #[derive(Clone, Debug)]
 pub struct SignedSender {
     sender: GossipSender,
     topic_id: TopicId,
     /// Shared, so that the secret is in one place.
     signer: Arc<Signer>,
-    last: Arc<AtomicU64>,
+    /// Shared with the receiver too.
+    sent: Arc<Sent>,
 }
 
 impl SignedSender {
@@ -286,22 +288,12 @@ impl SignedSender {
     }
 
     fn seal(&self, payload: &[u8]) -> (Stamp, Bytes) {
-        let stamp = next_stamp(&self.last, Stamp::now());
+        let stamp = self.sent.stamp(Stamp::now());
         (
             stamp,
             self.signer.sign_stamped(self.topic_id, stamp, payload),
         )
     }
-}
-
-/// The time, or the stamp behind the last one if the clock has not gone on or was set back.
-fn next_stamp(last: &AtomicU64, now: Stamp) -> Stamp {
-    let next = |last| now.max(Stamp::from_micros(last).next());
-    let swapped = last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
-        Some(next(last).micros())
-    });
-    let (Ok(last) | Err(last)) = swapped;
-    next(last)
 }
 
 fn of_payload(error: ApiError) -> ApiError {

@@ -1,5 +1,10 @@
 //! A signed subscription against a driver that is played by hand.
 
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    task::{Wake, Waker},
+};
+
 use futures_lite::{
     StreamExt,
     future::{block_on, poll_fn, poll_once},
@@ -100,17 +105,6 @@ fn what_is_sent_is_signed_and_each_is_newer() {
 }
 
 #[test]
-fn stamps_grow_even_when_the_clock_does_not() {
-    let last = AtomicU64::new(0);
-    assert_eq!(next_stamp(&last, at(5)), at(5));
-    assert_eq!(next_stamp(&last, at(5)), at(6));
-    assert_eq!(next_stamp(&last, at(0)), at(7));
-    assert_eq!(next_stamp(&last, at(100)), at(100));
-    let last = AtomicU64::new(u64::MAX);
-    assert_eq!(next_stamp(&last, at(0)).micros(), u64::MAX);
-}
-
-#[test]
 fn what_is_too_large_is_measured_without_the_envelope() {
     let (mut topic, _driver) = subscription();
     let largest = 500 - STAMPED_OVERHEAD;
@@ -146,6 +140,57 @@ fn only_what_is_good_and_new_is_received() {
         crowded: 0,
     };
     assert_eq!(topic.refused(), refused);
+}
+
+#[test]
+fn what_we_sent_does_not_come_back() {
+    let (mut topic, mut driver) = subscription();
+    let mut sent = Vec::new();
+    for _ in 0..3 {
+        block_on(topic.broadcast(b"ours")).expect("it runs");
+        let Order::Broadcast(envelope) = driver.sent() else {
+            panic!("not a broadcast")
+        };
+        sent.push(envelope.into_content());
+    }
+    let stamps: Vec<_> = sent
+        .iter()
+        .filter_map(|envelope| SignedMessage::verify(TOPIC, envelope).ok()?.stamp())
+        .collect();
+    // Stamps come of the system's clock.
+    topic.receiver.clock = Stamp::now;
+    for envelope in sent {
+        driver.deliver(envelope);
+    }
+    // Signed with the same key in another process, just before.
+    let elsewhere = Stamp::from_micros(stamps[0].micros() - 1);
+    driver.deliver(signer(1).sign_stamped(TOPIC, elsewhere, b"elsewhere"));
+    assert_eq!(read(&mut topic), [Ok(b'e')]);
+    assert_eq!(topic.refused().repeated, 3);
+}
+
+#[test]
+fn what_is_refused_without_end_leaves_others_their_turn() {
+    struct Woken(AtomicUsize);
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let (mut topic, driver) = subscription();
+    for _ in 0..200 {
+        driver.deliver(Bytes::from_static(b"not an envelope"));
+    }
+    driver.deliver(envelope(3, 0, b"a"));
+    let woken = Arc::new(Woken(AtomicUsize::new(0)));
+    let waker = Waker::from(woken.clone());
+    let mut cx = Context::from_waker(&waker);
+    for polls in 1..=3 {
+        assert!(topic.poll_next(&mut cx).is_pending());
+        assert_eq!(topic.refused().invalid, 64 * polls);
+        assert_eq!(woken.0.load(Ordering::Relaxed) as u64, polls);
+    }
+    assert_eq!(read(&mut topic), [Ok(b'a')]);
 }
 
 #[test]
