@@ -151,6 +151,21 @@ impl<S: RecvStream> Reader<S> {
         self.ended
     }
 
+    /// Copies what was read together, for a stream that is not looked at for a while: a few bytes may hold all that
+    /// was received with them.
+    pub(crate) fn compact(&mut self) {
+        let Some(first) = self.chunks.pop_front() else {
+            return;
+        };
+        let size = first.len() + self.chunks.iter().map(Bytes::len).sum::<usize>();
+        let mut all = Vec::with_capacity(size);
+        all.extend_from_slice(&first);
+        for chunk in std::mem::take(&mut self.chunks) {
+            all.extend_from_slice(&chunk);
+        }
+        self.chunks.push_back(all.into());
+    }
+
     /// Tells the peer that we read no further.
     pub(crate) fn stop(&mut self) {
         self.stream.stop();

@@ -21,7 +21,7 @@ const STREAMS_OF_OTHERS: usize = 64;
 
 /// Streams that a peer may have open on a connection at first: more than the hundred that QUIC
 /// endpoints commonly allow. Who uses them is allowed more, up to the limit, unless it is held.
-const STREAMS_AT_FIRST: u32 = 128;
+pub(crate) const STREAMS_AT_FIRST: u32 = 128;
 
 /// What was counted before a frame was handled, and after.
 pub(crate) struct Tally {
@@ -208,10 +208,11 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             return;
         };
         let is_flood = |key: &&ConnectionKey| {
-            let topics = self.links.get(*key).into_iter();
-            let topics = topics.flat_map(|link| link.readers.keys());
-            let others = topics.filter(|topic| !self.state.contains(topic));
-            others.count() > STREAMS_OF_OTHERS
+            let readers = self.links.get(*key).into_iter();
+            let readers = readers.flat_map(|link| &link.readers);
+            let others = readers.filter(|(topic, _)| !self.state.contains(topic));
+            let streams = others.map(|(_, waiting)| 1 + waiting.len());
+            streams.sum::<usize>() > STREAMS_OF_OTHERS
         };
         let floods: Vec<_> = entry.connections.iter().filter(is_flood).copied().collect();
         for key in floods {

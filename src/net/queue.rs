@@ -504,6 +504,29 @@ mod tests {
     }
 
     #[test]
+    fn farewells_of_ever_more_topics_are_bounded() {
+        let topic = |n: u16| {
+            let mut bytes = [0; 32];
+            bytes[..2].copy_from_slice(&n.to_be_bytes());
+            TopicId::from_bytes(bytes)
+        };
+        let mut queue = SendQueue::default();
+        for n in 0..5000 {
+            if queue.has_room_for_farewell(&topic(n)) {
+                queue.push_last(topic(n), frame("bye"));
+            }
+        }
+        assert_eq!(queue.topics().count(), TOPICS_WITH_FAREWELLS);
+        // What is to be said is said, and taken leave of.
+        queue.push(topic(6000), Lane::Own, frame("payload"));
+        assert!(queue.has_room_for_farewell(&topic(6000)));
+        assert!(!queue.has_room_for_farewell(&topic(6001)));
+        queue.take(&topic(0), MAX);
+        queue.take(&topic(1), MAX);
+        assert!(queue.has_room_for_farewell(&topic(6001)));
+    }
+
+    #[test]
     fn a_lone_disconnect_ends_the_stream() {
         let mut queue = SendQueue::default();
         queue.push_last(topic(1), frame("bye"));

@@ -26,6 +26,10 @@ const STREAMS_PER_PASS: usize = 16;
 /// Frames of one stream handled before others have their turn, or fewer that are much work.
 const FRAMES_PER_STREAM: usize = AT_ONCE;
 
+/// Streams of a peer for one topic, on one connection, that wait until the one before them ends. Who leaves and
+/// comes back while it is not read needs two or three.
+const WAITING_STREAMS: usize = 32;
+
 /// Frames are taken out of what was read until they are this long together, and then handled: many
 /// small ones at once, but no more than the processor's cache has room for.
 const BYTES_AT_ONCE: usize = 8192;
@@ -145,13 +149,21 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             self.events.cancel_timer(timer);
         }
         match result {
-            Ok((topic, reader)) => {
+            Ok((topic, mut reader)) => {
                 trace!(peer = %link.peer.fmt_short(), topic = %topic.fmt_short(), "stream");
                 let peer = link.peer;
                 self.dirty.insert(peer);
                 match link.readers.get_mut(&topic) {
+                    Some(waiting) if waiting.len() >= WAITING_STREAMS => {
+                        let reason = Broken("too many streams of a topic".into());
+                        self.link_invalid(key, &reason);
+                        return;
+                    }
                     // The peer finished the stream before this one, or is about to.
-                    Some(waiting) => waiting.push_back(reader),
+                    Some(waiting) => {
+                        reader.compact();
+                        waiting.push_back(reader);
+                    }
                     None => {
                         link.readers.insert(topic, VecDeque::new());
                         self.ready.push(peer, (key, topic, reader));
@@ -177,7 +189,12 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         mut reader: Reader<Receiver<T>>,
     ) {
         match self.links.get(&key) {
-            Some(link) => self.ready.push(link.peer, (key, topic, reader)),
+            Some(link) => {
+                if self.ready.is_held(&link.peer) {
+                    reader.compact();
+                }
+                self.ready.push(link.peer, (key, topic, reader));
+            }
             None => reader.stop(),
         }
     }
@@ -227,6 +244,9 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                     end => break end,
                 }
             };
+            if self.ready.is_held(&peer) {
+                reader.compact();
+            }
             match more {
                 Ok(true) => self.ready.push(peer, (key, topic, reader)),
                 Ok(false) if reader.is_ended() => self.stream_ended(key, topic),

@@ -1,6 +1,6 @@
 //! Peers that have a node do what leads to nothing: how much of it they get, and what others notice.
 
-use std::time::Duration;
+use std::{cell::Cell, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use iroh::EndpointId;
@@ -298,6 +298,51 @@ fn coming_and_going_puts_nobody_out() {
     // There it is told where else to go, and that is all.
     world.run_for(secs(120));
     assert!(world.neighbors(0, 0).len() >= 4);
+}
+
+/// Opens streams of one topic, writes the same to each, and leaves them open. Says how many it could.
+fn open_streams(world: &mut World, count: usize, bytes: Bytes) -> usize {
+    world.network.introduce(id(10), id(0));
+    let connection = raw::dial(world, 10, 0);
+    let opened = Rc::new(Cell::new(0));
+    let counted = opened.clone();
+    world.spawn(async move {
+        let mut streams = Vec::new();
+        for _ in 0..count {
+            let Ok(mut stream) = connection.open_stream().await else {
+                return;
+            };
+            let header = StreamHeader { topic_id: topic(0) }.encode();
+            if stream
+                .write_all(&mut [header, bytes.clone()])
+                .await
+                .is_err()
+            {
+                return;
+            }
+            streams.push(stream);
+            counted.set(streams.len());
+        }
+        std::future::pending::<()>().await;
+    });
+    world.run_for(secs(1));
+    opened.get()
+}
+
+#[test]
+fn streams_of_one_topic_that_wait_for_each_other_are_bounded() {
+    for (count, invalid) in [(20, 0), (60, 1)] {
+        let mut world = pair();
+        open_streams(&mut world, count, prune());
+        assert_eq!(
+            world.nodes[&0].metrics.frames_invalid.get(),
+            invalid,
+            "{count}"
+        );
+        let links = world.nodes[&0].node.links.len();
+        assert_eq!(links, 2 - invalid as usize, "{count}");
+        assert_eq!(world.neighbors(0, 0), [1]);
+    }
 }
 
 #[test]

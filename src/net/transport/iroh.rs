@@ -18,7 +18,10 @@ use super::{
     BoxFuture, BoxStream, Broken, Connection, Handshake, Learnt, RecvStream, SendStream, Transport,
 };
 use crate::{
-    net::{addr_info::AddrInfo, address_lookup::GossipAddressLookup, admission::Admission},
+    net::{
+        addr_info::AddrInfo, address_lookup::GossipAddressLookup, admission::Admission,
+        hold::STREAMS_AT_FIRST,
+    },
     proto::PeerData,
 };
 
@@ -40,12 +43,13 @@ const INITIAL_RTT: Duration = Duration::from_millis(100);
 /// The code that we close connections and stop streams with. It means nothing to anyone.
 const CLOSE_CODE: VarInt = VarInt::from_u32(0);
 
-/// The QUIC parameters that suit gossip: what this crate dials with.
+/// The QUIC parameters that suit gossip: what this crate dials with. The peer may open up to `streams` streams at
+/// first, or as many as are allowed at first at the most: what was allowed once cannot be taken back.
 pub(crate) fn transport_config(streams: u32) -> QuicTransportConfig {
     QuicTransportConfig::builder()
         .receive_window(RECEIVE_WINDOW.into())
         .stream_receive_window(RECEIVE_WINDOW.into())
-        .max_concurrent_uni_streams(streams.into())
+        .max_concurrent_uni_streams(streams.min(STREAMS_AT_FIRST).into())
         .max_idle_timeout(IDLE_TIMEOUT.try_into().ok())
         .initial_rtt(INITIAL_RTT)
         .build()

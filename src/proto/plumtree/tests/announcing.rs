@@ -213,11 +213,11 @@ fn one_of_two_gives_way_where_links_are_long() {
             let node: &mut Node = &mut nodes[to];
             node.recv(2, message);
         }
-        for from in 0..2 {
+        for (from, node) in nodes.iter_mut().enumerate() {
             if let Some(number) = number {
-                brought(&mut nodes[from], number..number + 1);
+                brought(node, number..number + 1);
             }
-            for (_, message) in nodes[from].wait(step).sent {
+            for (_, message) in node.wait(step).sent {
                 under_way.push_back((tick + latency, 1 - from, message));
                 late += usize::from(pair >= 30);
             }
@@ -229,8 +229,10 @@ fn one_of_two_gives_way_where_links_are_long() {
 
 #[test]
 fn nothing_is_held_for_longer_than_its_payload_is_kept() {
-    let mut config = Config::default();
-    config.dispatch_timeout = Duration::from_secs(1);
+    let config = Config {
+        dispatch_timeout: Duration::from_secs(1),
+        ..Config::default()
+    };
     let mut node = Node::with(config, &Limits::default());
     node.up(1);
     node.up(2);
