@@ -265,15 +265,21 @@ impl<PI: PeerIdentity> State<PI> {
             }
             turn.counters.shuffle_not_relayed += 1;
         }
-        self.accept_shuffle(origin, nodes, turn);
+        let count = nodes.len();
+        if !neighbor && !self.passive.has_room_for_failed() {
+            // What a stranger says of others puts nobody out: it could say it again and again.
+            nodes.retain(|node| node.id == origin);
+        }
+        self.accept_shuffle(origin, nodes, count, turn);
     }
 
     /// The walk of a Shuffle ends here: it is answered with a sample of our own passive view, as
-    /// large as the one that came, sent straight to the origin.
+    /// large as the one that came, of `count` peers, sent straight to the origin.
     fn accept_shuffle<R: Rng, S: Sink<PI>>(
         &mut self,
         origin: PI,
         nodes: Vec<PeerInfo<PI>>,
+        count: usize,
         turn: &mut Turn<'_, R, S>,
     ) {
         let connected = self.active.contains(&origin);
@@ -289,7 +295,7 @@ impl<PI: PeerIdentity> State<PI> {
                     turn.sink.peer_data(origin, data);
                 }
             }
-            self.send_reply(origin, nodes.len(), turn)
+            self.send_reply(origin, count, turn)
         } else {
             turn.counters.shuffle_excess += 1;
             Vec::new()

@@ -250,3 +250,23 @@ fn changed_data_reaches_a_neighbor_with_the_next_shuffle() {
     let told = node.recv(1, message);
     assert!(told.contains(&Told::Data(1, data(9))));
 }
+
+#[test]
+fn what_a_stranger_says_of_others_puts_nobody_out() {
+    let mut node = full_node();
+    let before = node.passive();
+    for round in 0..50 {
+        let made_up = 1000 + 10 * round;
+        let nodes = std::iter::once(900).chain(made_up..made_up + 7);
+        let told = node.recv(900, shuffle(900, nodes, 1));
+        if round == 0 {
+            let [Message::ShuffleReply(reply)] = sent_to(&told, 900)[..] else {
+                panic!("{told:?}");
+            };
+            assert_eq!(reply.nodes.len(), 8, "it is answered all the same");
+        }
+    }
+    let after = node.passive();
+    let stayed = before.iter().filter(|id| after.contains(id)).count();
+    assert!(stayed >= before.len() - 1, "{before:?}, {after:?}");
+}
