@@ -162,8 +162,8 @@ async fn alone<N: Node>(time: Duration) -> Vec<f64> {
 
 async fn topics_of_a_pair<N: Node>(count: usize, time: Duration) -> Vec<f64> {
     let lookup = MemoryLookup::new();
-    let a = N::start(bind(&lookup, Windows::Tuned).await);
-    let b = N::start(bind(&lookup, Windows::Tuned).await);
+    let a = N::start(bind(&lookup, Windows::Wide).await);
+    let b = N::start(bind(&lookup, Windows::Wide).await);
     // One topic connects the two, so that what is measured is the others.
     let (_kept_a, mut first_a) = a.subscribe([255; 32], vec![]).await;
     let (_kept_b, mut first_b) = b.subscribe([255; 32], vec![a.id()]).await;

@@ -64,8 +64,8 @@ pub(crate) fn run<N: Node>(shape: Shape, time: Duration) -> Result<f64, String> 
             max_message_size: shape.max_message_size,
             ..Settings::default()
         };
-        let a = N::start_with(bind(&lookup, Windows::Tuned).await, settings);
-        let b = N::start_with(bind(&lookup, Windows::Tuned).await, settings);
+        let a = N::start_with(bind(&lookup, Windows::Wide).await, settings);
+        let b = N::start_with(bind(&lookup, Windows::Wide).await, settings);
         let figure = cost(&a, &b, shape, time).await;
         b.stop().await;
         a.stop().await;

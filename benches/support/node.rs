@@ -5,7 +5,9 @@ use std::{future::Future, net::Ipv4Addr};
 use bytes::Bytes;
 use futures_lite::StreamExt;
 use iroh::{
-    Endpoint, EndpointId, RelayMode, address_lookup::memory::MemoryLookup, endpoint::presets,
+    Endpoint, EndpointId, RelayMode,
+    address_lookup::memory::MemoryLookup,
+    endpoint::{QuicTransportConfig, presets},
     protocol::Router,
 };
 use serde::Serialize;
@@ -18,6 +20,9 @@ pub(crate) enum Windows {
     Default,
     /// What this crate recommends.
     Tuned,
+    /// The same, and a stream for each of a thousand topics from the beginning, which a node that does not allow more
+    /// as they are used would wait for.
+    Wide,
 }
 
 impl Windows {
@@ -25,6 +30,7 @@ impl Windows {
         match self {
             Self::Default => "default windows",
             Self::Tuned => "tuned windows",
+            Self::Wide => "tuned windows, 1,024 streams",
         }
     }
 }
@@ -43,12 +49,24 @@ pub(crate) async fn bind_for(lookup: &MemoryLookup, windows: Windows, alpn: &[u8
         .expect("a loopback address")
         .address_lookup(lookup.clone())
         .alpns(vec![alpn.to_vec()]);
-    if windows == Windows::Tuned {
-        builder = builder.transport_config(smol_gossip::net::transport_config());
-    }
+    builder = match windows {
+        Windows::Default => builder,
+        Windows::Tuned => builder.transport_config(smol_gossip::net::transport_config()),
+        Windows::Wide => builder.transport_config(wide()),
+    };
     let endpoint = builder.bind().await.expect("a free port");
     lookup.add_endpoint_info(endpoint.addr());
     endpoint
+}
+
+/// As [`smol_gossip::net::transport_config`], with more streams.
+fn wide() -> QuicTransportConfig {
+    let window = 128 * 1024u32;
+    QuicTransportConfig::builder()
+        .receive_window(window.into())
+        .stream_receive_window(window.into())
+        .max_concurrent_uni_streams(1024u32.into())
+        .build()
 }
 
 /// What a node may be given that is not by default.
