@@ -25,7 +25,7 @@ pub struct Limits {
     pub lazy_queue: usize,
     /// The largest peer data accepted from a peer, in bytes. Larger data is dropped, the peer kept.
     pub peer_data_bytes: usize,
-    /// Neighbor requests and joins under way at once.
+    /// Neighbor requests under way at once. Joins, which only the application asks for, are bounded by 128.
     pub pending_requests: usize,
     /// How often a peer may become a neighbor at its own wish without a pause; it may once more every
     /// five seconds. One that comes more often is taken in where there is room, but nobody is dropped

@@ -11,7 +11,8 @@
 //!
 //! Reading is as lenient as other nodes of the network are, and no more: bytes after the end of a
 //! message are ignored, and a number may be written longer than it need be. Everything else that
-//! is out of order is a [`DecodeError`], and nothing is allocated on the word of a length alone.
+//! is out of order is a [`DecodeError`]. On the word of a length alone no more is allocated than a frame may have, and
+//! 64 KiB at the most; a list of peers may have room for as many as it has bytes until it turns out to have fewer.
 //!
 //! A frame is accepted up to *and including* the maximum message size, but written only *below*
 //! it: other nodes on the network refuse to write a frame of exactly the maximum, so a message
