@@ -292,14 +292,18 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             return;
         }
         debug!("taking no more orders");
-        let deadline = self.now + self.limits.shutdown_timeout / 2;
-        self.events.schedule(deadline, Timer::Shutdown);
+        let timeout = self.limits.shutdown_timeout;
+        let patience = self
+            .events
+            .schedule(self.now + timeout / 2, Timer::Shutdown);
         if let Some(inbox) = &mut self.inbox {
             inbox.refuse();
         }
         self.stopping = Some(Stopping {
             replies: Vec::new(),
             has_left: false,
+            deadline: self.now + timeout,
+            patience: Some(patience),
             overdue: false,
         });
     }
@@ -314,8 +318,12 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     /// Leaves all topics, and ends once that has reached the peers, or took too long.
     fn leave(&mut self) {
         debug!("leaving all topics");
-        let deadline = self.now + self.limits.shutdown_timeout / 2;
-        self.events.schedule(deadline, Timer::Shutdown);
+        if let Some(stopping) = &mut self.stopping {
+            if let Some(timer) = stopping.patience.take() {
+                self.events.cancel_timer(timer);
+            }
+            self.events.schedule(stopping.deadline, Timer::Shutdown);
+        }
         for topic in self.topics.iter().collect::<Vec<_>>() {
             self.handle(InEvent::Command(topic, Command::Quit));
         }

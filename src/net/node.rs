@@ -157,6 +157,10 @@ pub(crate) struct Stopping {
     pub(crate) replies: Vec<async_channel::Sender<()>>,
     /// Whether it has left its topics. Until then it carries out what was ordered before.
     pub(crate) has_left: bool,
+    /// When it ends, whatever is left to do.
+    pub(crate) deadline: Instant,
+    /// Set until it has left its topics: when it does so at the latest.
+    pub(crate) patience: Option<TimerKey>,
     pub(crate) overdue: bool,
 }
 

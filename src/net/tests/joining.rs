@@ -1,6 +1,9 @@
 //! Joining, leaving and coming back.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use super::{
     check,
@@ -214,35 +217,38 @@ fn who_leaves_does_not_wait_for_acknowledgements() {
     }
 }
 
-#[test]
-fn what_was_said_before_a_shutdown_arrives_also_at_a_slow_reader() {
+/// Nodes 0 and 1 in a topic, of which 0 does not read for a while.
+fn with_slow_reader(pause: Duration) -> World {
     let mut world = World::new(1);
     world.start_all(2);
     world.join(0, 0, &[]);
     world.join(1, 0, &[0]);
     world.run_for(secs(1));
-    world.network.stop_reads(id(0), world.now() + ms(500));
-    for number in 0..10 {
-        world.broadcast(1, 0, message(number, 1000));
-    }
-    world.run_for(ms(1));
-    drop(world.shutdown(1));
-    world.run_until("ended", secs(2), |world| !world.nodes.contains_key(&1));
-    world.run_for(secs(2));
-    for number in 0..10 {
-        assert!(world.received(0, 0, number).is_some(), "{number}");
+    world.network.stop_reads(id(0), world.now() + pause);
+    world
+}
+
+#[test]
+fn what_was_said_before_a_shutdown_arrives_also_at_a_slow_reader() {
+    for pause in [500, 1800] {
+        let mut world = with_slow_reader(ms(pause));
+        for number in 0..50 {
+            world.broadcast(1, 0, message(number, 4000));
+        }
+        world.run_for(ms(1));
+        drop(world.shutdown(1));
+        world.run_until("ended", ms(2010), |world| !world.nodes.contains_key(&1));
+        world.run_for(secs(2));
+        for number in 0..50 {
+            assert!(world.received(0, 0, number).is_some(), "{pause}: {number}");
+        }
     }
 }
 
 #[test]
 fn what_was_accepted_before_a_shutdown_is_sent() {
     for by_request in [true, false] {
-        let mut world = World::new(1);
-        world.start_all(2);
-        world.join(0, 0, &[]);
-        world.join(1, 0, &[0]);
-        world.run_for(secs(1));
-        world.network.stop_reads(id(0), world.now() + ms(500));
+        let mut world = with_slow_reader(ms(500));
         let accepted = Arc::new(Mutex::new(Vec::new()));
         for number in 0..400 {
             let subscription = world.subscription_to(1, 0).expect("it has joined");
