@@ -109,7 +109,8 @@ pub type ProtoCommand = proto::Command<PublicKey>;
 ///
 /// The driver dials with them; an endpoint bound with them uses them for the connections that it
 /// accepts too. iroh's own flow-control windows are so large that a node under load in both
-/// directions drops its own packets.
+/// directions drops its own packets. A peer may open 128 unidirectional streams at first; a node allows it more as
+/// it uses them, for gossip and not for other protocols of the endpoint.
 ///
 /// ```no_run
 /// # async fn bind() -> Result<(), iroh::endpoint::BindError> {
