@@ -90,9 +90,10 @@ pub struct JoinOptions {
     /// How many events may wait until the application takes them; 0 means 1.
     ///
     /// The receiver takes all that wait at once and works them off, so up to twice as many may be
-    /// held in all, and what one pass of the node's loop brings (512 messages at the most). When the queue is full the oldest event makes room for the newest, and where
-    /// something is missing the application finds [`Event::Lagged`]. A slow receiver slows down
-    /// neither the node nor other receivers.
+    /// held in all, and what one pass of the node's loop brings (512 messages at the most). When the
+    /// queue is full the oldest event makes room for the newest, and where something is missing the
+    /// application finds [`Event::Lagged`]. A slow receiver slows down neither the node nor other
+    /// receivers.
     pub subscription_capacity: usize,
 }
 

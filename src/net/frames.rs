@@ -78,7 +78,7 @@ impl Frames {
         })
     }
 
-    /// A large content that is part of a body. It holds the frame, and nothing else.
+    /// A content that is part of a body, to be kept: a large one holds its frame and nothing else, any other is copied.
     pub(crate) fn share(&self, content: &[u8]) -> Bytes {
         match self {
             Self::One(body) if content.len() > SHARING => body.slice_ref(content),

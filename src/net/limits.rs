@@ -38,8 +38,9 @@ pub struct Limits {
     /// How long a dial may take until it counts as failed.
     pub dial_timeout: Duration,
     /// How long [`Gossip::shutdown`](super::Gossip::shutdown) waits at the most for peers to take
-    /// what was broadcast before, for half of this time, and our farewell. Nobody waits for peers that have been a burden lately. Closing the endpoint
-    /// after that is iroh's part, and takes a second more where a dial has got no answer.
+    /// what was broadcast before, for half of this time, and our farewell. Nobody waits for peers that have been a
+    /// burden lately. Closing the endpoint after that is iroh's part, and takes a second more where a dial has got
+    /// no answer.
     pub shutdown_timeout: Duration,
     /// Streams that a peer may have open towards us on one connection, at the most; QUIC holds it
     /// to that. It is allowed 128 at first, and more as it uses them.
