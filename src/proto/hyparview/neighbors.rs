@@ -82,14 +82,25 @@ impl<PI: PeerIdentity> State<PI> {
     /// none of the [`SETTLED_NEIGHBORS`]. Fails only where the configuration allows no neighbor
     /// at all.
     pub(super) fn make_room<R: Rng, S: Sink<PI>>(&mut self, turn: &mut Turn<'_, R, S>) -> bool {
-        self.make_room_without(None, turn)
+        self.make_room_without(None, SETTLED_NEIGHBORS, turn)
     }
 
-    /// Makes sure of a free slot at our own wish: whoever is dispensable goes first. None of the
-    /// [`SETTLED_NEIGHBORS`] goes for it either, since others may have a hand in what we wish.
-    fn make_room_for_ours<R: Rng, S: Sink<PI>>(&mut self, turn: &mut Turn<'_, R, S>) -> bool {
+    /// Makes sure of a free slot for a peer that we have asked ourselves: whoever is dispensable goes
+    /// first, and then any neighbor, as in the paper. But for one that was lost none of the
+    /// [`SETTLED_NEIGHBORS`] goes, since peers can see to it that we ask them, by being away for a
+    /// while; and once the node is grown up none goes for anyone.
+    fn make_room_for_ours<R: Rng, S: Sink<PI>>(
+        &mut self,
+        id: &PI,
+        turn: &mut Turn<'_, R, S>,
+    ) -> bool {
         let dispensable = self.active.take_dispensable();
-        self.make_room_without(dispensable, turn)
+        let settled = if self.passive.was_lost(id) || self.is_grown_up() {
+            SETTLED_NEIGHBORS
+        } else {
+            0
+        };
+        self.make_room_without(dispensable, settled, turn)
     }
 
     /// Whether a peer that comes of its own accord has not come too often lately.
@@ -121,6 +132,7 @@ impl<PI: PeerIdentity> State<PI> {
     fn make_room_without<R: Rng, S: Sink<PI>>(
         &mut self,
         dispensable: Option<PI>,
+        settled: usize,
         turn: &mut Turn<'_, R, S>,
     ) -> bool {
         if self.active.free() > 0 {
@@ -128,7 +140,6 @@ impl<PI: PeerIdentity> State<PI> {
         }
         let sink = &*turn.sink;
         let is_spare = |id: &PI| sink.is_spare(id);
-        let settled = SETTLED_NEIGHBORS;
         let dropped = dispensable.or_else(|| self.active.pick_to_drop(settled, is_spare, turn.rng));
         let Some(dropped) = dropped else {
             return false;
@@ -247,7 +258,7 @@ impl<PI: PeerIdentity> State<PI> {
                     let welcome = self.is_welcome(&from, turn);
                     self.make_room_for(welcome, turn)
                 }
-                Priority::High => self.make_room_for_ours(turn),
+                Priority::High => self.make_room_for_ours(&from, turn),
                 Priority::Low => self.active.free() > 0,
             };
             if room {

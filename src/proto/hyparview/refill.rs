@@ -324,6 +324,11 @@ impl<PI: PeerIdentity> State<PI> {
         turn.rng.random_ratio(1, odds)
     }
 
+    /// Whether the neighbors that were there the longest have been tried long enough to stay.
+    pub(super) fn is_grown_up(&self) -> bool {
+        self.shuffles.count() > GROWN_UP
+    }
+
     /// Takes a random peer in place of a neighbor that is a neighbor of `from` as well, as its Shuffle
     /// says: what goes around in such a triangle comes to nobody else. That happens no faster than honest
     /// neighbors shuffle; and once a node is [grown up](GROWN_UP), the neighbors that were there the longest stay,
@@ -334,8 +339,11 @@ impl<PI: PeerIdentity> State<PI> {
         named: &[PeerInfo<PI>],
         turn: &mut Turn<'_, R, S>,
     ) {
-        let is_grown_up = self.shuffles.count() > GROWN_UP;
-        let settled = if is_grown_up { SETTLED_NEIGHBORS } else { 0 };
+        let settled = if self.is_grown_up() {
+            SETTLED_NEIGHBORS
+        } else {
+            0
+        };
         let mut named = named.iter().map(|one| one.id);
         let any_spare = self.active.ids().any(|id| turn.sink.is_spare(id));
         let common = named.find(|id| {

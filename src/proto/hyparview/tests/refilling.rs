@@ -1,5 +1,7 @@
 //! Replacing lost neighbors.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 #[test]
@@ -229,6 +231,54 @@ fn nobody_can_talk_us_out_of_our_neighbors() {
     }
     assert!(asked.len() <= 6, "{asked:?}");
     assert_eq!(node.active()[..2], [1, 2], "the oldest stay");
+}
+
+/// Whom full nodes part with for a peer that they ask for a place at their next deadlines.
+fn parted_with(seeds: u64, prepare: impl Fn(&mut Node)) -> BTreeSet<u32> {
+    let parted = (0..seeds).filter_map(|seed| {
+        let mut node = node_with_seed(seed, 1..=5);
+        prepare(&mut node);
+        let before: BTreeSet<u32> = node.active().into_iter().collect();
+        assert_eq!(before.len(), 5);
+        let asked = (0..50).find_map(|_| {
+            node.now = node.state.next_deadline().get().unwrap();
+            let told = node.timeout();
+            let asked = sends(&told).into_iter().find(|(_, m)| is_neighbor(m));
+            asked.map(|(id, _)| id)
+        })?;
+        node.recv(asked, neighbor(Priority::High));
+        let now: BTreeSet<u32> = node.active().into_iter().collect();
+        assert!(now.contains(&asked));
+        before.difference(&now).next().copied()
+    });
+    parted.collect()
+}
+
+#[test]
+fn anyone_may_go_for_whom_we_picked_ourselves() {
+    let parted = parted_with(40, |node| {
+        node.recv(1, reply(100..108));
+    });
+    assert_eq!(parted, BTreeSet::from([1, 2, 3, 4, 5]));
+}
+
+#[test]
+fn the_oldest_stay_in_a_node_that_is_grown_up() {
+    let parted = parted_with(200, |node| {
+        node.recv(1, reply(100..108));
+        node.pass(secs(60 * 40));
+    });
+    assert!(parted.is_subset(&BTreeSet::from([3, 4, 5])), "{parted:?}");
+    assert!(!parted.is_empty(), "it still mixes, now and then");
+}
+
+#[test]
+fn whoever_was_away_for_a_while_puts_out_none_of_the_oldest() {
+    let parted = parted_with(40, |node| {
+        node.handle(Input::PeerDisconnected(3));
+        node.recv(6, neighbor(Priority::High));
+    });
+    assert_eq!(parted, BTreeSet::from([4, 5, 6]));
 }
 
 #[test]
