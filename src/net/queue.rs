@@ -23,11 +23,11 @@ const BATCH_BYTES: usize = 64 * 1024;
 
 /// Frames up to this many bytes are copied together; larger ones are handed on as they are.
 /// A copy of this much costs less than an allocation of this size, which an allocator does not
-/// keep at hand.
-pub(crate) const COALESCE_BYTES: usize = 2048;
+/// keep at hand, and than one chunk more that QUIC steps over for each packet until it is acknowledged.
+pub(crate) const COALESCE_BYTES: usize = 8192;
 
 /// Small frames are copied together up to about this many bytes.
-const CHUNK_BYTES: usize = 16 * 1024;
+const CHUNK_BYTES: usize = BATCH_BYTES;
 
 /// What is allocated for the first small frames, at least.
 const FIRST_CHUNK_BYTES: usize = 512;
@@ -104,6 +104,8 @@ impl Chunk {
 pub(crate) enum Frame<'a> {
     /// Up to [`COALESCE_BYTES`], to be copied.
     Small(&'a [u8]),
+    /// The same in three parts: the content of a payload, and what stands before and behind it.
+    Around(&'a [u8], &'a [u8], &'a [u8]),
     /// More than that, to be shared.
     Large(Bytes),
 }
@@ -112,6 +114,7 @@ impl Frame<'_> {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Small(frame) => frame.len(),
+            Self::Around(head, content, tail) => head.len() + content.len() + tail.len(),
             Self::Large(frame) => frame.len(),
         }
     }
@@ -177,6 +180,7 @@ impl SendQueue {
         self.bytes += frame.len();
         self.segment(topic).last = Some(match frame {
             Frame::Small(frame) => Bytes::copy_from_slice(frame),
+            Frame::Around(head, content, tail) => [head, content, tail].concat().into(),
             Frame::Large(frame) => frame,
         });
     }
@@ -260,23 +264,29 @@ impl Segment {
     /// Adds a frame, where about so many bytes of frames are usual.
     fn push(&mut self, lane: Lane, frame: Frame<'_>, usual: usize) {
         let lane = &mut self.lanes[lane as usize];
-        match frame {
-            Frame::Small(frame) => match lane.back_mut() {
-                Some(Chunk::Small(frames)) if frames.len() + frame.len() <= CHUNK_BYTES => {
-                    frames.extend_from_slice(frame);
-                }
-                before => {
-                    // Where one was filled, another will be.
-                    let size = match before {
-                        Some(Chunk::Small(_)) => CHUNK_BYTES,
-                        Some(Chunk::Large(_)) | None => usual.clamp(FIRST_CHUNK_BYTES, CHUNK_BYTES),
-                    };
-                    let mut frames = BytesMut::with_capacity(frame.len().max(size));
-                    frames.extend_from_slice(frame);
-                    lane.push_back(Chunk::Small(frames));
-                }
-            },
-            Frame::Large(frame) => lane.push_back(Chunk::Large(frame)),
+        let len = frame.len();
+        let (head, content, tail) = match frame {
+            Frame::Small(frame) => (frame, &[][..], &[][..]),
+            Frame::Around(head, content, tail) => (head, content, tail),
+            Frame::Large(frame) => return lane.push_back(Chunk::Large(frame)),
+        };
+        let frames = match lane.back_mut() {
+            Some(Chunk::Small(frames)) if frames.len() + len <= CHUNK_BYTES => frames,
+            before => {
+                // Where one was filled, another will be.
+                let size = match before {
+                    Some(Chunk::Small(_)) => CHUNK_BYTES,
+                    Some(Chunk::Large(_)) | None => usual.clamp(FIRST_CHUNK_BYTES, CHUNK_BYTES),
+                };
+                lane.push_back(Chunk::Small(BytesMut::with_capacity(len.max(size))));
+                let Some(Chunk::Small(frames)) = lane.back_mut() else {
+                    return;
+                };
+                frames
+            }
+        };
+        for part in [head, content, tail] {
+            frames.extend_from_slice(part);
         }
     }
 

@@ -64,7 +64,7 @@ impl StreamHeader {
     /// ```
     pub fn encode(&self) -> Bytes {
         let body = self.topic_id.as_bytes();
-        let mut frame = Vec::new();
+        let mut frame = Vec::with_capacity(LENGTH_PREFIX + body.len());
         begin_frame(body.len(), &mut frame);
         frame.extend_from_slice(body);
         frame.into()
@@ -147,13 +147,9 @@ pub fn encode_into<PI: PeerIdentity>(
     if len == usize::MAX {
         return Err(EncodeError::Identity);
     }
-    if len >= max_message_size || u32::try_from(len).is_err() {
-        return Err(EncodeError::TooLarge {
-            len,
-            max: max_message_size.saturating_sub(1),
-        });
-    }
+    check_len(len, max_message_size)?;
     let start = out.len();
+    out.reserve_exact(LENGTH_PREFIX + len);
     begin_frame(len, out);
     match message {
         Message::Swarm(message) => {
@@ -172,6 +168,29 @@ pub fn encode_into<PI: PeerIdentity>(
     }
     debug_assert_eq!(out.len() - start, LENGTH_PREFIX + len);
     Ok(())
+}
+
+/// Writes what stands around the content in the frame of a payload, and says how much of that stands before
+/// it. When nothing is written, `out` is as it was.
+#[cfg(feature = "net")]
+pub(crate) fn encode_around(
+    gossip: &plumtree::Gossip,
+    max_message_size: usize,
+    out: &mut Vec<u8>,
+) -> Result<usize, EncodeError> {
+    let len = 1 + broadcast::payload_len(gossip);
+    check_len(len, max_message_size)?;
+    let start = out.len();
+    begin_frame(len, out);
+    out.push(GOSSIP);
+    broadcast::encode_head(gossip, out);
+    let before = out.len() - start;
+    broadcast::encode_tail(gossip, out);
+    debug_assert_eq!(
+        out.len() - start + gossip.content.len(),
+        LENGTH_PREFIX + len
+    );
+    Ok(before)
 }
 
 /// Reads the body of a frame.
@@ -240,8 +259,18 @@ pub(crate) fn is_membership(body: &[u8]) -> bool {
 }
 
 /// Makes room for a body of `len` bytes, which fits into `u32`, and writes the length.
+/// Whether a body of `len` bytes may be written.
+fn check_len(len: usize, max_message_size: usize) -> Result<(), EncodeError> {
+    if len >= max_message_size || u32::try_from(len).is_err() {
+        return Err(EncodeError::TooLarge {
+            len,
+            max: max_message_size.saturating_sub(1),
+        });
+    }
+    Ok(())
+}
+
 fn begin_frame(len: usize, out: &mut Vec<u8>) {
-    out.reserve_exact(LENGTH_PREFIX + len);
     out.extend_from_slice(&(len as u32).to_be_bytes());
 }
 

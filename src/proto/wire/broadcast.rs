@@ -24,17 +24,7 @@ const MIN_IHAVE: usize = ID + 1;
 
 pub(super) fn encoded_len(message: &Message) -> usize {
     let fields = match message {
-        Message::Gossip(Gossip {
-            id: _,
-            content,
-            scope,
-        }) => {
-            let scope = match scope {
-                DeliveryScope::Swarm(round) => 1 + round_len(*round),
-                DeliveryScope::Neighbors => 1,
-            };
-            ID + varint::encoded_len(content.len()) + content.len() + scope
-        }
+        Message::Gossip(gossip) => return payload_len(gossip),
         Message::Prune => 0,
         Message::Graft(Graft { id, round }) => 1 + id.map_or(0, |_| ID) + round_len(*round),
         Message::IHave(announced) => {
@@ -48,22 +38,26 @@ pub(super) fn encoded_len(message: &Message) -> usize {
     1 + fields
 }
 
+/// The same of a payload.
+pub(super) fn payload_len(gossip: &Gossip) -> usize {
+    let Gossip {
+        id: _,
+        content,
+        scope,
+    } = gossip;
+    let scope = match scope {
+        DeliveryScope::Swarm(round) => 1 + round_len(*round),
+        DeliveryScope::Neighbors => 1,
+    };
+    1 + ID + varint::encoded_len(content.len()) + content.len() + scope
+}
+
 pub(super) fn encode(message: &Message, out: &mut Vec<u8>) {
     match message {
-        Message::Gossip(Gossip { id, content, scope }) => {
-            // At once, since this is what most is written of.
-            let mut head = [PAYLOAD; 1 + ID];
-            head[1..].copy_from_slice(id.as_bytes());
-            out.extend_from_slice(&head);
-            varint::encode(content.len(), out);
-            out.extend_from_slice(content);
-            match scope {
-                DeliveryScope::Swarm(round) => {
-                    out.push(0);
-                    encode_round(*round, out);
-                }
-                DeliveryScope::Neighbors => out.push(1),
-            }
+        Message::Gossip(gossip) => {
+            encode_head(gossip, out);
+            out.extend_from_slice(&gossip.content);
+            encode_tail(gossip, out);
         }
         Message::Prune => out.push(1),
         Message::Graft(Graft { id, round }) => {
@@ -85,6 +79,26 @@ pub(super) fn encode(message: &Message, out: &mut Vec<u8>) {
                 encode_round(*round, out);
             }
         }
+    }
+}
+
+/// What stands before the content of a payload.
+pub(super) fn encode_head(gossip: &Gossip, out: &mut Vec<u8>) {
+    // At once, since this is what most is written of.
+    let mut head = [PAYLOAD; 1 + ID];
+    head[1..].copy_from_slice(gossip.id.as_bytes());
+    out.extend_from_slice(&head);
+    varint::encode(gossip.content.len(), out);
+}
+
+/// What stands behind it.
+pub(super) fn encode_tail(gossip: &Gossip, out: &mut Vec<u8>) {
+    match gossip.scope {
+        DeliveryScope::Swarm(round) => {
+            out.push(0);
+            encode_round(round, out);
+        }
+        DeliveryScope::Neighbors => out.push(1),
     }
 }
 
