@@ -24,7 +24,7 @@ use super::{
     peer::{Dial, Link, OutStream, Peer},
     transport::{Connection, Transport},
 };
-use crate::proto::InEvent;
+use crate::proto::{InEvent, OutEvent};
 
 /// How long a peer that has left us may take to close the connection, or to think better of it.
 const PARTING_TIME: Duration = Duration::from_millis(500);
@@ -155,7 +155,8 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         debug!(peer = %id.fmt_short(), wanted = peer.wanted, "disconnected");
         peer.queue.clear();
         peer.streams.clear();
-        let wanted = peer.wanted;
+        // Where it is being dialed it stays, for who asks for it again.
+        let wanted = std::mem::take(&mut peer.wanted);
         for timer in [
             peer.retire_timer.take(),
             peer.stuck_timer.take(),
@@ -168,7 +169,12 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         }
         if peer.dial == Dial::None {
             self.peers.swap_remove(&id);
+        } else {
+            self.dirty.insert(id);
         }
+        // What was about to be queued was meant for this connection as well.
+        self.outbox
+            .retain(|event| !matches!(event, OutEvent::SendMessage { to, .. } if *to == id));
         if wanted {
             self.handle(InEvent::PeerDisconnected(id));
         }

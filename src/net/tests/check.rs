@@ -70,6 +70,10 @@ pub(super) fn bounds(n: usize, running: &mut Running, nodes: usize) {
         let draining = entry.is_draining() && is_woken;
         let idle = entry.connections.is_empty() && entry.dial == Dial::None && !draining;
         assert!(!idle, "node {n}: {name} is neither connected nor dialed");
+        assert!(
+            !entry.wanted || node.state.is_needed(peer),
+            "node {n}: {name} is wanted, and no topic needs it"
+        );
         idle_peers += usize::from(!entry.wanted && !entry.connections.is_empty());
         streams += entry.streams.len();
         dials += usize::from(matches!(entry.dial, Dial::Active(..)));

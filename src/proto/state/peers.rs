@@ -65,9 +65,10 @@ impl<PI: PeerIdentity> Peers<PI> {
         }
     }
 
-    /// Notes a message that may open a connection that nobody needs for more than this message.
+    /// Notes a message that may open a connection that nobody needs for more than this message. Who is
+    /// gone may still be held by topics that have not heard of it.
     pub(super) fn sent(&mut self, to: PI) {
-        if !self.is_held(&to) {
+        if !self.is_held(&to) || self.gone == Some(to) {
             self.candidates.push(to);
         }
     }
