@@ -218,8 +218,8 @@ impl GossipApi {
 /// Sends to a topic. Clones send to the same one.
 ///
 /// Orders of one subscription are carried out in the order in which they were accepted. Up to 64
-/// wait for the driver; with as many waiting, the next call waits until there is room, and calls
-/// get their turn in the order in which they came.
+/// wait for the driver, and as many that it has taken wait for neighbors to read; with as many waiting,
+/// the next call waits until there is room, and calls get their turn in the order in which they came.
 ///
 /// All methods are cancel-safe: a future that is dropped before it is done has sent nothing
 /// (with the one exception that [`publish`](Self::publish) mentions).

@@ -101,6 +101,8 @@ metrics! {
         /// First packets of connections that were ignored, or asked to prove their address, because their source
         /// began too many.
         handshakes_limited,
+        /// Handshakes of connections that others made to us that took too long.
+        handshakes_timed_out,
         /// Dials that failed at once because too many others waited.
         dials_refused,
         /// Peers whose addresses were forgotten because those of too many were remembered.

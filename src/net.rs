@@ -58,6 +58,7 @@ mod direct;
 mod driver;
 mod encoder;
 mod frames;
+mod handshakes;
 mod hold;
 mod inspect;
 mod limits;

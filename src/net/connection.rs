@@ -48,7 +48,7 @@ pub(crate) enum Done<T: Transport> {
     /// Someone begins a connection to us; `None` when the endpoint is closed.
     Incoming(Option<Handshake<T::Connection>>),
     /// The handshake of an incoming connection has ended.
-    Accepted(Result<T::Connection, Broken>),
+    Accepted(u64, Result<T::Connection, Broken>),
     /// Our own addresses have changed; `None` when they never will again.
     LocalData(BoxStream<PeerData>, Option<PeerData>),
     /// A connection is gone.

@@ -99,12 +99,14 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         let Some(peer) = self.peers.get_mut(id.as_bytes()) else {
             return;
         };
-        if !peer.connections.is_empty() {
+        // The end of a connection that is still read is told when it has been.
+        if !peer.connections.is_empty() || peer.draining > 0 {
             return;
         }
         let wanted = peer.wanted;
         self.peers.swap_remove(&id);
-        if wanted {
+        self.take_back(id);
+        if wanted || self.state.is_needed(&id) {
             self.watchers.tell(|| Diagnostic::JoinFailed {
                 peer: id,
                 reason: reason.to_string(),

@@ -131,6 +131,8 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 + self.poll_inbox(cx)
                 + self.poll_connections(cx)
                 + self.poll_requests(cx);
+            // It may set timers that are due sooner than the one that is waited for.
+            let output = !self.outbox.is_empty();
             self.work_off();
             self.flush();
             self.wake_subscribers();
@@ -142,7 +144,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             if leaves {
                 self.leave();
             }
-            let idle = self.outbox.is_empty() && !self.events.has_unpolled_tasks();
+            let idle = !output && self.outbox.is_empty() && !self.events.has_unpolled_tasks();
             if progress == 0 && !resumed && !leaves && idle {
                 break Poll::Pending;
             }
@@ -191,6 +193,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             }
             Timer::Held(peer) => self.held_expired(peer),
             Timer::Dial(peer) => self.dial_expired(peer),
+            Timer::Handshake => self.handshake_expired(),
             Timer::ForgetAddresses => {
                 self.forget_timer = None;
                 self.forget_addresses();

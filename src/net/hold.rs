@@ -169,17 +169,24 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         allowed
     }
 
-    /// Lets a peer open more streams where it has use for them: it has many open at once, or has to
-    /// finish one for each that it opens.
+    /// Lets a peer open more streams where it has use for them: it has many open at once, for topics that we are in,
+    /// or has to finish one for each that it opens.
     pub(crate) fn allow_more_streams(&mut self, key: ConnectionKey, topic: &TopicId) {
         let limit = self.limits.streams_per_connection;
         let is_ours = self.state.contains(topic);
         let Some(link) = self.links.get_mut(&key) else {
             return;
         };
+        if link.allowed >= limit {
+            return;
+        }
         link.opened = link.opened.saturating_add(u32::from(is_ours));
-        let is_used = link.opened > link.allowed || link.readers.len() >= link.allowed as usize / 2;
-        if is_used && link.allowed < limit {
+        let many = link.allowed as usize / 2;
+        let are_many_ours = || {
+            let ours = link.readers.keys().filter(|one| self.state.contains(one));
+            link.readers.len() >= many && ours.count() >= many
+        };
+        if link.opened > link.allowed || are_many_ours() {
             link.allowed = link.allowed.saturating_mul(2).min(limit);
             link.opened = 0;
             link.connection.allow_streams(link.allowed);

@@ -35,7 +35,8 @@ pub struct Limits {
     /// How long a peer may take from opening a stream to naming its topic. Then the connection
     /// is dropped.
     pub header_timeout: Duration,
-    /// How long a dial may take until it counts as failed.
+    /// How long a dial may take until it counts as failed; and a handshake of a connection that is made
+    /// to us, where the driver accepts it itself. Where as many as may be are under way, the oldest has two seconds.
     pub dial_timeout: Duration,
     /// How long [`Gossip::shutdown`](super::Gossip::shutdown) waits at the most for peers to take
     /// what was broadcast before, for half of this time, and our farewell. Nobody waits for peers that have been a
@@ -48,7 +49,7 @@ pub struct Limits {
     /// Connections to one peer. When there are more, the oldest is closed.
     pub connections_per_peer: usize,
     /// Peers connected to us that no topic needs, as everyone is until its Join has been read. When
-    /// there are more, new ones are closed.
+    /// there are more, the one that connected first is closed, or the new one where none has had two seconds.
     pub idle_peers: usize,
     /// Dials under way at once. Others wait.
     pub dials: usize,

@@ -29,6 +29,12 @@ use crate::proto::{InEvent, OutEvent};
 /// How long a peer that has left us may take to close the connection, or to think better of it.
 const PARTING_TIME: Duration = Duration::from_millis(500);
 
+/// How long a peer that no topic needs is let be, where there are too many. Whoever connects in order to
+/// join has said so after a round trip.
+const TIME_TO_JOIN: Duration = Duration::from_secs(2);
+
+const TOO_MANY: &str = "too many idle connections";
+
 impl<T: Transport, R: Runtime> Node<T, R> {
     /// Takes a new connection into service.
     pub(crate) fn link_up(&mut self, connection: T::Connection) {
@@ -38,9 +44,8 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             connection.close("a connection to oneself");
             return;
         }
-        if !self.peers.contains_key(&id) && self.idle_peers() >= self.limits.idle_peers {
-            self.metrics.connections_refused.inc();
-            connection.close("too many idle connections");
+        if !self.peers.contains_key(&id) && !self.make_room_for_stranger() {
+            connection.close(TOO_MANY);
             return;
         }
         let key = self.next_connection_key();
@@ -172,12 +177,17 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         } else {
             self.dirty.insert(id);
         }
-        // What was about to be queued was meant for this connection as well.
-        self.outbox
-            .retain(|event| !matches!(event, OutEvent::SendMessage { to, .. } if *to == id));
-        if wanted {
+        self.take_back(id);
+        if wanted || self.state.is_needed(&id) {
             self.handle(InEvent::PeerDisconnected(id));
         }
+    }
+
+    /// Drops what was about to be queued for a peer that is gone: it was meant for the connection, or the dial,
+    /// that has come to an end.
+    pub(crate) fn take_back(&mut self, id: EndpointId) {
+        self.outbox
+            .retain(|event| !matches!(event, OutEvent::SendMessage { to, .. } if *to == id));
     }
 
     /// Closes the connections of a peer that nobody needs, and those that a newer one replaced.
@@ -208,6 +218,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             for topic in open {
                 self.finish_stream(id, topic);
             }
+            self.watch_progress(id);
             return;
         }
         let is_done = peer.served && !peer.left_us;
@@ -358,12 +369,24 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         link.is_some_and(|link| !link.readers.is_empty() || link.header.is_some())
     }
 
-    /// Peers that are connected, but that no topic needs.
-    fn idle_peers(&self) -> usize {
-        let peers = self.peers.values();
-        peers
-            .filter(|peer| !peer.wanted && !peer.connections.is_empty())
-            .count()
+    /// Makes sure of a place for a peer that no topic needs: at the price of the one that connected first, if
+    /// that has had [`TIME_TO_JOIN`]. So no crowd shuts others out, whatever it says from time to time.
+    fn make_room_for_stranger(&mut self) -> bool {
+        let idle = self.peers.iter().filter_map(|(id, peer)| {
+            let first = self.links.get(peer.connections.first()?)?;
+            (!peer.wanted).then_some((first.made, *id))
+        });
+        let idle: Vec<_> = idle.collect();
+        if idle.len() < self.limits.idle_peers {
+            return true;
+        }
+        self.metrics.connections_refused.inc();
+        let oldest = idle.into_iter().min_by_key(|(made, _)| *made);
+        let oldest = oldest.filter(|(made, _)| *made + TIME_TO_JOIN <= self.now);
+        if let Some((_, id)) = oldest {
+            self.close_peer(id, TOO_MANY);
+        }
+        oldest.is_some()
     }
 }
 

@@ -18,6 +18,7 @@ use super::{
     connection::{ConnectionKey, Done, Reader},
     encoder::Encoder,
     frames::Frames,
+    handshakes::Handshakes,
     inspect::{DownReason, Request, Watchers},
     limits::Limits,
     news::Decoded,
@@ -98,7 +99,7 @@ pub(crate) struct Node<T: Transport, R: Runtime> {
     /// Neighbors that came up, ever.
     pub(crate) ups: u64,
     pub(crate) dials: Dials,
-    pub(crate) handshakes: usize,
+    pub(crate) handshakes: Handshakes,
     pub(crate) accept: Accept,
     pub(crate) encoder: Encoder,
     pub(crate) counted: Counters,
@@ -181,6 +182,8 @@ pub(crate) enum Timer {
     Held(EndpointId),
     /// A dial.
     Dial(EndpointId),
+    /// The oldest handshake of a connection that is made to us.
+    Handshake,
     /// Addresses that were not heard of for long.
     ForgetAddresses,
     /// The farewell.
@@ -241,7 +244,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             toll: (0, 0),
             ups: 0,
             dials: Dials::default(),
-            handshakes: 0,
+            handshakes: Handshakes::default(),
             accept: if accept { Accept::Waiting } else { Accept::Off },
             encoder: Encoder::default(),
             counted: Default::default(),

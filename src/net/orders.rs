@@ -44,7 +44,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 } => {
                     if !self.topics.contains(&topic) && self.topics.len() >= self.limits.topics {
                         self.metrics.topics_refused.inc();
-                        // Without its events the subscription ends.
+                        inbox.close(id);
                         continue;
                     }
                     debug!(topic = %topic.fmt_short(), peers = bootstrap.len(), "subscribe");

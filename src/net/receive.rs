@@ -14,7 +14,7 @@ use super::{
     frames::Portion,
     inspect::DownReason,
     news::{AT_ONCE, Lent, payload},
-    node::{Accept, Node, Timer, wait_for_connection, watch_local_data},
+    node::{Accept, Node, Timer, watch_local_data},
     peer::Link,
     transport::{Broken, Connection, Transport},
 };
@@ -50,20 +50,9 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 if self.is_stopping() {
                     return;
                 }
-                self.handshakes += 1;
-                self.events
-                    .spawn(Box::pin(async move { Done::Accepted(handshake.await) }));
-                self.accept = Accept::Full;
-                self.accept_more();
+                self.handshake_begins(handshake);
             }
-            Done::Accepted(result) => {
-                self.handshakes = self.handshakes.saturating_sub(1);
-                match result {
-                    Ok(connection) => self.accepted(connection),
-                    Err(reason) => debug!(%reason, "handshake failed"),
-                }
-                self.accept_more();
-            }
+            Done::Accepted(number, result) => self.handshake_over(number, result),
             Done::LocalData(changes, data) => {
                 if let Some(data) = data {
                     self.handle(InEvent::UpdatePeerData(data));
@@ -87,14 +76,6 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             Done::Opened(key, result) => self.stream_opened(key, result),
             Done::Written(key, result) => self.written(key, result),
             Done::Finished(key, result) => self.stream_finished(key, result),
-        }
-    }
-
-    /// Waits for the next connection where the accept loop paused and there is room again.
-    fn accept_more(&mut self) {
-        if self.accept == Accept::Full && self.handshakes < self.limits.handshakes {
-            self.accept = Accept::Waiting;
-            self.events.spawn(wait_for_connection(&self.transport));
         }
     }
 

@@ -44,6 +44,8 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         while let Some(id) = self.dirty.pop() {
             self.flush_peer(id);
             self.close_unneeded(id);
+            // What came to an end with it may have somebody else needed.
+            self.work_off();
         }
     }
 
@@ -232,7 +234,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     }
 
     /// Sees to it that a stuck stream is noticed.
-    fn watch_progress(&mut self, id: EndpointId) {
+    pub(crate) fn watch_progress(&mut self, id: EndpointId) {
         let Some(peer) = self.peers.get_mut(id.as_bytes()) else {
             return;
         };

@@ -172,6 +172,19 @@ impl Inbox {
         }
     }
 
+    /// Ends a subscription, in which nothing can be done: its senders get an error from here on, and its
+    /// receiver ends.
+    pub(crate) fn close(&mut self, id: SubscriptionId) {
+        if let Some(subscription) = self.taken.remove(&id) {
+            subscription.close();
+        }
+        self.aside.remove(&id);
+        self.resumed.retain(|other| *other != id);
+        if self.in_hand.id == id {
+            self.in_hand = Batch::default();
+        }
+    }
+
     fn take_from_aside(&mut self, id: SubscriptionId) {
         let Some(Aside { batch, listed }) = self.aside.remove(&id) else {
             return;

@@ -3,13 +3,16 @@
 
 use std::{cell::Cell, collections::BTreeSet, net::SocketAddr, rc::Rc, time::Duration};
 
+use bytes::Bytes;
+
 use super::{
     check,
     raw::{self, Raw},
     world::{World, id, message, ms, secs, topic},
 };
 use crate::{
-    net::transport::{Connection, SendStream, memory::DialFault},
+    api::ApiError,
+    net::transport::{Connection, SendStream, Transport, memory::DialFault},
     proto::{Message, PeerData, hyparview},
 };
 
@@ -70,6 +73,33 @@ fn idle_peers_are_bounded() {
     world.run_for(secs(15));
     Raw::joined(&mut world, 30, 0, topic(0));
     assert_eq!(world.neighbors(0, 0), [30]);
+}
+
+#[test]
+fn a_crowd_that_says_something_now_and_then_shuts_nobody_out() {
+    let mut world = with_limits(|limits| limits.idle_peers = 3);
+    world.start(0);
+    world.join(0, 0, &[]);
+    let mut crowd: Vec<_> = (10..13).map(|n| Raw::new(&mut world, n, 0)).collect();
+    // A frame that takes for ever.
+    let beginning = Bytes::copy_from_slice(&100u32.to_be_bytes());
+    for one in &mut crowd {
+        one.write(&mut world, topic(7), beginning.clone());
+    }
+    for _ in 0..5 {
+        world.run_for(secs(4));
+        for one in &mut crowd {
+            one.write(&mut world, topic(7), Bytes::from_static(b"."));
+        }
+    }
+    assert_eq!(
+        world.nodes[&0].node.links.len(),
+        3,
+        "they are heard, and stay"
+    );
+    Raw::joined(&mut world, 30, 0, topic(0));
+    assert_eq!(world.neighbors(0, 0), [30]);
+    assert_eq!(world.nodes[&0].metrics.connections_refused.get(), 1);
 }
 
 #[test]
@@ -140,6 +170,12 @@ fn topics_are_bounded() {
     };
     assert_eq!(ended(&world), [false, false, true, true]);
     assert_eq!(world.nodes[&0].metrics.topics_refused.get(), 2);
+    let sender = world.nodes[&0].subscriptions[2].sender.clone();
+    world.spawn(async move {
+        let sent = sender.broadcast(message(1, 10)).await;
+        assert!(matches!(sent, Err(ApiError::Closed { .. })), "{sent:?}");
+    });
+    world.run_for(ms(10));
     world.leave(0, 0);
     world.leave(0, 3);
     world.join(0, 3, &[]);
@@ -188,6 +224,31 @@ fn handshakes_are_bounded_and_the_others_wait() {
     // The bound itself is looked at after every poll.
     let joined = |world: &mut World| check::is_connected(world, 0);
     world.run_until("all are joined", secs(30), joined);
+}
+
+#[test]
+fn handshakes_that_do_not_end_keep_nobody_waiting() {
+    let mut world = with_limits(|limits| limits.handshakes = 2);
+    world.start(0);
+    world.join(0, 0, &[]);
+    for n in 10..14 {
+        // What it says arrives, and no answer does.
+        world.network.set_cut(id(0), id(n), true);
+        let transport = world.network.attach(id(n), 1);
+        world.network.introduce(id(n), id(0));
+        world.spawn(async move {
+            let _ = transport.connect(id(0)).await;
+        });
+    }
+    world.run_for(secs(1));
+    assert_eq!(world.nodes[&0].node.handshakes.len(), 2);
+    world.start(1);
+    world.join(1, 0, &[0]);
+    let joined = |world: &mut World| check::is_connected(world, 0);
+    world.run_until("it is let in", secs(6), joined);
+    world.run_for(secs(20));
+    assert_eq!(world.nodes[&0].node.handshakes.len(), 0);
+    assert!(world.nodes[&0].metrics.handshakes_timed_out.get() >= 2);
 }
 
 #[test]

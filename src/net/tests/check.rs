@@ -78,6 +78,15 @@ pub(super) fn bounds(n: usize, running: &mut Running, nodes: usize) {
         streams += entry.streams.len();
         dials += usize::from(matches!(entry.dial, Dial::Active(..)));
     }
+    for topic in node.topics.iter() {
+        for neighbor in node.topics.neighbors(&topic) {
+            let is_known = node.peers.contains_key(&neighbor);
+            assert!(
+                is_known,
+                "node {n}: nothing would tell that a neighbor is lost"
+            );
+        }
+    }
     for link in node.links.values() {
         links += 1;
         let of_link: usize = link.readers.values().map(|more| 1 + more.len()).sum();
@@ -90,7 +99,10 @@ pub(super) fn bounds(n: usize, running: &mut Running, nodes: usize) {
     assert!(dials <= limits.dials, "node {n}: dials");
     assert_eq!(node.dials.active, dials, "node {n}: dials are counted");
     assert!(node.dials.waiting.len() <= limits.waiting_dials);
-    assert!(node.handshakes <= limits.handshakes, "node {n}: handshakes");
+    assert!(
+        node.handshakes.len() <= limits.handshakes,
+        "node {n}: handshakes"
+    );
     // Those that were needed until just now are closed one after the other.
     assert!(idle_peers <= limits.idle_peers + nodes, "node {n}: idle");
     assert!(node.dirty.is_empty(), "node {n}: all is handed on");
@@ -119,14 +131,14 @@ pub(super) fn bounds(n: usize, running: &mut Running, nodes: usize) {
     let peers = node.peers.len();
     // Streams that were given up are still being finished, some of them on each connection.
     let finishing = 16 + 4 * links;
-    let tasks = 2 + node.handshakes + dials + 3 * links + 2 * streams + readers + finishing;
+    let tasks = 2 + node.handshakes.len() + dials + 3 * links + 2 * streams + readers + finishing;
     // Those of a connection that was closed just now end in the next polls.
     assert!(
         node.events.task_count() <= tasks || is_woken,
         "node {n}: {} tasks with {links} links, {streams} streams, {readers} readers",
         node.events.task_count()
     );
-    let timers = topics + 3 * peers + dials + links + node.burdens.held() + 2;
+    let timers = topics + 3 * peers + dials + links + node.burdens.held() + 3;
     let scheduled = node.events.timers().len();
     assert!(scheduled <= timers, "node {n}: {scheduled} timers");
 }

@@ -11,6 +11,33 @@ use super::{
 };
 use crate::net::transport::memory::DialFault;
 
+/// The peer comes to us while we dial it in vain, and goes again before all it said is read.
+#[test]
+fn a_dial_that_fails_while_a_lost_connection_is_read_hides_no_loss() {
+    let mut world = World::new(3);
+    world.start_all(2);
+    world.network.set_dials_to(id(1), Some(DialFault::Hangs));
+    world.join(0, 0, &[1]);
+    world.run_for(ms(100));
+    world.join(1, 0, &[0]);
+    let joined = |world: &mut World| world.neighbors(0, 0) == [1];
+    world.run_until("joined", secs(2), joined);
+    let node = &mut world.running(0).node;
+    assert!(node.dials.active == 1, "it is still being dialed");
+    let key = *node.links.keys().next().unwrap();
+    node.link_lost(key);
+    assert_eq!(node.peers[&id(1)].draining, 1, "something is still read");
+    node.dial_expired(id(1));
+    world.crash(1);
+    world.run_for(secs(20));
+    assert_eq!(world.neighbors(0, 0), [0; 0]);
+    let changes = &world.subscription_to(0, 0).unwrap().changes;
+    assert!(
+        changes.iter().any(|(_, _, up)| !up),
+        "and the application is told"
+    );
+}
+
 #[test]
 fn item_6_bootstrap_dials_are_repeated_until_joined() {
     for fault in [DialFault::Impossible, DialFault::Refused, DialFault::Hangs] {

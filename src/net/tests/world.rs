@@ -470,6 +470,13 @@ impl World {
         } else {
             let nodes = self.known.len();
             check::bounds(n, self.running(n), nodes);
+            let due = self.running(n).node.events.timers().next_deadline();
+            let is_woken = self.running(n).is_woken();
+            let next = self.clock.next_deadline();
+            assert!(
+                is_woken || due.is_none_or(|due| next.is_some_and(|next| next <= due)),
+                "node {n}: a timer is due before anyone wakes the node"
+            );
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_lite::StreamExt;
+use futures_lite::{StreamExt, future};
 use iroh::{
     Endpoint, EndpointId, Watcher,
     endpoint::{self, ConnectOptions, QuicTransportConfig, VarInt},
@@ -31,6 +31,10 @@ use crate::{
 /// packets; windows up to this size do not, and do not cost throughput.
 pub(crate) const RECEIVE_WINDOW: u32 = 128 * 1024;
 
+/// What we have on the way to a peer on a connection that we dial, in bytes: as much is kept until it is acknowledged,
+/// whatever window the peer offers.
+const SEND_WINDOW: u64 = 8 * RECEIVE_WINDOW as u64;
+
 /// How long a connection may be silent until it counts as lost. iroh sends something every five
 /// seconds, so this takes three losses in a row; QUIC uses the smaller value of both sides.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -49,6 +53,7 @@ pub(crate) fn transport_config(streams: u32) -> QuicTransportConfig {
     QuicTransportConfig::builder()
         .receive_window(RECEIVE_WINDOW.into())
         .stream_receive_window(RECEIVE_WINDOW.into())
+        .send_window(SEND_WINDOW)
         .max_concurrent_uni_streams(streams.min(STREAMS_AT_FIRST).into())
         .max_idle_timeout(IDLE_TIMEOUT.try_into().ok())
         .initial_rtt(INITIAL_RTT)
@@ -90,9 +95,12 @@ impl IrohTransport {
     }
 }
 
+/// So many attempts are turned away in one go: those that wait may be many thousands.
+const TURNED_AWAY_AT_ONCE: u32 = 16;
+
 /// The next connection attempt that is let in.
 async fn admitted(endpoint: &Endpoint, admission: &Admission) -> Option<endpoint::Incoming> {
-    loop {
+    for turned_away in 1.. {
         let incoming = endpoint.accept().await?;
         match admission.decide(&incoming) {
             IncomingFilterOutcome::Accept => return Some(incoming),
@@ -100,7 +108,11 @@ async fn admitted(endpoint: &Endpoint, admission: &Admission) -> Option<endpoint
             IncomingFilterOutcome::Retry => drop(incoming.retry()),
             _ => incoming.ignore(),
         }
+        if turned_away % TURNED_AWAY_AT_ONCE == 0 {
+            future::yield_now().await;
+        }
     }
+    None
 }
 
 impl Transport for IrohTransport {
