@@ -74,7 +74,7 @@ metrics! {
         actor_tick_in_event_rx,
         /// Timers that expired.
         actor_tick_timers,
-        /// Connections closed at once because too many peers were connected that no topic needs, or
+        /// Connections closed because too many peers were connected that no topic needs, or at once
         /// because the peer had burdened us far too much.
         connections_refused,
         /// Connections closed because the same peer had newer ones.

@@ -144,7 +144,8 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             if leaves {
                 self.leave();
             }
-            let idle = !output && self.outbox.is_empty() && !self.events.has_unpolled_tasks();
+            let flushed = self.outbox.is_empty() && self.dirty.is_empty();
+            let idle = !output && flushed && !self.events.has_unpolled_tasks();
             if progress == 0 && !resumed && !leaves && idle {
                 break Poll::Pending;
             }

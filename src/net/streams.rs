@@ -39,13 +39,18 @@ const SETTLED: Duration = Duration::from_secs(1);
 type Sender<T> = <<T as Transport>::Connection as Connection>::Send;
 
 impl<T: Transport, R: Runtime> Node<T, R> {
-    /// Hands everything to the streams that they can take now.
+    /// Hands everything to the streams that they can take now. Where something comes to an end with that, the rest
+    /// is for the next pass, since somebody else may be needed for it.
     pub(crate) fn flush(&mut self) {
-        while let Some(id) = self.dirty.pop() {
+        while self.outbox.is_empty()
+            && let Some(id) = self.dirty.pop()
+        {
             self.flush_peer(id);
-            self.close_unneeded(id);
-            // What came to an end with it may have somebody else needed.
-            self.work_off();
+            if self.outbox.is_empty() {
+                self.close_unneeded(id);
+            } else {
+                self.dirty.insert(id);
+            }
         }
     }
 
