@@ -464,7 +464,8 @@ impl Stream for GossipTopic {
 
 /// Receives from a topic: a stream of its [`Event`]s.
 ///
-/// The stream ends when the node stops, after what was queued. It never ends for being read
+/// The stream ends when the node stops, after what was queued, and at once where the node is in as many topics
+/// as it may be. It never ends for being read
 /// slowly: then it goes on behind an [`Event::Lagged`]. The only error that it ever yields is
 /// [`ApiError::Rpc`], as its last item, when the connection to a node in another process is lost.
 #[derive(Debug)]

@@ -19,12 +19,13 @@ pub enum ApiError {
         /// What failed.
         source: irpc::Error,
     },
-    /// The node has stopped: its driver ended or was dropped. Where it is in another process, the
-    /// subscription may also have ended because the connection to it was lost.
+    /// The subscription has ended. As a rule the node has stopped: its driver ended or was dropped. It may
+    /// also be in as many topics already as `net::Limits::topics` allows; or it is in another process, and the
+    /// connection to it was lost.
     ///
     /// Nothing was sent, and every further call on the same subscription answers the same. Only where
     /// [`publish`](super::GossipSender::publish) was waiting for its answer, the message may have gone.
-    #[error("the node has stopped")]
+    #[error("the subscription has ended: the node has stopped, or is in too many topics")]
     Closed,
     /// The message does not fit into a frame, and was not sent.
     ///

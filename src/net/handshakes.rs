@@ -18,7 +18,7 @@ use super::{
     transport::{Broken, Handshake, Transport},
 };
 
-/// How long a handshake may take at least, and at the most where others wait for its place.
+/// How long a handshake may take where others wait for its place.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Those under way, in the order in which they began.

@@ -73,7 +73,8 @@ pub struct Limits {
     /// Peers whose addresses are remembered from introductions. When full, the longest unheard
     /// of is forgotten.
     pub known_addresses: usize,
-    /// Topics joined at once. A subscription beyond that ends at once.
+    /// Topics joined at once. A subscription beyond that ends at once: its senders answer
+    /// [`Closed`](crate::api::ApiError::Closed), and its events end.
     pub topics: usize,
     /// How much work a peer may cause in a second that leads to nothing, in units of a small control
     /// message; payloads that are new cost nothing, and those for the swarm make up for four units each. Four seconds'

@@ -36,8 +36,9 @@ const THREAD_NAME: &str = "smol-gossip-io";
 ///
 /// The thread ends with the last clone, and the last [`Context`] of it: dropping that drops
 /// what still runs on the thread, inside the context, and joins it, which blocks for the poll
-/// under way there, and for a second at the most where a name is being resolved. Dropped on the context thread itself, or on a thread working for it, the last
-/// one only ends the thread. A driver that holds a clone keeps the thread until it finishes.
+/// under way there, and for a second at the most where a name is being resolved. Dropped on the
+/// context thread itself, or on a thread working for it, the last one only ends the thread. A driver
+/// that holds a clone keeps the thread until it finishes.
 ///
 /// ```
 /// use std::time::Duration;

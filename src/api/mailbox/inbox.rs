@@ -172,16 +172,13 @@ impl Inbox {
         }
     }
 
-    /// Ends a subscription, in which nothing can be done: its senders get an error from here on, and its
-    /// receiver ends.
+    /// Ends the subscription that was handed out last, where nothing can be done for it: its senders get an
+    /// error from here on, and its receiver ends.
     pub(crate) fn close(&mut self, id: SubscriptionId) {
+        debug_assert_eq!(self.in_hand.id, id, "what it has ordered is in hand");
+        self.in_hand = Batch::default();
         if let Some(subscription) = self.taken.remove(&id) {
             subscription.close();
-        }
-        self.aside.remove(&id);
-        self.resumed.retain(|other| *other != id);
-        if self.in_hand.id == id {
-            self.in_hand = Batch::default();
         }
     }
 
