@@ -146,11 +146,9 @@ fn hash_side_by_side<S: Simd>(simd: S, group: &[&[u8]], ids: &mut Vec<MessageId>
         join_nodes(simd, trees, &mut nodes);
     }
     ids.extend(trees.iter().map(|tree| {
-        let mut id = [0; 32];
-        for (bytes, word) in id.chunks_exact_mut(4).zip(nodes[tree.first]) {
-            bytes.copy_from_slice(&word.to_le_bytes());
-        }
-        MessageId::from_bytes(id)
+        let words = nodes[tree.first].map(u32::to_le_bytes);
+        let id = words.as_flattened().first_chunk();
+        MessageId::from_bytes(*id.unwrap_or(&[0; 32]))
     }));
 }
 

@@ -14,7 +14,7 @@ use crate::{
         DeliveryScope, Event, Message, PeerData, TimerId, TopicId,
         clock::At,
         hash::Keyed,
-        plumtree,
+        plumtree::Gossip,
         state::{Outlet, Post},
         wire,
     },
@@ -57,10 +57,7 @@ pub(super) use direct;
 impl<T: Transport> Direct<'_, T> {
     /// Queues a payload for a peer that keeps up. Does nothing, and says so, where anything else has to be
     /// looked at.
-    fn queue(&mut self, to: &EndpointId, topic: &TopicId, message: &Message<EndpointId>) -> bool {
-        let Message::Gossip(plumtree::Message::Gossip(gossip)) = message else {
-            return false;
-        };
+    fn queue(&mut self, to: &EndpointId, topic: &TopicId, gossip: &Gossip) -> bool {
         // By bytes, since keys are compared for equality in constant time, which costs more.
         let Some(peer) = self.peers.get_mut(to.as_bytes()) else {
             return false;
@@ -68,7 +65,7 @@ impl<T: Transport> Direct<'_, T> {
         if peer.slow || peer.queue.bytes() >= self.backlog {
             return false;
         }
-        let Ok(frame) = self.encoder.encode(message, self.max_message_size) else {
+        let Ok(frame) = self.encoder.encode_payload(gossip, self.max_message_size) else {
             return false;
         };
         let bytes = frame.len() - wire::LENGTH_PREFIX;
@@ -91,8 +88,12 @@ pub(crate) fn payload_lane(scope: DeliveryScope) -> Lane {
 
 impl<T: Transport> Outlet<EndpointId> for Direct<'_, T> {
     fn send(&mut self, to: EndpointId, topic: TopicId, message: Message<EndpointId>) {
-        if !self.post.is_empty() || !self.queue(&to, &topic, &message) {
-            self.post.send(to, topic, message);
+        self.post.send(to, topic, message);
+    }
+
+    fn push(&mut self, to: EndpointId, topic: TopicId, gossip: &Gossip) {
+        if !self.post.is_empty() || !self.queue(&to, &topic, gossip) {
+            self.post.push(to, topic, gossip);
         }
     }
 

@@ -16,10 +16,10 @@ use crate::proto::{
 pub(crate) struct Encoder {
     /// The payload that was written last.
     latest: Option<(MessageId, DeliveryScope)>,
-    /// What stands around its content, or all of another message. Used again and again.
+    /// What stands around its content.
+    around: wire::Around,
+    /// Another message. Used again and again.
     written: Vec<u8>,
-    /// How much of that stands before the content.
-    before: usize,
     /// The frame of that payload, if it is large.
     large: Option<Bytes>,
 }
@@ -44,8 +44,9 @@ impl Encoder {
         })
     }
 
+    /// The frame of a payload; its body stays below `max`.
     #[inline]
-    fn encode_payload<'a>(
+    pub(crate) fn encode_payload<'a>(
         &'a mut self,
         gossip: &'a Gossip,
         max: usize,
@@ -53,10 +54,9 @@ impl Encoder {
         let payload = Some((gossip.id, gossip.scope));
         if payload != self.latest {
             self.forget();
-            self.written.clear();
-            self.before = wire::encode_around(gossip, max, &mut self.written)?;
-            let (head, tail) = self.written.split_at(self.before);
-            if self.written.len() + gossip.content.len() > COALESCE_BYTES {
+            self.around.write(gossip, max)?;
+            let (head, tail) = self.around.parts();
+            if head.len() + gossip.content.len() + tail.len() > COALESCE_BYTES {
                 self.large = Some([head, &gossip.content, tail].concat().into());
             }
             self.latest = payload;
@@ -64,7 +64,7 @@ impl Encoder {
         if let Some(frame) = &self.large {
             return Ok(Frame::Large(frame.clone()));
         }
-        let (head, tail) = self.written.split_at(self.before);
+        let (head, tail) = self.around.parts();
         Ok(Frame::Around(head, &gossip.content, tail))
     }
 

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use indexmap::IndexMap;
 use iroh::EndpointId;
 
@@ -85,7 +85,7 @@ impl Segment {
 #[derive(Debug)]
 enum Chunk {
     /// Small frames, copied together as they come: that costs less than keeping track of each.
-    Small(BytesMut),
+    Small(Vec<u8>),
     /// A large frame, whose bytes may be shared with the queues of other peers.
     Large(Bytes),
 }
@@ -278,13 +278,14 @@ impl Segment {
                     Some(Chunk::Small(_)) => CHUNK_BYTES,
                     Some(Chunk::Large(_)) | None => usual.clamp(FIRST_CHUNK_BYTES, CHUNK_BYTES),
                 };
-                lane.push_back(Chunk::Small(BytesMut::with_capacity(len.max(size))));
+                lane.push_back(Chunk::Small(Vec::with_capacity(len.max(size))));
                 let Some(Chunk::Small(frames)) = lane.back_mut() else {
                     return;
                 };
                 frames
             }
         };
+        frames.reserve(len);
         for part in [head, content, tail] {
             frames.extend_from_slice(part);
         }
@@ -315,7 +316,7 @@ impl Segment {
 #[derive(Default)]
 struct Joiner {
     chunks: Vec<Bytes>,
-    small: BytesMut,
+    small: Vec<u8>,
     bytes: usize,
 }
 
@@ -343,7 +344,7 @@ impl Joiner {
 
     fn flush(&mut self) {
         if !self.small.is_empty() {
-            self.chunks.push(std::mem::take(&mut self.small).freeze());
+            self.chunks.push(std::mem::take(&mut self.small).into());
         }
     }
 

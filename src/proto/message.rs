@@ -14,6 +14,10 @@ pub enum Message<PI> {
 }
 
 impl<PI> Message<PI> {
+    pub(crate) fn payload(gossip: plumtree::Gossip) -> Self {
+        Self::Gossip(plumtree::Message::Gossip(gossip))
+    }
+
     /// Whether this is the last message of its topic on a connection.
     ///
     /// ```

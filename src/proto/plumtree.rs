@@ -84,6 +84,10 @@ const OUTLIVES: u64 = 10;
 pub(crate) trait Sink<PI> {
     /// Sends a message to a peer.
     fn send(&mut self, to: PI, message: Message);
+    /// Sends a payload that others get as well.
+    fn push(&mut self, to: PI, gossip: &Gossip) {
+        self.send(to, Message::Gossip(gossip.clone()));
+    }
     /// Hands a message to the application.
     fn deliver(&mut self, event: GossipEvent<PI>);
 }
@@ -426,7 +430,10 @@ impl<PI: PeerIdentity> State<PI> {
     /// Sees to it that what is remembered will be forgotten one day, and that silence is noticed, now that a
     /// message has come.
     fn schedule_idle_sweep(&mut self, now: At) {
-        self.unchecked = true;
+        if std::mem::replace(&mut self.unchecked, true) {
+            // A message before this one has seen to it.
+            return;
+        }
         let soon = self.settings.retention.payloads_for.max(SILENCE);
         if self
             .idle_sweep

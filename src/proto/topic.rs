@@ -56,6 +56,10 @@ pub(crate) enum Input<PI> {
 pub(crate) trait Sink<PI> {
     /// Send a message, connecting to the peer first where there is no connection.
     fn send(&mut self, to: PI, message: Message<PI>);
+    /// Send a payload that others get as well.
+    fn push(&mut self, to: PI, gossip: &plumtree::Gossip) {
+        self.send(to, Message::payload(gossip.clone()));
+    }
     /// Tell the application.
     fn emit(&mut self, event: Event<PI>);
     /// A peer was introduced with this data.
@@ -514,6 +518,11 @@ struct BroadcastSink<'a, S>(&'a mut S);
 impl<PI: PeerIdentity, S: Sink<PI>> plumtree::Sink<PI> for BroadcastSink<'_, S> {
     fn send(&mut self, to: PI, message: plumtree::Message) {
         self.0.send(to, Message::Gossip(message));
+    }
+
+    #[inline]
+    fn push(&mut self, to: PI, gossip: &plumtree::Gossip) {
+        self.0.push(to, gossip);
     }
 
     fn deliver(&mut self, event: GossipEvent<PI>) {

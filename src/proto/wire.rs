@@ -30,7 +30,7 @@ mod varint;
 
 use std::{fmt, ops::Range};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, BufMut, Bytes};
 
 use self::varint::Reader;
 use super::{Message, MessageId, PeerIdentity, TopicId, hyparview, plumtree};
@@ -170,27 +170,55 @@ pub fn encode_into<PI: PeerIdentity>(
     Ok(())
 }
 
-/// Writes what stands around the content in the frame of a payload, and says how much of that stands before
-/// it. When nothing is written, `out` is as it was.
+/// What stands around the content in the frame of a payload.
 #[cfg(feature = "net")]
-pub(crate) fn encode_around(
-    gossip: &plumtree::Gossip,
-    max_message_size: usize,
-    out: &mut Vec<u8>,
-) -> Result<usize, EncodeError> {
-    let len = 1 + broadcast::payload_len(gossip);
-    check_len(len, max_message_size)?;
-    let start = out.len();
-    begin_frame(len, out);
-    out.push(GOSSIP);
-    broadcast::encode_head(gossip, out);
-    let before = out.len() - start;
-    broadcast::encode_tail(gossip, out);
-    debug_assert_eq!(
-        out.len() - start + gossip.content.len(),
-        LENGTH_PREFIX + len
-    );
-    Ok(before)
+#[derive(Debug)]
+pub(crate) struct Around {
+    bytes: [u8; LENGTH_PREFIX + 1 + broadcast::MOST_AROUND],
+    /// How much of it stands before the content.
+    before: usize,
+    len: usize,
+}
+
+#[cfg(feature = "net")]
+impl Default for Around {
+    fn default() -> Self {
+        Self {
+            bytes: [0; LENGTH_PREFIX + 1 + broadcast::MOST_AROUND],
+            before: 0,
+            len: 0,
+        }
+    }
+}
+
+#[cfg(feature = "net")]
+impl Around {
+    /// Writes it anew. When nothing is written, it is as it was.
+    #[inline]
+    pub(crate) fn write(
+        &mut self,
+        gossip: &plumtree::Gossip,
+        max_message_size: usize,
+    ) -> Result<(), EncodeError> {
+        let len = 1 + broadcast::payload_len(gossip);
+        check_len(len, max_message_size)?;
+        let room = self.bytes.len();
+        let mut rest = &mut self.bytes[..];
+        begin_frame(len, &mut rest);
+        rest.put_u8(GOSSIP);
+        broadcast::encode_head(gossip, &mut rest);
+        self.before = room - rest.len();
+        broadcast::encode_tail(gossip, &mut rest);
+        self.len = room - rest.len();
+        debug_assert_eq!(self.len + gossip.content.len(), LENGTH_PREFIX + len);
+        Ok(())
+    }
+
+    /// What stands before the content, and what behind it.
+    #[inline]
+    pub(crate) fn parts(&self) -> (&[u8], &[u8]) {
+        self.bytes[..self.len].split_at(self.before)
+    }
 }
 
 /// Reads the body of a frame.
@@ -270,8 +298,9 @@ fn check_len(len: usize, max_message_size: usize) -> Result<(), EncodeError> {
     Ok(())
 }
 
-fn begin_frame(len: usize, out: &mut Vec<u8>) {
-    out.extend_from_slice(&(len as u32).to_be_bytes());
+#[inline]
+fn begin_frame(len: usize, out: &mut impl BufMut) {
+    out.put_u32(len as u32);
 }
 
 /// Why a message was not written. Nothing was: what was in the buffer before is as it was.

@@ -167,6 +167,8 @@ pub(super) struct Neighbors<PI> {
     next_serial: u32,
     /// When the youngest came up.
     latest_up_at: At,
+    /// Whether one of them may have gained.
+    is_gaining: bool,
 }
 
 impl<PI: Copy + Ord> Neighbors<PI> {
@@ -175,6 +177,7 @@ impl<PI: Copy + Ord> Neighbors<PI> {
             list: Vec::new(),
             next_serial: 0,
             latest_up_at: At::default(),
+            is_gaining: false,
         }
     }
 
@@ -221,6 +224,9 @@ impl<PI: Copy + Ord> Neighbors<PI> {
 
     /// Notes that a message came on a way that no neighbor but this one could have made shorter.
     pub(super) fn reset_gains(&mut self, but: Option<Serial>) {
+        if !std::mem::replace(&mut self.is_gaining, but.is_some()) {
+            return;
+        }
         for one in self.list.iter_mut().filter(|one| Some(one.serial) != but) {
             one.forget_gains();
         }

@@ -19,6 +19,14 @@ pub(super) struct Arrived {
     pub(super) is_hashed: bool,
 }
 
+/// Lazy neighbors that do not have a message yet.
+struct Untold {
+    /// Who has it already.
+    known_to: NeighborSet,
+    /// Whether each of the others announces to us, and may be left to do so.
+    is_left: bool,
+}
+
 impl Arrived {
     /// Whether the payload's id is the hash of its content.
     fn is_genuine(&self) -> bool {
@@ -44,15 +52,10 @@ impl<PI: PeerIdentity> State<PI> {
         let (content, id) = payload.into_parts();
         match scope {
             Scope::Neighbors => {
+                let scope = DeliveryScope::Neighbors;
+                let gossip = Gossip { id, content, scope };
                 for neighbor in self.neighbors.iter() {
-                    sink.send(
-                        neighbor.peer,
-                        Message::Gossip(Gossip {
-                            id,
-                            content: content.clone(),
-                            scope: DeliveryScope::Neighbors,
-                        }),
-                    );
+                    sink.push(neighbor.peer, &gossip);
                 }
             }
             // Receivers would take it for a duplicate, and prune the link that it came over.
@@ -60,14 +63,15 @@ impl<PI: PeerIdentity> State<PI> {
             Scope::Swarm => {
                 let known_to = self.stop_waiting_for(&id).1;
                 let round = Round::from(0);
+                let scope = DeliveryScope::Swarm(round);
+                let gossip = Gossip { id, content, scope };
+                let untold = self.push(&gossip, None, known_to, sink);
                 let unshared = self.neighbors.is_empty();
-                let cached = Some(content.clone());
+                let cached = Some(gossip.content);
                 self.history
                     .remember(id, cached, round, unshared, now, counters);
                 self.schedule_idle_sweep(now);
-                let scope = DeliveryScope::Swarm(round);
-                let gossip = Gossip { id, content, scope };
-                self.spread(&gossip, None, known_to, now, counters, sink);
+                self.announce_later(IHave { id, round }, untold, now, counters);
             }
         }
     }
@@ -131,15 +135,18 @@ impl<PI: PeerIdentity> State<PI> {
             self.delays.broken = false;
         }
         let fits = sent_on.content.len() <= self.settings.max_content_size;
-        let cached = fits.then(|| sent_on.content.clone());
-        self.history
-            .remember(gossip.id, cached, round.next(), false, now, counters);
-        self.schedule_idle_sweep(now);
-        if fits {
-            self.spread(&sent_on, Some(from), known_to, now, counters, sink);
+        let untold = if fits {
+            self.push(&sent_on, Some(from), known_to, sink)
         } else {
             counters.not_forwarded_too_large += 1;
-        }
+            None
+        };
+        let (id, round) = (gossip.id, round.next());
+        let cached = fits.then(|| sent_on.content.clone());
+        self.history
+            .remember(id, cached, round, false, now, counters);
+        self.schedule_idle_sweep(now);
+        self.announce_later(IHave { id, round }, untold, now, counters);
         sink.deliver(GossipEvent {
             content: sent_on.content,
             delivered_from: from,
@@ -248,17 +255,16 @@ impl<PI: PeerIdentity> State<PI> {
         }
     }
 
-    /// Sends a message on: to eager neighbors at once, to lazy ones an announcement at the next
-    /// dispatch. Those who gave or announced it to us have it.
-    pub(super) fn spread(
+    /// Sends a message on to eager neighbors. Those who gave or announced it to us have it. Says who is to be told
+    /// of it later, if anyone.
+    #[inline]
+    fn push(
         &mut self,
         gossip: &Gossip,
         from: Option<PI>,
         known_to: NeighborSet,
-        now: At,
-        counters: &mut Counters,
         sink: &mut impl Sink<PI>,
-    ) {
+    ) -> Option<Untold> {
         let (mut any_lazy, mut is_left) = (false, true);
         for neighbor in self.neighbors.iter() {
             // Where the sender has a bit, it is in the set.
@@ -267,23 +273,27 @@ impl<PI: PeerIdentity> State<PI> {
                 continue;
             }
             if neighbor.eager {
-                sink.send(neighbor.peer, Message::Gossip(gossip.clone()));
+                sink.push(neighbor.peer, gossip);
             } else {
                 any_lazy = true;
                 is_left &= neighbor.announces;
             }
         }
-        let DeliveryScope::Swarm(round) = gossip.scope else {
+        any_lazy.then_some(Untold { known_to, is_left })
+    }
+
+    /// Has what was remembered last announced to lazy neighbors at the next dispatch.
+    #[inline]
+    fn announce_later(
+        &mut self,
+        ihave: IHave,
+        untold: Option<Untold>,
+        now: At,
+        counters: &mut Counters,
+    ) {
+        let Some(Untold { known_to, is_left }) = untold else {
             return;
         };
-        if !any_lazy {
-            return;
-        }
-        let ihave = IHave {
-            id: gossip.id,
-            round,
-        };
-        // It is what was remembered last.
         let number = self.history.next_number().saturating_sub(1);
         let holding = &self.settings.holding;
         if let Some((place, known_to)) =

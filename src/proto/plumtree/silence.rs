@@ -25,11 +25,13 @@ impl<PI: PeerIdentity> State<PI> {
         if !self.unchecked {
             return None;
         }
-        let silent_from = self.history.latest()?.after(SILENCE);
-        if silent_from > now {
-            return Some(silent_from);
+        let latest = self.history.latest();
+        let silent_from = latest.map(|latest| latest.after(SILENCE));
+        if silent_from.is_some_and(|from| from > now) {
+            return silent_from;
         }
         self.unchecked = false;
+        latest?;
         if let Some(neighbor) = self.neighbors.latest_to_bring() {
             sink.send(neighbor.peer, Message::nothing());
         }

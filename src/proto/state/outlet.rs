@@ -3,6 +3,7 @@
 use crate::proto::{
     Event, Message, OutEvent, Outbox, PeerData, TimerId, TopicId,
     clock::{At, Clock},
+    plumtree,
 };
 
 /// Takes what follows from an event, in the order in which it has to be carried out. Each method is
@@ -12,6 +13,10 @@ use crate::proto::{
 pub(crate) trait Outlet<PI> {
     /// [`OutEvent::SendMessage`].
     fn send(&mut self, to: PI, topic: TopicId, message: Message<PI>);
+    /// The same, of a payload that others get as well: whoever writes it at once needs no share in it.
+    fn push(&mut self, to: PI, topic: TopicId, gossip: &plumtree::Gossip) {
+        self.send(to, topic, Message::payload(gossip.clone()));
+    }
     /// [`OutEvent::EmitEvent`].
     fn emit(&mut self, topic: TopicId, event: Event<PI>);
     /// [`OutEvent::SetTimer`].

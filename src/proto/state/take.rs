@@ -8,7 +8,7 @@ use crate::proto::{
     Command, Counters, Event, InEvent, Message, Payload, PeerData, PeerIdentity, Scope, TimerId,
     TopicId,
     clock::{At, MaybeAt},
-    hyparview,
+    hyparview, plumtree,
     topic::{self, Received},
 };
 
@@ -323,6 +323,12 @@ impl<PI: PeerIdentity, O: Outlet<PI>> topic::Sink<PI> for TopicSink<'_, PI, O> {
             Message::Gossip(_) => debug_assert!(self.peers.is_held(&to), "{to:?} is held"),
         }
         self.out.send(to, self.topic, message);
+    }
+
+    #[inline]
+    fn push(&mut self, to: PI, gossip: &plumtree::Gossip) {
+        debug_assert!(self.peers.is_held(&to), "{to:?} is held");
+        self.out.push(to, self.topic, gossip);
     }
 
     fn emit(&mut self, event: Event<PI>) {

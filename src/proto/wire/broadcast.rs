@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 
 use crate::proto::{
     MessageId,
@@ -18,6 +18,10 @@ const ID: usize = 32;
 
 /// What stands before a payload.
 pub(super) const PAYLOAD: u8 = 0;
+
+/// The most that stands around a content: the kind, the id, the length, the scope and the round.
+#[cfg(feature = "net")]
+pub(super) const MOST_AROUND: usize = 1 + ID + 10 + 1 + 3;
 
 /// The shortest announcement: an id, and a round of one byte.
 const MIN_IHAVE: usize = ID + 1;
@@ -83,22 +87,22 @@ pub(super) fn encode(message: &Message, out: &mut Vec<u8>) {
 }
 
 /// What stands before the content of a payload.
-pub(super) fn encode_head(gossip: &Gossip, out: &mut Vec<u8>) {
-    // At once, since this is what most is written of.
-    let mut head = [PAYLOAD; 1 + ID];
-    head[1..].copy_from_slice(gossip.id.as_bytes());
-    out.extend_from_slice(&head);
+#[inline]
+pub(super) fn encode_head(gossip: &Gossip, out: &mut impl BufMut) {
+    out.put_u8(PAYLOAD);
+    out.put_slice(gossip.id.as_bytes());
     varint::encode(gossip.content.len(), out);
 }
 
 /// What stands behind it.
-pub(super) fn encode_tail(gossip: &Gossip, out: &mut Vec<u8>) {
+#[inline]
+pub(super) fn encode_tail(gossip: &Gossip, out: &mut impl BufMut) {
     match gossip.scope {
         DeliveryScope::Swarm(round) => {
-            out.push(0);
+            out.put_u8(0);
             encode_round(round, out);
         }
-        DeliveryScope::Neighbors => out.push(1),
+        DeliveryScope::Neighbors => out.put_u8(1),
     }
 }
 
@@ -155,7 +159,8 @@ fn round_len(round: Round) -> usize {
     varint::encoded_len(round.hops().into())
 }
 
-fn encode_round(round: Round, out: &mut Vec<u8>) {
+#[inline]
+fn encode_round(round: Round, out: &mut impl BufMut) {
     varint::encode(round.hops().into(), out);
 }
 

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use bytes::BufMut;
+
 use super::DecodeError;
 
 /// How many bytes `value` takes.
@@ -12,12 +14,13 @@ pub(super) fn encoded_len(value: usize) -> usize {
 }
 
 /// Writes `value`.
-pub(super) fn encode(mut value: usize, out: &mut Vec<u8>) {
+#[inline]
+pub(super) fn encode(mut value: usize, out: &mut impl BufMut) {
     while value >= 0x80 {
-        out.push(value as u8 | 0x80);
+        out.put_u8(value as u8 | 0x80);
         value >>= 7;
     }
-    out.push(value as u8);
+    out.put_u8(value as u8);
 }
 
 /// Reads a body from its start to its end.
