@@ -70,7 +70,7 @@ pub(crate) trait Sink<PI> {
     /// use once the message is out.
     fn send(&mut self, to: PI, message: Message<PI>);
     /// Send a neighbor anything at all, to find out whether it is still there.
-    fn probe(&mut self, neighbor: PI);
+    fn probe(&mut self, neighbor: PI, now: At);
     /// Whether a neighbor is one that nothing depends on for now.
     fn is_spare(&self, neighbor: &PI) -> bool;
     /// The peer is a neighbor now.

@@ -363,6 +363,7 @@ impl<PI: PeerIdentity> State<PI> {
             Input::StreamLost(peer) => {
                 self.announce_again(&peer, sink);
                 self.ask_again(peer, now, counters, sink);
+                self.ask_for_latest_again(&peer, now, sink);
             }
         }
     }

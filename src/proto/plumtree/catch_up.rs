@@ -49,12 +49,35 @@ impl<PI: PeerIdentity> State<PI> {
         }
     }
 
+    /// Asks once more where the first time may have been in vain: of what was sent to it, some may not have arrived.
+    pub(super) fn ask_for_latest_again(&mut self, peer: &PI, now: At, sink: &mut impl Sink<PI>) {
+        if let Some(neighbor) = self.neighbors.find(peer)
+            && neighbor.is_new(now)
+        {
+            let serial = neighbor.serial;
+            self.ask_for_latest(serial, now, sink);
+        }
+    }
+
+    /// Whether a neighbor would take a sign of life for a question, which a joiner must not ask.
+    pub(crate) fn may_not_ask(&self, peer: &PI, now: At) -> bool {
+        let since = self.member_since.get().unwrap_or(now);
+        let is_joiner = now < since.after(WINDOW);
+        // It may be that we have been its neighbor for a moment less than it has been ours.
+        let is_new = |one: &Neighbor<PI>| now < one.up_at.after(WITHIN + WITHIN / 4);
+        is_joiner
+            && self
+                .neighbors
+                .iter()
+                .any(|one| one.peer == *peer && is_new(one))
+    }
+
     /// A neighbor announces nothing: if it is new, it asks for what it may have missed.
     pub(super) fn tell_latest(&mut self, from: PI, now: At, sink: &mut impl Sink<PI>) {
         let Some(neighbor) = self.neighbors.find(&from) else {
             return;
         };
-        if neighbor.told || now >= neighbor.up_at.after(WITHIN) {
+        if neighbor.told || !neighbor.is_new(now) {
             return;
         }
         neighbor.told = true;
@@ -64,6 +87,12 @@ impl<PI: PeerIdentity> State<PI> {
             .history
             .announcements(self.history.next_number(), count);
         announce(from, latest, &self.settings, sink);
+    }
+}
+
+impl<PI> Neighbor<PI> {
+    fn is_new(&self, now: At) -> bool {
+        now < self.up_at.after(WITHIN)
     }
 }
 

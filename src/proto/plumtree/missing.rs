@@ -12,7 +12,7 @@ use smallvec::{SmallVec, smallvec};
 
 use super::{
     message::Round,
-    neighbors::{NeighborSet, Neighbors, Serial},
+    neighbors::{Neighbors, Serial},
 };
 use crate::proto::{MessageId, clock::At, hash::Keyed};
 
@@ -39,8 +39,6 @@ pub(super) struct Wanted {
     due: At,
     /// When it was first announced.
     pub(super) announced: At,
-    /// Who was asked last, and when.
-    pub(super) asked_last: Option<(NeighborSet, At)>,
     /// Everyone who claims to have it. Those already asked stand first, then those who came first.
     pub(super) claims: SmallVec<[Claim; 2]>,
     /// How many were asked.
@@ -52,11 +50,6 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// Notes that a neighbor is asked.
-    pub(super) fn ask(&mut self, neighbor: NeighborSet, now: At) {
-        self.asked_last = Some((neighbor, now));
-    }
-
     /// Whether it may be put off once more without anyone being asked.
     pub(super) fn waits_patiently(&mut self) -> bool {
         let waits = self.patience > 0;
@@ -119,6 +112,9 @@ pub(super) struct Missing {
     count: u32,
     /// Whether some may be in nobody's share, since who announced them has left.
     orphaned: bool,
+    /// How often anything was put off.
+    #[cfg(test)]
+    pub(super) put_off: usize,
 }
 
 impl Missing {
@@ -128,6 +124,8 @@ impl Missing {
             queue: BinaryHeap::new(),
             count: 0,
             orphaned: false,
+            #[cfg(test)]
+            put_off: 0,
         }
     }
 
@@ -243,7 +241,6 @@ impl Missing {
                 entry.insert(Wanted {
                     due,
                     announced: now,
-                    asked_last: None,
                     claims: smallvec![claim],
                     asked: 0,
                     patience: PATIENCE,
@@ -316,6 +313,10 @@ impl Missing {
 
     /// Does something about a message again after `timeout`.
     pub(super) fn put_off(&mut self, id: MessageId, timeout: u64, now: At) {
+        #[cfg(test)]
+        {
+            self.put_off += 1;
+        }
         if let Some(wanted) = self.wanted.get_mut(&id) {
             wanted.due = now.after(timeout.max(SHORTEST_TIMEOUT));
             let due = wanted.due;

@@ -90,7 +90,7 @@ impl<PI: PeerIdentity> State<PI> {
         // Before anything is hashed: a duplicate of any size costs no more than a look.
         if let Some(known) = self.history.find(&id) {
             counters.duplicates += 1;
-            self.delays.brought_again(&id, now);
+            self.measure_duplicate(&id, &from, now);
             self.handle_duplicate(from, &id, known, now, sink);
             return;
         }
@@ -106,8 +106,8 @@ impl<PI: PeerIdentity> State<PI> {
         };
         let (wanted, mut known_to) = self.stop_waiting_for(&gossip.id);
         if let Some(neighbor) = self.neighbors.find(&from) {
-            let bit = neighbor.bit();
-            known_to |= bit;
+            known_to |= neighbor.bit();
+            let sender = neighbor.serial;
             neighbor.brought_news(now);
             let pruned_lately = neighbor
                 .pruned_at
@@ -116,21 +116,19 @@ impl<PI: PeerIdentity> State<PI> {
             if !pruned_lately {
                 make_eager(neighbor, &self.lazy_push, &self.settings, sink);
             }
+            let announced = wanted.as_ref().map(|wanted| wanted.announced);
+            self.measure(gossip.id, sender, announced, now);
             match wanted {
                 Some(wanted) => {
                     for claim in &wanted.claims {
                         self.delays.heard(claim.claimant);
                     }
-                    self.measure(gossip.id, bit, &wanted, now);
                     // Of messages that are under way together, some wait for others.
                     if self.missing.is_empty() {
                         self.optimize(from, round, &wanted.claims, now, sink);
                     }
                 }
-                None => {
-                    self.neighbors.reset_gains(None);
-                    self.delays.lag.sample(0);
-                }
+                None => self.neighbors.reset_gains(None),
             }
             self.delays.broken = false;
         }
@@ -238,14 +236,13 @@ impl<PI: PeerIdentity> State<PI> {
         if !announcer.gained(gain, enough) {
             return;
         }
-        if !announcer.eager {
-            make_eager(announcer, &self.lazy_push, &self.settings, sink);
-            let graft = Graft {
-                id: None,
-                round: best.round,
-            };
-            sink.send(announcer.peer, Message::Graft(graft));
-        }
+        // It may be eager to us, and we lazy to it: as its announcements say, it does not push.
+        make_eager(announcer, &self.lazy_push, &self.settings, sink);
+        let graft = Graft {
+            id: None,
+            round: best.round,
+        };
+        sink.send(announcer.peer, Message::Graft(graft));
         if let Some(sender) = self.neighbors.find(&sender)
             && sender.eager
         {

@@ -5,11 +5,14 @@
 //! which may be the only one that there will be. The paper counts on TCP here. So the latest
 //! questions are remembered for a moment: when the connection that may have carried them is lost,
 //! what the neighbor was asked for counts as announced once more.
+//!
+//! They also tell an answer from what the tree brings, however late it comes: the next neighbor may have been
+//! asked meanwhile, or nobody may be left to ask.
 
 use std::collections::VecDeque;
 
 use super::{message::IHave, neighbors::Serial};
-use crate::proto::clock::At;
+use crate::proto::{MessageId, clock::At};
 
 /// A loss is heard of within this time, or goes with the neighbor.
 const WITHIN: u64 = 3_000_000_000;
@@ -22,6 +25,8 @@ struct Question {
     at: At,
     to: Serial,
     wanted: IHave,
+    /// When the message was announced first.
+    announced: At,
 }
 
 /// The latest questions, oldest first.
@@ -35,8 +40,8 @@ pub(super) struct Questions(Option<Box<Latest>>);
 struct Latest(VecDeque<Question>);
 
 impl Questions {
-    /// Notes that a neighbor is asked for what it announced.
-    pub(super) fn note(&mut self, to: Serial, wanted: IHave, now: At) {
+    /// Notes that a neighbor is asked for what it announced, and when anyone did first.
+    pub(super) fn note(&mut self, to: Serial, wanted: IHave, announced: At, now: At) {
         self.forget_old(now);
         let Latest(latest) = &mut **self.0.get_or_insert_default();
         if latest.len() >= AT_MOST {
@@ -46,7 +51,21 @@ impl Questions {
             at: now,
             to,
             wanted,
+            announced,
         });
+    }
+
+    /// A neighbor has sent a message. If it was asked for it, says when, and when that was announced first.
+    #[inline]
+    pub(super) fn answered(&mut self, id: &MessageId, by: Serial) -> Option<(At, At)> {
+        let latest = self.0.as_mut()?;
+        let is_it = |one: &Question| one.to == by && one.wanted.id == *id;
+        let place = latest.0.iter().position(is_it)?;
+        let question = latest.0.remove(place)?;
+        if latest.0.is_empty() {
+            self.0 = None;
+        }
+        Some((question.at, question.announced))
     }
 
     /// What a neighbor was asked for lately. It is forgotten here.

@@ -4,9 +4,15 @@ use super::{
     DeliveryScope, Gossip, Graft, IHave, Message, Round, Sink, State, announce, catch_up,
     make_eager,
     missing::{Claim, Outcome, Wanted},
-    neighbors::{Neighbor, NeighborSet},
+    neighbors::{Neighbor, NeighborSet, Serial},
 };
 use crate::proto::{Counters, MessageId, PeerIdentity, clock::At};
+
+const SECOND: u64 = 1_000_000_000;
+
+/// A message that nobody may be asked for now is put off for so many timeouts at the most: someone else may announce
+/// it meanwhile.
+const MOST_TURNS: u64 = 8;
 
 impl<PI: PeerIdentity> State<PI> {
     /// A neighbor announces messages (section 3.8, "Fault Tolerance and Tree Repair"). Whether it
@@ -98,6 +104,8 @@ impl<PI: PeerIdentity> State<PI> {
         sink: &mut impl Sink<PI>,
     ) {
         let rate = question_rate(self.settings.grafts_per_second);
+        let timeout = self.delays.answer.timeout();
+        let mut refused = 0;
         while let Some((id, wanted)) = self.missing.pop_due(now) {
             let mut limited = false;
             let claim = wanted.next_claim(|claim| {
@@ -111,7 +119,6 @@ impl<PI: PeerIdentity> State<PI> {
             if let Some(claim) = claim
                 && let Some(claimant) = self.neighbors.by_serial(claim.claimant)
             {
-                wanted.ask(claimant.bit(), now);
                 make_eager(claimant, &self.lazy_push, &self.settings, sink);
                 let graft = Graft {
                     id: Some(id),
@@ -123,12 +130,19 @@ impl<PI: PeerIdentity> State<PI> {
                         id,
                         round: claim.round,
                     },
+                    wanted.announced,
                     now,
                 );
                 sink.send(claimant.peer, Message::Graft(graft));
             }
-            if claim.is_some() || (limited && wanted.waits_patiently()) {
-                self.missing.put_off(id, self.delays.answer.timeout(), now);
+            if claim.is_some() {
+                self.missing.put_off(id, timeout, now);
+            } else if limited && wanted.waits_patiently() {
+                // Until those before it have had their turn.
+                refused += 1;
+                let turns = refused * SECOND / u64::from(rate) / timeout.max(1);
+                self.missing
+                    .put_off(id, timeout.saturating_mul(turns.clamp(1, MOST_TURNS)), now);
             } else {
                 counters.missing_full += u64::from(limited);
                 self.stop_waiting_for(&id);
@@ -192,14 +206,26 @@ impl<PI: PeerIdentity> State<PI> {
         sink.send(from, Message::Gossip(Gossip { id, content, scope }));
     }
 
-    /// Learns from a payload that is new how long payloads take.
-    pub(super) fn measure(&mut self, id: MessageId, from: NeighborSet, wanted: &Wanted, now: At) {
-        match wanted.asked_last {
-            Some((asked, at)) if asked & from != 0 => {
-                self.delays.answer.sample(now.since(at));
-                self.delays.recovered(id, wanted.announced);
+    /// Learns from a payload that is new how long payloads take. If it was waited for, it is said since when.
+    #[inline]
+    pub(super) fn measure(&mut self, id: MessageId, by: Serial, announced: Option<At>, now: At) {
+        match (self.questions.answered(&id, by), announced) {
+            (Some((asked, announced)), _) => {
+                self.delays.answer.sample(now.since(asked));
+                self.delays.recovered(id, announced);
             }
-            _ => self.delays.brought(wanted.announced, now),
+            (None, Some(announced)) => self.delays.brought(announced, now),
+            (None, None) => self.delays.lag.sample(0),
+        }
+    }
+
+    /// The same from one that is here already: it may be the answer of one more neighbor that was asked, or what the
+    /// tree has brought after all.
+    pub(super) fn measure_duplicate(&mut self, id: &MessageId, from: &PI, now: At) {
+        let sender = self.neighbors.find(from).map(|one| one.serial);
+        match sender.and_then(|sender| self.questions.answered(id, sender)) {
+            Some((asked, _)) => self.delays.answer.sample(now.since(asked)),
+            None => self.delays.brought_again(id, now),
         }
     }
 

@@ -257,3 +257,16 @@ fn a_neighbor_that_comes_and_goes_leaves_nothing_behind() {
     node.wait(ms(100));
     assert_eq!(node.state.missing_ids(), 0);
 }
+
+#[test]
+fn who_may_not_be_asked_now_is_not_thought_of_all_the_time() {
+    let mut node = Node::among([1]);
+    for first in (0..4000).step_by(100) {
+        node.recv(1, fake_ihaves(first..first + 100));
+    }
+    let missing = node.state.missing_ids();
+    assert!(missing >= 2000);
+    node.wait(ms(3_000));
+    let tries = node.state.missing.put_off;
+    assert!(tries <= 8 * missing, "{tries} tries for {missing} messages");
+}

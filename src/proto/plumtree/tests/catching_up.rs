@@ -136,3 +136,18 @@ fn signs_of_life_are_few_where_messages_come_now_and_then() {
     }
     assert!((15..=30).contains(&signs), "{signs} in ten minutes");
 }
+
+#[test]
+fn a_question_in_a_lost_stream_is_asked_again() {
+    let mut node = Node::among([1]);
+    node.handle(Input::StreamLost(1));
+    assert!(
+        node.handle(Input::StreamLost(1)).sent.is_empty(),
+        "a joiner"
+    );
+    node.wait(ms(10_000));
+    assert_eq!(node.up(2).sent, [(2, nothing())]);
+    assert_eq!(node.handle(Input::StreamLost(2)).sent, [(2, nothing())]);
+    node.wait(ms(5_000));
+    assert!(node.handle(Input::StreamLost(2)).sent.is_empty());
+}

@@ -289,3 +289,62 @@ fn a_lost_link_of_a_tree_at_rest_is_not_replaced_before_something_is_missing() {
     assert!(node.down(1).sent.is_empty());
     assert_eq!(node.lazy(), [2]);
 }
+
+#[test]
+fn answers_that_come_late_are_measured_all_the_same() {
+    let mut node = Node::among([1, 2]);
+    node.recv(2, Message::Prune);
+    // The tree brings everything at once.
+    for number in 0..200u8 {
+        node.recv(1, payload(&[number], 0));
+        node.wait(ms(10));
+    }
+    let lag = node.state.delays.lag.timeout();
+    for number in 0..20u16 {
+        let message = [b"asked for".as_slice(), &number.to_le_bytes()].concat();
+        node.recv(2, ihave(&message, 0));
+        let asked = (0..2000).find(|_| node.wait(ms(1)).grafts() == [(2, Some(id(&message)))]);
+        assert!(asked.is_some(), "{number}");
+        node.wait(ms(60));
+        node.recv(2, payload(&message, 0));
+    }
+    assert!(node.state.delays.answer.timeout() >= ms(60).as_nanos() as u64);
+    assert_eq!(
+        node.state.delays.lag.timeout(),
+        lag,
+        "this was not the tree"
+    );
+}
+
+#[test]
+fn the_answer_of_one_who_was_asked_before_others_is_an_answer() {
+    let mut node = Node::among([1, 2, 3, 4]);
+    for number in 0..200u8 {
+        node.recv(4, payload(&[number], 0));
+        node.wait(ms(10));
+    }
+    let lag = node.state.delays.lag.timeout();
+    for number in 0..20u16 {
+        let message = [b"asked for".as_slice(), &number.to_le_bytes()].concat();
+        for peer in [1, 2, 3] {
+            node.recv(peer, ihave(&message, 0));
+        }
+        // Everyone who is asked answers after as long.
+        let mut asked = Vec::new();
+        for step in 0..1000 {
+            let grafts = node.wait(ms(1)).grafts();
+            asked.extend(grafts.into_iter().map(|(peer, _)| (step + 100, peer)));
+            for (_, peer) in asked.extract_if(.., |(answer, _)| *answer == step) {
+                node.recv(peer, payload(&message, 0));
+            }
+        }
+        assert!(asked.is_empty());
+        assert!(node.state.has_seen(&id(&message)), "{number}");
+    }
+    assert!(node.state.delays.answer.timeout() >= ms(100).as_nanos() as u64);
+    assert_eq!(
+        node.state.delays.lag.timeout(),
+        lag,
+        "this was not the tree"
+    );
+}

@@ -371,3 +371,16 @@ fn item_19_rounds_saturate() {
         Round::from(u16::MAX)
     );
 }
+
+#[test]
+fn a_shorter_way_is_asked_to_push_even_if_it_seems_to() {
+    let mut node = Node::among([1, 2]);
+    for number in 0..2u8 {
+        node.recv(2, ihave(&[number], 3));
+        node.recv(1, payload(&[number], 10));
+    }
+    node.recv(2, ihave(b"hello", 3));
+    let output = node.recv(1, payload(b"hello", 10));
+    assert_eq!(output.prunes(), [1]);
+    assert_eq!(output.grafts(), [(2, None)], "or nobody would push to us");
+}
