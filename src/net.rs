@@ -276,7 +276,7 @@ impl Gossip {
     /// ```
     pub fn incoming_filter(&self) -> IncomingFilter {
         let admission = self.node.admission.clone();
-        Arc::new(move |incoming| admission.decide(incoming))
+        Arc::new(move |incoming| admission.decide(incoming, false))
     }
 
     /// Leaves all topics, tells the neighbors, and ends the node.

@@ -3,6 +3,9 @@
 //! Join and ForwardJoin messages carry the addresses of the nodes they introduce. The driver puts
 //! them here; iroh asks here when the driver dials by identity. Entries expire, and there are only
 //! so many.
+//!
+//! What a peer says of itself over its own connection stands beside what others say of it, and neither takes
+//! the place of the other: those may be wrong, and a dial tries both.
 
 use std::{
     collections::VecDeque,
@@ -11,7 +14,7 @@ use std::{
 };
 
 use futures_lite::StreamExt;
-use indexmap::IndexMap;
+use indexmap::{IndexMap, map::Entry::Occupied};
 use iroh::{
     EndpointId,
     address_lookup::{self, AddressLookup, EndpointInfo},
@@ -43,8 +46,18 @@ struct Known {
 
 #[derive(Debug)]
 struct Entry {
-    info: AddrInfo,
+    /// What the peer says of itself, and what others said of it last.
+    infos: [AddrInfo; 2],
     heard: Instant,
+}
+
+/// Who says where a peer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Teller {
+    /// The peer itself.
+    Itself = 0,
+    /// Somebody else.
+    Others = 1,
 }
 
 impl GossipAddressLookup {
@@ -58,20 +71,30 @@ impl GossipAddressLookup {
         }
     }
 
-    /// Notes how to reach a peer, in place of what was known. Returns how many others were
+    /// Notes how to reach a peer, in place of what was known from the same teller. Returns how many others were
     /// forgotten for it, or `None` where there are no addresses.
-    pub(crate) fn learn(&self, peer: EndpointId, info: AddrInfo, now: Instant) -> Option<usize> {
+    pub(crate) fn learn(
+        &self,
+        peer: EndpointId,
+        info: AddrInfo,
+        teller: Teller,
+        now: Instant,
+    ) -> Option<usize> {
         if info == AddrInfo::default() {
             return None;
         }
         let mut known = self.write();
-        if let Some(entry) = known.peers.get_mut(&peer)
-            && now < entry.heard + REFRESH
-        {
-            entry.info = info;
+        let entry = known.peers.entry(peer);
+        let is_fresh = matches!(&entry, Occupied(entry) if now < entry.get().heard + REFRESH);
+        let entry = entry.or_insert_with(|| Entry {
+            infos: Default::default(),
+            heard: now,
+        });
+        entry.infos[teller as usize] = info;
+        if is_fresh {
             return Some(0);
         }
-        known.peers.insert(peer, Entry { info, heard: now });
+        entry.heard = now;
         known.heard.push_back((now, peer));
         let evicted = known.peers.len().saturating_sub(self.capacity);
         while known.peers.len() > self.capacity {
@@ -80,9 +103,13 @@ impl GossipAddressLookup {
         Some(evicted)
     }
 
-    /// What is known of a peer.
-    pub(crate) fn addresses(&self, peer: &EndpointId) -> Option<AddrInfo> {
-        self.read().peers.get(peer).map(|entry| entry.info.clone())
+    /// What is known of a peer: what it says itself, what others say, or both.
+    pub(crate) fn addresses(&self, peer: &EndpointId) -> Vec<AddrInfo> {
+        let known = self.read();
+        let infos = known.peers.get(peer).map(|entry| &entry.infos);
+        let infos = infos.into_iter().flatten();
+        let infos = infos.filter(|info| **info != AddrInfo::default());
+        infos.cloned().collect()
     }
 
     /// Whether anything is known of a peer.
@@ -147,10 +174,15 @@ impl AddressLookup for GossipAddressLookup {
         &self,
         id: EndpointId,
     ) -> Option<BoxStream<Result<address_lookup::Item, address_lookup::Error>>> {
-        let info = self.addresses(&id)?;
-        let info = EndpointInfo::from(info.into_addr(id));
-        let item = address_lookup::Item::new(info, Self::PROVENANCE, None);
-        Some(futures_lite::stream::once(Ok(item)).boxed())
+        let infos = self.addresses(&id);
+        if infos.is_empty() {
+            return None;
+        }
+        let items = infos.into_iter().map(move |info| {
+            let info = EndpointInfo::from(info.into_addr(id));
+            Ok(address_lookup::Item::new(info, Self::PROVENANCE, None))
+        });
+        Some(futures_lite::stream::iter(items).boxed())
     }
 }
 
@@ -188,20 +220,40 @@ mod tests {
     #[test]
     fn the_latest_addresses_count() {
         let (lookup, now) = (GossipAddressLookup::new(8), origin());
-        assert_eq!(lookup.learn(id(1), info(1), now), Some(0));
+        assert_eq!(lookup.learn(id(1), info(1), Teller::Others, now), Some(0));
         let later = now + Duration::from_secs(1);
-        assert_eq!(lookup.learn(id(1), info(2), later), Some(0));
-        assert_eq!(lookup.learn(id(1), AddrInfo::default(), now), None);
+        assert_eq!(lookup.learn(id(1), info(2), Teller::Others, later), Some(0));
+        assert_eq!(
+            lookup.learn(id(1), AddrInfo::default(), Teller::Others, now),
+            None
+        );
         assert_eq!(knows(&lookup, 1), Some(info(2)));
         assert_eq!(knows(&lookup, 2), None);
     }
 
     #[test]
+    fn what_others_say_takes_no_place_of_what_a_peer_says_itself() {
+        let (lookup, now) = (GossipAddressLookup::new(8), origin());
+        lookup.learn(id(1), info(1), Teller::Itself, now);
+        for port in 2..100 {
+            let later = now + Duration::from_secs(port.into());
+            lookup.learn(id(1), info(port), Teller::Others, later);
+        }
+        assert_eq!(lookup.addresses(&id(1)), [info(1), info(99)]);
+        let items = lookup.resolve(id(1)).expect("it is known");
+        let items = block_on(items.collect::<Vec<_>>()).into_iter();
+        let dialed = items.map(|item| AddrInfo::from(item.unwrap().into_endpoint_addr()));
+        assert!(dialed.eq([info(1), info(99)]));
+        lookup.learn(id(1), info(100), Teller::Itself, now);
+        assert_eq!(lookup.addresses(&id(1)), [info(100), info(99)]);
+    }
+
+    #[test]
     fn entries_expire_after_they_were_last_heard_of() {
         let (lookup, now) = (GossipAddressLookup::new(8), origin());
-        lookup.learn(id(1), info(1), now);
+        lookup.learn(id(1), info(1), Teller::Others, now);
         let later = now + RETENTION / 2;
-        lookup.learn(id(1), info(1), later);
+        lookup.learn(id(1), info(1), Teller::Others, later);
         assert_eq!(
             lookup.forget_stale(now + RETENTION),
             Some(later + RETENTION)
@@ -216,13 +268,18 @@ mod tests {
         let (lookup, now) = (GossipAddressLookup::new(2), origin());
         let evicted = (1..=3).map(|n| {
             let at = now + Duration::from_secs(n.into());
-            lookup.learn(id(n), info(n.into()), at)
+            lookup.learn(id(n), info(n.into()), Teller::Others, at)
         });
         assert!(evicted.eq([Some(0), Some(0), Some(1)]));
         assert!(knows(&lookup, 1).is_none());
         assert!(knows(&lookup, 2).is_some() && knows(&lookup, 3).is_some());
         for second in 0..1000 {
-            lookup.learn(id(3), info(3), now + Duration::from_secs(second));
+            lookup.learn(
+                id(3),
+                info(3),
+                Teller::Others,
+                now + Duration::from_secs(second),
+            );
             lookup.forget_stale(now + Duration::from_secs(second));
         }
         assert!(lookup.known.read().unwrap().heard.len() <= 6);

@@ -83,17 +83,22 @@ impl Admission {
         }
     }
 
-    /// What to do with a connection attempt. It is counted as one that is let in, if it is.
+    /// What to do with a connection attempt. It is counted as one that is let in, if it is. Where it is `crowded`,
+    /// only who has proven its address is.
     #[expect(
         clippy::disallowed_methods,
         reason = "a router calls it, which knows of no clock"
     )]
-    pub(crate) fn decide(&self, incoming: &Incoming) -> IncomingFilterOutcome {
+    pub(crate) fn decide(&self, incoming: &Incoming, crowded: bool) -> IncomingFilterOutcome {
         let now = Instant::now();
         let source = Source::from(incoming.remote_addr());
         let proven = incoming.remote_addr_validated();
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcome = sources.decide(source, proven, now);
+        let outcome = if crowded && !proven {
+            IncomingFilterOutcome::Retry
+        } else {
+            sources.decide(source, proven, now)
+        };
         if outcome != IncomingFilterOutcome::Accept {
             self.metrics.handshakes_limited.inc();
         }

@@ -14,7 +14,7 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_lite::StreamExt;
@@ -39,6 +39,9 @@ const WORK_PER_POLL: usize = 512;
 /// A poll that has taken this long begins no further pass. Connections are looked after by others,
 /// on the same thread perhaps.
 const TIME_PER_POLL: Duration = Duration::from_millis(1);
+
+/// The clock is looked at once for so many results and timers.
+const LOOKS_AT_CLOCK: usize = 8;
 
 /// A timer of a topic that expires later than this was held up.
 const LATE: Duration = Duration::from_millis(10);
@@ -120,11 +123,11 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     /// Runs until there is nothing left to do.
     pub(crate) fn poll_node(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut budget = WORK_PER_POLL;
-        let began = self.events.now();
+        self.now = self.events.now();
+        let until = self.now + TIME_PER_POLL;
         self.metrics.actor_tick_main.inc();
         let state = loop {
-            self.now = self.events.now();
-            let tasks = self.poll_tasks_and_timers(cx);
+            let tasks = self.poll_tasks_and_timers(cx, until);
             let progress = tasks
                 + self.handle_frames(tasks == SHARE)
                 + self.handle_expired()
@@ -150,7 +153,8 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                 break Poll::Pending;
             }
             budget = budget.saturating_sub(progress);
-            if budget == 0 || self.now > began + TIME_PER_POLL {
+            self.now = self.events.now();
+            if budget == 0 || self.now > until {
                 cx.waker().wake_by_ref();
                 break Poll::Pending;
             }
@@ -169,8 +173,13 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         }
     }
 
-    fn poll_tasks_and_timers(&mut self, cx: &mut Context<'_>) -> usize {
+    /// Handles results and timers, a share of them, and says how many. The rest counts as handled once it is late:
+    /// the loss of a peer, for one, is work in each of many topics.
+    fn poll_tasks_and_timers(&mut self, cx: &mut Context<'_>, until: Instant) -> usize {
         for done in 0..SHARE {
+            if done % LOOKS_AT_CLOCK == LOOKS_AT_CLOCK - 1 && self.events.now() > until {
+                break;
+            }
             match self.events.poll_wakeup(cx) {
                 Poll::Ready(Wakeup::Task(_, result)) => self.task_done(result),
                 Poll::Ready(Wakeup::Timer(timer)) => self.timer_expired(timer),

@@ -2,7 +2,8 @@
 //!
 //! QUIC gives up on a handshake only where nothing at all is heard of the other end, so how long one
 //! may take is up to us. It is less where all places are taken: whoever means to connect is done
-//! after a few round trips, and has to wait for nobody who does not.
+//! after a few round trips, and waits no longer than that for those who do not. And of the places the last half is
+//! for those whose address is proven, of which everyone has [so many a second](super::admission).
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +20,7 @@ use super::{
 };
 
 /// How long a handshake may take where others wait for its place.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Those under way, in the order in which they began.
 #[derive(Debug, Default)]
@@ -85,7 +86,10 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     fn accept_more(&mut self) {
         if self.accept == Accept::Full && self.handshakes.len() < self.limits.handshakes {
             self.accept = Accept::Waiting;
-            self.events.spawn(wait_for_connection(&self.transport));
+            let under_way = self.handshakes.len();
+            let is_crowded = under_way > 0 && 2 * under_way >= self.limits.handshakes;
+            self.events
+                .spawn(wait_for_connection(&self.transport, is_crowded));
         }
         let due = self.next_handshake_expiry();
         if due == self.handshakes.timer.map(|(at, _)| at) {

@@ -160,6 +160,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         debug!(peer = %id.fmt_short(), wanted = peer.wanted, "disconnected");
         peer.queue.clear();
         peer.streams.clear();
+        peer.writing = 0;
         // Where it is being dialed it stays, for who asks for it again.
         let wanted = std::mem::take(&mut peer.wanted);
         for timer in [

@@ -85,6 +85,11 @@ pub(crate) struct Node<T: Transport, R: Runtime> {
     pub(crate) watchers: Watchers,
     /// Who says, with the message that is being handled, that it is a neighbor no more.
     pub(crate) parting: Option<(EndpointId, TopicId, DownReason)>,
+    /// How many messages of ours had their ids worked out.
+    #[cfg(test)]
+    pub(crate) identified: usize,
+    /// Whose message is handled.
+    pub(crate) speaker: Option<EndpointId>,
 
     pub(crate) peers: IndexMap<EndpointId, Peer<T>, Keyed>,
     pub(crate) links: IndexMap<ConnectionKey, Link<T>>,
@@ -210,7 +215,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         let changes = transport.local_data_changes();
         events.spawn(watch_local_data::<T>(changes));
         if accept {
-            events.spawn(wait_for_connection(&transport));
+            events.spawn(wait_for_connection(&transport, false));
         }
         let now = events.now();
         let burden_per_second = limits.burden_per_second;
@@ -236,6 +241,9 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             requests: Box::pin(requests),
             watchers: Watchers::default(),
             parting: None,
+            #[cfg(test)]
+            identified: 0,
+            speaker: None,
             peers: IndexMap::with_hasher(keyed),
             links: IndexMap::new(),
             dirty: IndexSet::new(),
@@ -315,8 +323,11 @@ pub(crate) fn watch_local_data<T: Transport>(
     })
 }
 
-/// Waits for the next connection to us.
-pub(crate) fn wait_for_connection<T: Transport>(transport: &T) -> BoxFuture<Done<T>> {
-    let accept = transport.accept();
+/// Waits for the next connection to us, which must prove its address first where it is crowded.
+pub(crate) fn wait_for_connection<T: Transport>(
+    transport: &T,
+    is_crowded: bool,
+) -> BoxFuture<Done<T>> {
+    let accept = transport.accept(is_crowded);
     Box::pin(async move { Done::Incoming(accept.await) })
 }

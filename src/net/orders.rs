@@ -11,6 +11,7 @@ use super::{
     digest,
     direct::direct,
     node::{Node, SHARE},
+    queue::SendQueue,
     transport::Transport,
 };
 use crate::{
@@ -96,7 +97,14 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         }
         if let Some(upcoming) = self.inbox.as_mut().and_then(Inbox::upcoming) {
             let mut payloads: Vec<_> = order.payload().into_iter().chain(upcoming).collect();
-            identify(&mut payloads);
+            // Those that had to wait have their ids.
+            if payloads.iter().any(|one| one.known_id().is_none()) {
+                #[cfg(test)]
+                {
+                    self.identified += payloads.len();
+                }
+                identify(&mut payloads);
+            }
             let ids = payloads.iter().filter_map(|payload| payload.known_id());
             self.state.anticipate(&topic, ids);
         }
@@ -142,14 +150,19 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     }
 
     /// Whether every neighbor of the topic has so much to read already that a message of ours
-    /// would only wait. One neighbor that keeps up is enough.
+    /// would only wait. One neighbor that keeps up is enough, and a topic of which little waits does not
+    /// wait for those of which much does.
     fn is_congested(&self, topic: &TopicId) -> bool {
         let pace = self.limits.send_queue_bytes / 4;
+        let is_behind = |queue: &SendQueue| {
+            let waiting = queue.bytes();
+            waiting > pace && (waiting > pace + pace / 2 || queue.bytes_of(topic) > pace / 8)
+        };
         let mut neighbors = self.topics.neighbors(topic).peekable();
         neighbors.peek().is_some()
             && neighbors.all(|id| {
                 let peer = self.peers.get(id.as_bytes());
-                peer.is_some_and(|peer| peer.queue.bytes() > pace)
+                peer.is_some_and(|peer| is_behind(&peer.queue))
             })
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct Peer<T: Transport> {
     pub(crate) queue: SendQueue,
     /// Our streams.
     pub(crate) streams: IndexMap<TopicId, OutStream<T>>,
+    /// Invariant: the bytes that they are busy writing.
+    pub(crate) writing: usize,
     /// When something last came from it.
     pub(crate) heard: Instant,
     pub(crate) retire_timer: Option<TimerKey>,
@@ -91,6 +93,7 @@ impl<T: Transport> Peer<T> {
             dial: Dial::None,
             queue: SendQueue::default(),
             streams: IndexMap::new(),
+            writing: 0,
             heard: now,
             retire_timer: None,
             stuck_timer: None,
@@ -139,8 +142,8 @@ pub(crate) enum OutState<S> {
     Opening { held_up: bool },
     /// With nothing.
     Idle(S),
-    /// With a write.
-    Writing,
+    /// With a write of so many bytes.
+    Writing(usize),
     /// Being finished.
     Finishing(Farewell),
 }
@@ -157,6 +160,14 @@ pub(crate) enum Farewell {
 }
 
 impl<T: Transport> OutStream<T> {
+    /// How many bytes it is busy writing.
+    pub(crate) fn writing(&self) -> usize {
+        match self.state {
+            OutState::Writing(bytes) => bytes,
+            OutState::Opening { .. } | OutState::Idle(_) | OutState::Finishing(_) => 0,
+        }
+    }
+
     pub(crate) fn opening(key: StreamKey, now: Instant) -> Self {
         Self {
             key,
@@ -188,7 +199,7 @@ impl<S> OutState<S> {
     /// Whether the peer has to do its part for this to go on.
     pub(crate) fn is_busy(&self) -> bool {
         match self {
-            Self::Opening { .. } | Self::Writing | Self::Finishing(_) => true,
+            Self::Opening { .. } | Self::Writing(_) | Self::Finishing(_) => true,
             Self::Idle(_) => false,
         }
     }

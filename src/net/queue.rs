@@ -19,7 +19,7 @@ use crate::proto::{
 };
 
 /// Bytes that are given to one write at the most.
-const BATCH_BYTES: usize = 64 * 1024;
+pub(crate) const BATCH_BYTES: usize = 64 * 1024;
 
 /// Frames up to this many bytes are copied together; larger ones are handed on as they are.
 /// A copy of this much costs less than an allocation of this size, which an allocator does not

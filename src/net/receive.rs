@@ -329,11 +329,13 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         };
         let before = self.tally(&from, scope.is_some());
         let units = burden::of_frame(message, size);
+        self.speaker = Some(from);
         let (now, mut direct) = direct!(self);
         self.state
             .take_message(topic, received, now, &mut self.rng, &mut direct);
         self.work_off();
         self.parting = None;
+        self.speaker = None;
         self.take_toll(&from, scope, units, &before);
         if is_over {
             self.answer_parting(from, topic);

@@ -7,6 +7,7 @@ use tracing::{debug, warn};
 #[cfg(test)]
 use super::node::Crowded;
 use super::{
+    address_lookup::Teller,
     direct::payload_lane,
     inspect::Diagnostic,
     node::{Node, Timer},
@@ -146,7 +147,12 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     }
 
     fn learn_addresses(&mut self, id: EndpointId, data: &PeerData) {
-        match self.transport.learn(id, data, self.now) {
+        let teller = if self.speaker == Some(id) {
+            Teller::Itself
+        } else {
+            Teller::Others
+        };
+        match self.transport.learn(id, data, teller, self.now) {
             Some(learnt) => {
                 let metrics = &self.metrics;
                 metrics.addresses_evicted.inc_by(learnt.evicted as u64);
@@ -164,7 +170,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     pub(crate) fn recall_addresses(&mut self, id: EndpointId) {
         if !self.transport.knows(id)
             && let Some(data) = self.state.peer_data(&id)
-            && let Some(learnt) = self.transport.learn(id, data, self.now)
+            && let Some(learnt) = self.transport.learn(id, data, Teller::Others, self.now)
         {
             // What was left out was counted when the data came.
             let evicted = learnt.evicted as u64;

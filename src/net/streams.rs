@@ -105,12 +105,17 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             if !matches!(stream.state, OutState::Idle(_)) || stream.key.connection != newest {
                 continue;
             }
+            if peer.writing >= self.limits.send_queue_bytes.max(1) {
+                // As much as may wait for it is with streams that it does not read.
+                continue;
+            }
             let mut batch = peer.queue.take(&topic, self.max_message_size);
             if std::mem::take(&mut stream.fresh) {
                 batch.chunks.insert(0, header(topic));
             }
-            if let OutState::Idle(sender) = std::mem::replace(&mut stream.state, OutState::Writing)
-            {
+            let writing = OutState::Writing(batch.bytes);
+            if let OutState::Idle(sender) = std::mem::replace(&mut stream.state, writing) {
+                peer.writing += batch.bytes;
                 stream.since = now;
                 trace!(peer = %id.fmt_short(), bytes = batch.bytes, last = batch.last, "write");
                 stream.said_farewell = batch.last;
@@ -229,9 +234,13 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             if lost && !stream.fresh {
                 topics.push(*topic);
             }
+            if lost {
+                peer.writing -= stream.writing();
+            }
             !lost
         });
-        if peer.wanted && !peer.connections.is_empty() {
+        // Also where what has arrived is still read: another connection may come meanwhile.
+        if peer.wanted && (!peer.connections.is_empty() || peer.draining > 0) {
             for topic in topics {
                 self.handle(InEvent::StreamLost { to: id, topic });
             }
@@ -365,7 +374,11 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             let stream = peer.streams.get_mut(&key.topic)?;
             let is_over = stream.over || stream.said_farewell;
             let ends = is_over || newest != Some(key.connection);
-            (stream.key == key).then_some((stream, ends))
+            if stream.key != key {
+                return None;
+            }
+            peer.writing -= stream.writing();
+            Some((stream, ends))
         });
         let Some((stream, ends)) = stream else {
             // Its topic goes on elsewhere, but the peer is owed a clean end.

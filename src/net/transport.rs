@@ -15,6 +15,7 @@ use ::iroh::EndpointId;
 use bytes::Bytes;
 use futures_lite::Stream;
 
+use super::address_lookup::Teller;
 use crate::proto::PeerData;
 
 pub(crate) mod iroh;
@@ -70,11 +71,17 @@ pub(crate) trait Transport: Send + 'static {
     fn connect(&self, peer: EndpointId) -> Handshake<Self::Connection>;
 
     /// Waits for the next connection that others make to us, and begins its handshake. `None`
-    /// means that there will not be any more.
-    fn accept(&self) -> BoxFuture<Option<Handshake<Self::Connection>>>;
+    /// means that there will not be any more. Where it is `crowded`, who connects has to prove its address first.
+    fn accept(&self, crowded: bool) -> BoxFuture<Option<Handshake<Self::Connection>>>;
 
     /// Remembers how to reach a peer, for later dials. `None` where it was of no use.
-    fn learn(&mut self, peer: EndpointId, data: &PeerData, now: Instant) -> Option<Learnt>;
+    fn learn(
+        &mut self,
+        peer: EndpointId,
+        data: &PeerData,
+        teller: Teller,
+        now: Instant,
+    ) -> Option<Learnt>;
 
     /// Whether anything that was learnt of a peer is still remembered.
     fn knows(&self, peer: EndpointId) -> bool;

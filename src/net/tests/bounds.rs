@@ -126,8 +126,8 @@ fn addresses_of_a_peer_are_bounded_and_those_left_out_are_counted() {
     let join = hyparview::Message::Join(Some(PeerData::new(data)));
     raw.send(&mut world, topic(0), Message::Swarm(join));
     let running = &world.nodes[&0];
-    let known = running.node.transport.book.addresses(&id(10)).unwrap();
-    let kept = known.into_addr(id(10)).addrs.len();
+    let known = running.node.transport.book.addresses(&id(10));
+    let kept = known[0].clone().into_addr(id(10)).addrs.len();
     assert_eq!(kept, 16);
     assert_eq!(running.metrics.addresses_left_out.get(), 24);
     assert_eq!(world.neighbors(0, 0), [10], "it is a neighbor all the same");
@@ -252,6 +252,27 @@ fn handshakes_that_do_not_end_keep_nobody_waiting() {
 }
 
 #[test]
+fn handshakes_that_never_end_and_come_on_and_on_keep_nobody_out() {
+    let mut world = with_limits(|limits| limits.handshakes = 4);
+    world.start(0);
+    world.join(0, 0, &[]);
+    for n in 10..130 {
+        world.network.set_cut(id(0), id(n), true);
+        let transport = world.network.attach(id(n), 1);
+        world.network.introduce(id(n), id(0));
+        world.spawn(async move {
+            let _ = transport.connect(id(0)).await;
+        });
+        world.run_for(ms(300));
+        if n == 100 {
+            world.start(1);
+            world.join(1, 0, &[0]);
+        }
+    }
+    assert!(check::is_connected(&world, 0), "though many came before");
+}
+
+#[test]
 fn what_waits_for_a_peer_is_bounded_in_bytes() {
     let mut world = with_limits(|limits| {
         limits.send_queue_bytes = 64 * 1024;
@@ -281,6 +302,79 @@ fn what_waits_for_a_peer_is_bounded_in_bytes() {
     world.broadcast(0, 0, message(9999, 4000));
     world.run_for(secs(5));
     assert!(world.received(2, 0, 9999).is_some());
+}
+
+#[test]
+fn what_is_in_writes_to_a_peer_that_does_not_read_is_bounded() {
+    let mut world = with_limits(|limits| limits.send_queue_bytes = 128 * 1024);
+    world.start_all(2);
+    for n in 0..2 {
+        for topic in 0..30 {
+            world.join(n, topic, &[0]);
+        }
+    }
+    world.run_for(secs(3));
+    world.network.stop_reads(id(1), world.now() + secs(8));
+    let mut most = 0;
+    for topic in 0..30 {
+        for number in 0..7 {
+            world.broadcast(0, topic, message(100 * number + topic as u64, 4000));
+        }
+        world.run_for(ms(20));
+        most = world.nodes[&0].node.peers[&id(1)].writing.max(most);
+    }
+    assert!(most > 64 * 1024, "it is looked at in time: {most}");
+    assert!(most <= (128 + 64) * 1024, "{most} bytes");
+    world.run_for(secs(30));
+    for topic in 0..30 {
+        world.broadcast(0, topic, message(9000 + topic as u64, 4000));
+    }
+    world.run_for(secs(5));
+    for topic in 0..30 {
+        assert!(world.received(1, topic, 9000 + topic as u64).is_some());
+    }
+}
+
+#[test]
+fn a_topic_of_which_nothing_waits_does_not_wait_for_another() {
+    let mut world = World::new(7);
+    world.start_all(2);
+    for n in 0..2 {
+        world.join(n, 0, &[0]);
+        world.join(n, 1, &[0]);
+    }
+    world.run_for(secs(3));
+    world.network.stop_reads(id(1), world.now() + secs(5));
+    for number in 0..1000 {
+        world.broadcast(0, 0, message(number, 4000));
+    }
+    world.run_for(ms(10));
+    assert_eq!(world.nodes[&0].node.paused.len(), 1, "the flood waits");
+    world.broadcast(0, 1, message(1, 4000));
+    world.run_for(ms(10));
+    let node = &world.nodes[&0].node;
+    assert!(node.paused.values().eq([&topic(0)]), "and nothing else");
+    world.run_for(secs(60));
+    assert_eq!(world.subscription_to(1, 0).unwrap().received.len(), 1000);
+    assert!(world.received(1, 1, 1).is_some());
+}
+
+#[test]
+fn a_message_that_has_to_wait_is_hashed_once() {
+    let mut world = with_limits(|limits| limits.send_queue_bytes = 64 * 1024);
+    world.start_all(2);
+    for n in 0..2 {
+        world.join(n, 0, &[0]);
+    }
+    world.run_for(secs(3));
+    world.network.stop_reads(id(1), world.now() + secs(5));
+    for number in 0..200 {
+        world.broadcast(0, 0, message(number, 4000));
+    }
+    world.run_for(secs(30));
+    let got = world.subscription_to(1, 0).unwrap().received.len();
+    let node = &world.nodes[&0].node;
+    assert_eq!((got, node.identified), (200, 200));
 }
 
 #[test]

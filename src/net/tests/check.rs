@@ -6,7 +6,13 @@ use iroh::EndpointId;
 
 use super::world::{Running, World, number, secs, topic};
 use crate::{
-    net::{builder::REQUEST_QUEUE, burden, peer::Dial, streams::MAX_OPEN_STREAMS},
+    net::{
+        builder::REQUEST_QUEUE,
+        burden,
+        peer::{Dial, OutStream},
+        queue::BATCH_BYTES,
+        streams::MAX_OPEN_STREAMS,
+    },
     proto::TopicId,
 };
 
@@ -66,6 +72,12 @@ pub(super) fn bounds(n: usize, running: &mut Running, nodes: usize) {
             "node {n}: queue of {name}"
         );
         assert!(entry.streams.len() <= MAX_OPEN_STREAMS, "node {n}: streams");
+        let writing: usize = entry.streams.values().map(OutStream::writing).sum();
+        assert_eq!(writing, entry.writing, "node {n}: bytes in writes");
+        assert!(
+            writing <= limits.send_queue_bytes + BATCH_BYTES + config.max_message_size,
+            "node {n}: bytes in writes to {name}"
+        );
         // What came over its last connection may take a few polls to be read.
         let draining = entry.is_draining() && is_woken;
         let idle = entry.connections.is_empty() && entry.dial == Dial::None && !draining;

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     check,
-    world::{World, id, message, ms, secs},
+    world::{World, id, message, ms, secs, topic},
 };
 use crate::net::transport::memory::DialFault;
 
@@ -36,6 +36,30 @@ fn a_dial_that_fails_while_a_lost_connection_is_read_hides_no_loss() {
         changes.iter().any(|(_, _, up)| !up),
         "and the application is told"
     );
+}
+
+#[test]
+fn what_a_lost_connection_has_not_carried_is_told_again_while_the_rest_is_read() {
+    let mut world = World::new(3);
+    world.start_all(2);
+    for n in 0..2 {
+        world.join(n, 0, &[0]);
+    }
+    world.run_for(secs(15));
+    assert_eq!(world.neighbors(0, 0), [1]);
+    world.broadcast(0, 0, message(1, 100));
+    world.run_for(Duration::ZERO);
+    let node = &mut world.running(0).node;
+    let key = *node.links.keys().next().unwrap();
+    node.link_lost(key);
+    node.work_off();
+    let peer = &node.peers[&id(1)];
+    assert_eq!(peer.draining, 1, "something is still read");
+    // Or it would be missing for good on a connection that comes before that is over.
+    let waits: Vec<_> = peer.queue.topics().collect();
+    assert_eq!(waits, [topic(0)]);
+    world.run_for(secs(20));
+    assert!(world.received(1, 0, 1).is_some());
 }
 
 #[test]

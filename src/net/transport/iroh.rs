@@ -19,7 +19,9 @@ use super::{
 };
 use crate::{
     net::{
-        addr_info::AddrInfo, address_lookup::GossipAddressLookup, admission::Admission,
+        addr_info::AddrInfo,
+        address_lookup::{GossipAddressLookup, Teller},
+        admission::Admission,
         hold::STREAMS_AT_FIRST,
     },
     proto::PeerData,
@@ -99,10 +101,14 @@ impl IrohTransport {
 const TURNED_AWAY_AT_ONCE: u32 = 16;
 
 /// The next connection attempt that is let in.
-async fn admitted(endpoint: &Endpoint, admission: &Admission) -> Option<endpoint::Incoming> {
+async fn admitted(
+    endpoint: &Endpoint,
+    admission: &Admission,
+    crowded: bool,
+) -> Option<endpoint::Incoming> {
     for turned_away in 1.. {
         let incoming = endpoint.accept().await?;
-        match admission.decide(&incoming) {
+        match admission.decide(&incoming, crowded) {
             IncomingFilterOutcome::Accept => return Some(incoming),
             // Fails where the address is proven, and nobody is asked to prove that again.
             IncomingFilterOutcome::Retry => drop(incoming.retry()),
@@ -127,7 +133,8 @@ impl Transport for IrohTransport {
     }
 
     fn local_data_changes(&self) -> BoxStream<PeerData> {
-        let addresses = self.endpoint.watch_addr().stream_updates_only();
+        // From what it is now: it may have changed since it was last looked at.
+        let addresses = self.endpoint.watch_addr().stream();
         Box::pin(addresses.map(|addr| AddrInfo::from(addr).encode()))
     }
 
@@ -145,12 +152,12 @@ impl Transport for IrohTransport {
         })
     }
 
-    fn accept(&self) -> BoxFuture<Option<Handshake<endpoint::Connection>>> {
+    fn accept(&self, crowded: bool) -> BoxFuture<Option<Handshake<endpoint::Connection>>> {
         let endpoint = self.endpoint.clone();
         let alpn = self.alpn.clone();
         let admission = self.admission.clone();
         Box::pin(async move {
-            let incoming = admitted(&endpoint, &admission).await?;
+            let incoming = admitted(&endpoint, &admission, crowded).await?;
             let handshake: Handshake<endpoint::Connection> = Box::pin(async move {
                 let connection = incoming
                     .accept()
@@ -167,9 +174,15 @@ impl Transport for IrohTransport {
         })
     }
 
-    fn learn(&mut self, peer: EndpointId, data: &PeerData, now: Instant) -> Option<Learnt> {
+    fn learn(
+        &mut self,
+        peer: EndpointId,
+        data: &PeerData,
+        teller: Teller,
+        now: Instant,
+    ) -> Option<Learnt> {
         let (info, left_out) = AddrInfo::decode(data).ok()?;
-        let evicted = self.lookup.learn(peer, info, now)?;
+        let evicted = self.lookup.learn(peer, info, teller, now)?;
         Some(Learnt { evicted, left_out })
     }
 

@@ -50,7 +50,10 @@ use self::{
 };
 use super::{BoxFuture, BoxStream, Broken, Handshake, Learnt, Transport};
 use crate::{
-    net::{addr_info::AddrInfo, address_lookup::GossipAddressLookup},
+    net::{
+        addr_info::AddrInfo,
+        address_lookup::{GossipAddressLookup, Teller},
+    },
     proto::PeerData,
 };
 
@@ -311,18 +314,15 @@ impl Net {
     /// Begins a handshake.
     ///
     /// `taught` is where the dialer was told that the peer is.
-    fn dial(&mut self, from: EndpointId, to: EndpointId, taught: Option<AddrInfo>) -> u64 {
+    fn dial(&mut self, from: EndpointId, to: EndpointId, taught: &[AddrInfo]) -> u64 {
         self.last_connection += 1;
         let conn = self.last_connection;
         self.connections.insert(conn, Conn::new(from, to));
         let known = self.knows(from, to);
-        let misled = !known
-            && taught
-                .as_ref()
-                .is_some_and(|taught| !is_address_of(taught, to));
+        let misled = !known && !taught.iter().any(|taught| is_address_of(taught, to));
         let fault = self.faults.dial(from, to);
         match fault {
-            _ if !known && taught.is_none() => self.end_gone(conn, Side::Dialer, "no address"),
+            _ if !known && taught.is_empty() => self.end_gone(conn, Side::Dialer, "no address"),
             Some(DialFault::Impossible) => self.end_gone(conn, Side::Dialer, "no route"),
             Some(DialFault::Hangs) => {}
             _ if misled => {}
@@ -430,11 +430,11 @@ impl Transport for MemoryTransport {
 
     fn connect(&self, peer: EndpointId) -> Handshake<MemoryConnection> {
         let taught = self.book.addresses(&peer);
-        let conn = self.network.with(|net| net.dial(self.id, peer, taught));
+        let conn = self.network.with(|net| net.dial(self.id, peer, &taught));
         Box::pin(Dialing::new(self.network.clone(), conn, Side::Dialer, peer))
     }
 
-    fn accept(&self) -> BoxFuture<Option<Handshake<MemoryConnection>>> {
+    fn accept(&self, _crowded: bool) -> BoxFuture<Option<Handshake<MemoryConnection>>> {
         let (network, id) = (self.network.clone(), self.id);
         Box::pin(async move {
             loop {
@@ -449,9 +449,15 @@ impl Transport for MemoryTransport {
         })
     }
 
-    fn learn(&mut self, peer: EndpointId, data: &PeerData, now: Instant) -> Option<Learnt> {
+    fn learn(
+        &mut self,
+        peer: EndpointId,
+        data: &PeerData,
+        teller: Teller,
+        now: Instant,
+    ) -> Option<Learnt> {
         let (info, left_out) = AddrInfo::decode(data).ok()?;
-        let evicted = self.book.learn(peer, info, now)?;
+        let evicted = self.book.learn(peer, info, teller, now)?;
         Some(Learnt { evicted, left_out })
     }
 

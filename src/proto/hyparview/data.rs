@@ -13,9 +13,18 @@ pub(super) fn largest_in_frame(max_message_size: usize) -> usize {
     max_message_size / SHARE_OF_FRAME
 }
 
+/// Whose word data is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    /// That of the peer itself, which others do not replace by theirs.
+    Own,
+    /// That of somebody else.
+    Told,
+}
+
 /// What introduces the peers that are known. They are few, and in order.
 #[derive(Clone, Debug)]
-pub(super) struct Introductions<PI>(Vec<(PI, PeerData)>);
+pub(super) struct Introductions<PI>(Vec<(PI, PeerData, Word)>);
 
 impl<PI: Copy + Ord> Introductions<PI> {
     pub(super) fn new() -> Self {
@@ -24,17 +33,24 @@ impl<PI: Copy + Ord> Introductions<PI> {
 
     pub(super) fn get(&self, id: &PI) -> Option<&PeerData> {
         let place = self.place(id).ok()?;
-        self.0.get(place).map(|(_, data)| data)
+        self.0.get(place).map(|(_, data, _)| data)
     }
 
-    fn insert(&mut self, id: PI, data: PeerData) {
+    /// Whether the data of a peer is what it says itself.
+    fn is_own(&self, id: &PI) -> bool {
+        let place = self.place(id).ok();
+        let known = place.and_then(|place| self.0.get(place));
+        known.is_some_and(|(_, _, word)| *word == Word::Own)
+    }
+
+    fn insert(&mut self, id: PI, data: PeerData, word: Word) {
         match self.place(&id) {
-            Ok(place) => self.0[place].1 = data,
+            Ok(place) => self.0[place] = (id, data, word),
             Err(place) => {
                 if self.0.is_empty() {
                     self.0.reserve_exact(1);
                 }
-                self.0.insert(place, (id, data));
+                self.0.insert(place, (id, data, word));
             }
         }
     }
@@ -50,12 +66,12 @@ impl<PI: Copy + Ord> Introductions<PI> {
     }
 
     fn place(&self, id: &PI) -> Result<usize, usize> {
-        self.0.binary_search_by(|(known, _)| known.cmp(id))
+        self.0.binary_search_by(|(known, ..)| known.cmp(id))
     }
 
     #[cfg(test)]
-    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = &(PI, PeerData)> {
-        self.0.iter()
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (&PI, &PeerData)> {
+        self.0.iter().map(|(id, data, _)| (id, data))
     }
 }
 
@@ -87,20 +103,25 @@ impl<PI: PeerIdentity> State<PI> {
         }
     }
 
-    /// Remembers the data of a peer that is known, or is about to be.
+    /// Remembers the data of a peer that is known, or is about to be. What others say of it is passed on, for
+    /// dials, and remembered only where it has not said anything itself.
     pub(super) fn learn_data<R: Rng, S: Sink<PI>>(
         &mut self,
         id: PI,
         mut data: Option<PeerData>,
+        word: Word,
         turn: &mut Turn<'_, R, S>,
     ) {
         self.bound_data(&mut data, turn);
         let Some(data) = data.filter(|data| !data.as_bytes().is_empty()) else {
             return;
         };
-        if self.data.get(&id) != Some(&data) {
+        let is_known = self.data.get(&id) == Some(&data);
+        if !is_known {
             turn.sink.peer_data(id, data.clone());
-            self.data.insert(id, data);
+        }
+        if !self.data.is_own(&id) || !is_known && word == Word::Own {
+            self.data.insert(id, data, word);
         }
     }
 
@@ -134,7 +155,7 @@ impl<PI: PeerIdentity> State<PI> {
             self.forget_data(&dropped);
         }
         if data.is_some() && self.passive.contains(&id) {
-            self.learn_data(id, data, turn);
+            self.learn_data(id, data, Word::Told, turn);
         }
     }
 

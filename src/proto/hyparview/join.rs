@@ -12,6 +12,7 @@ use tracing::debug;
 
 use super::{
     ForwardJoin, Message, PeerIdentity, Priority, Sink, State, Ttl, Turn,
+    data::Word,
     time::{after, doubled, jittered, part},
     view::{self, Sent},
 };
@@ -304,7 +305,7 @@ impl<PI: PeerIdentity> State<PI> {
             if !restarted {
                 // It has not heard our first answer, or has given up on it.
                 self.active.set_asked(from, turn.now);
-                self.learn_data(from, data, turn);
+                self.learn_data(from, data, Word::Own, turn);
                 self.send_neighbor(from, Priority::High, turn);
                 return;
             }
@@ -323,7 +324,7 @@ impl<PI: PeerIdentity> State<PI> {
             // active view, even if it has to drop a random node from it."
             self.add_neighbor(from, link, turn);
         }
-        self.learn_data(from, data.clone(), turn);
+        self.learn_data(from, data.clone(), Word::Own, turn);
         self.answer(from, Priority::High, turn);
         if !welcome {
             return;

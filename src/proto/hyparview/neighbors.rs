@@ -10,6 +10,7 @@ use tracing::debug;
 
 use super::{
     Disconnect, Message, Neighbor, PeerIdentity, Priority, ShuffleReply, Sink, State, Turn,
+    data::Word,
     view::{self, Sent},
 };
 use crate::proto::{LinkId, PeerInfo};
@@ -246,7 +247,7 @@ impl<PI: PeerIdentity> State<PI> {
         if self.active.contains(&from) {
             let asked = self.active.take_asked(&from);
             let answered = asked.is_some_and(|at| turn.now.passed_since(at) < window);
-            self.learn_data(from, data, turn);
+            self.learn_data(from, data, Word::Own, turn);
             if !answered {
                 self.answer(from, priority, turn);
             }
@@ -263,7 +264,7 @@ impl<PI: PeerIdentity> State<PI> {
             };
             if room {
                 self.add_neighbor(from, link, turn);
-                self.learn_data(from, data, turn);
+                self.learn_data(from, data, Word::Own, turn);
             } else {
                 // The view has filled up in between.
                 self.send_disconnect(from, true, turn);
@@ -274,7 +275,7 @@ impl<PI: PeerIdentity> State<PI> {
         if self.joins.is_under_way(&from) {
             if self.make_room(turn) {
                 self.add_neighbor(from, link, turn);
-                self.learn_data(from, data, turn);
+                self.learn_data(from, data, Word::Own, turn);
                 // The peer counts its own message as a request: the other implementation holds
                 // one of its slots until it is answered. Should it have dropped us since, then
                 // nobody has to go for us again.
@@ -297,7 +298,7 @@ impl<PI: PeerIdentity> State<PI> {
         };
         if room {
             self.add_neighbor(from, link, turn);
-            self.learn_data(from, data, turn);
+            self.learn_data(from, data, Word::Own, turn);
             self.answer(from, priority, turn);
         } else if priority == Priority::High {
             self.refuse(from, turn);

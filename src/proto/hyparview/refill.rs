@@ -24,6 +24,7 @@ use rand::{Rng, RngExt};
 
 use super::{
     Message, Neighbor, PeerIdentity, Priority, Sink, State, Turn,
+    data::Word,
     neighbors::SETTLED_NEIGHBORS,
     time::{after, doubled, jittered, part},
     view::Sent,
@@ -258,7 +259,7 @@ impl<PI: PeerIdentity> State<PI> {
         let share = (self.settings.pending_requests / INTRODUCER_SHARE).max(1);
         let allowed = self.may_request() && self.requests.introduced_by(&introducer) < share;
         if allowed {
-            self.learn_data(peer.id, peer.data, turn);
+            self.learn_data(peer.id, peer.data, Word::Told, turn);
             self.request(peer.id, Priority::High, Some(introducer), turn);
         } else {
             turn.counters.pending_full += 1;

@@ -7,6 +7,7 @@ use rand::Rng;
 
 use super::{
     Message, PeerIdentity, Shuffle, ShuffleReply, Sink, State, Ttl, Turn,
+    data::Word,
     time::{after, part},
     view::Sent,
 };
@@ -244,7 +245,7 @@ impl<PI: PeerIdentity> State<PI> {
             // What a neighbor says of itself reaches us here when it has changed.
             let own = nodes.iter().find(|node| node.id == origin);
             let data = own.and_then(|node| node.data.clone());
-            self.learn_data(from, data, turn);
+            self.learn_data(from, data, Word::Own, turn);
             self.untangle(from, &nodes, turn);
         }
         // "A node q that receives a Shuffle request will first decrease its time to live. If the
