@@ -70,7 +70,7 @@ pub(crate) trait Sink<PI> {
     /// use once the message is out.
     fn send(&mut self, to: PI, message: Message<PI>);
     /// Send a neighbor anything at all, to find out whether it is still there.
-    fn probe(&mut self, neighbor: PI, now: At);
+    fn probe(&mut self, neighbor: PI);
     /// Whether a neighbor is one that nothing depends on for now.
     fn is_spare(&self, neighbor: &PI) -> bool;
     /// The peer is a neighbor now.
@@ -139,6 +139,8 @@ pub(crate) struct State<PI> {
     data: Introductions<PI>,
     deadline: MaybeAt,
     alarm: Alarm<PI>,
+    /// Whether a peer that we were to ask has come to nothing since we last asked one of our own choice.
+    introduced_in_vain: bool,
 }
 
 impl<PI: PeerIdentity> State<PI> {
@@ -158,6 +160,7 @@ impl<PI: PeerIdentity> State<PI> {
             data: Introductions::new(),
             deadline: MaybeAt::NONE,
             alarm: Alarm::new(),
+            introduced_in_vain: false,
             settings,
         };
         state.set_own_data(me_data);

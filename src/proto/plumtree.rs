@@ -38,6 +38,7 @@ use std::sync::Arc;
 
 use self::{
     delay::Delays,
+    departed::Departed,
     history::{History, Retention},
     lazy::{Holding, LazyPush},
     missing::Missing,
@@ -58,6 +59,7 @@ mod allowance;
 mod catch_up;
 mod config;
 mod delay;
+mod departed;
 mod history;
 mod index;
 mod lazy;
@@ -166,6 +168,7 @@ pub(crate) struct State<PI> {
     me: PI,
     settings: Arc<Settings>,
     neighbors: Neighbors<PI>,
+    departed: Departed<PI>,
     history: History,
     missing: Missing,
     questions: Questions,
@@ -199,6 +202,7 @@ impl<PI: PeerIdentity> State<PI> {
         Self {
             me,
             neighbors: Neighbors::new(),
+            departed: Departed::new(),
             history: History::new(settings.retention.clone(), &keyed),
             missing: Missing::new(keyed),
             questions: Questions::default(),
@@ -269,6 +273,7 @@ impl<PI: PeerIdentity> State<PI> {
         self.missing
             .check(self.settings.missing_ids, self.settings.claims_per_id);
         self.questions.check();
+        self.departed.check();
         assert!(
             self.introductions.len() <= self.neighbors.len(),
             "one introduction for each neighbor"
@@ -356,6 +361,7 @@ impl<PI: PeerIdentity> State<PI> {
             Input::NeighborDown(peer) => {
                 if let Some(lost) = self.remove_neighbor(&peer) {
                     self.replace_link(&lost, now, sink);
+                    self.departed.note(lost, now);
                 }
                 let timeout = self.settings.dispatch_timeout;
                 self.lazy_push.hurry(&mut self.neighbors, timeout, now);
@@ -395,14 +401,11 @@ impl<PI: PeerIdentity> State<PI> {
         if peer == self.me {
             return;
         }
-        let earlier = self.remove_neighbor(&peer);
-        if let Some(earlier) = &earlier
-            && !earlier.eager
-        {
-            let waiting = self.lazy_push.waiting_for(earlier);
-            announce(peer, waiting, &self.settings, sink);
+        // As if it had left first.
+        if let Some(before) = self.remove_neighbor(&peer) {
+            self.departed.note(before, now);
         }
-        let allowances = earlier.and_then(Neighbor::into_allowances);
+        let allowances = self.departed.take(&peer);
         let serial = self.neighbors.add(peer, allowances, now);
         self.ask_for_latest(serial, now, sink);
         let has_news = self.history.has_unshared()
@@ -449,6 +452,7 @@ impl<PI: PeerIdentity> State<PI> {
     fn sweep(&mut self, now: At) {
         self.history.expire(now);
         self.questions.forget_old(now);
+        self.departed.forget_old(now);
         self.last_sweep = now;
     }
 }

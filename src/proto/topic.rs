@@ -442,11 +442,7 @@ impl<PI: PeerIdentity, S: Sink<PI>> hyparview::Sink<PI> for MembershipSink<'_, P
         self.sink.send(to, Message::Swarm(message));
     }
 
-    fn probe(&mut self, neighbor: PI, now: At) {
-        // It has shown a moment ago that it is there.
-        if self.broadcast.may_not_ask(&neighbor, now) {
-            return;
-        }
+    fn probe(&mut self, neighbor: PI) {
         let nothing = plumtree::Message::nothing();
         self.sink.send(neighbor, Message::Gossip(nothing));
     }
@@ -493,7 +489,7 @@ impl<PI: PeerIdentity, S: Sink<PI>> hyparview::Sink<PI> for LeavingSink<'_, S> {
         self.0.send(to, Message::Swarm(message));
     }
 
-    fn probe(&mut self, _neighbor: PI, _now: At) {}
+    fn probe(&mut self, _neighbor: PI) {}
 
     fn is_spare(&self, _neighbor: &PI) -> bool {
         false

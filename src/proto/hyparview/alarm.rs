@@ -88,7 +88,7 @@ impl<PI: PeerIdentity> State<PI> {
         if self.alarm.probed_at.is_none_or(due) {
             self.alarm.probed_at = Some(turn.now);
             for id in self.active.ids() {
-                turn.sink.probe(*id, turn.now);
+                turn.sink.probe(*id);
             }
         }
     }

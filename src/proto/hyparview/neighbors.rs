@@ -319,6 +319,7 @@ impl<PI: PeerIdentity> State<PI> {
         let Disconnect { alive, _respond: _ } = message;
         let asked = self.requests.priority(&from);
         let known = self.remove_neighbor(&from, turn) || asked.is_some();
+        self.introduced_in_vain |= self.requests.is_introduced(&from);
         self.requests.cancel(&from);
         if known {
             self.release(from, turn);

@@ -126,6 +126,11 @@ impl<PI: Copy + Ord> Requests<PI> {
         self.0.iter().filter(|r| !r.late).count()
     }
 
+    fn in_time_of_our_choice(&self) -> usize {
+        let ours = self.0.iter().filter(|r| !r.late && r.introducer.is_none());
+        ours.count()
+    }
+
     fn introduced_by(&self, introducer: &PI) -> usize {
         let introduced = self.0.iter().filter(|r| r.introducer == Some(*introducer));
         introduced.count()
@@ -173,6 +178,17 @@ impl<PI: PeerIdentity> State<PI> {
         timeout.max(Duration::from_millis(1))
     }
 
+    /// How many of the free slots those may take who have been asked. Who was introduced counts for nothing once
+    /// such a one has come to nothing, until somebody else was asked: or a neighbor that goes on introducing peers
+    /// which refuse us would keep the view short.
+    fn awaited(&self) -> usize {
+        if self.introduced_in_vain {
+            self.requests.in_time_of_our_choice()
+        } else {
+            self.requests.in_time()
+        }
+    }
+
     /// Whether no more requests are under way than may be.
     fn may_request(&self) -> bool {
         self.requests.in_time() < self.settings.pending_requests
@@ -213,8 +229,10 @@ impl<PI: PeerIdentity> State<PI> {
         id: &PI,
         turn: &mut Turn<'_, R, S>,
     ) -> bool {
-        let ended = self.requests.remove(id).is_some();
-        if ended {
+        let request = self.requests.remove(id);
+        let ended = request.is_some();
+        if let Some(request) = request {
+            self.introduced_in_vain |= request.introducer.is_some();
             self.release(*id, turn);
             self.forget_data(id);
         }
@@ -272,7 +290,7 @@ impl<PI: PeerIdentity> State<PI> {
         if !self.began() {
             return;
         }
-        while self.active.free() > self.requests.in_time() && self.may_request() {
+        while self.active.free() > self.awaited() && self.may_request() {
             let candidate = self
                 .passive
                 .pick_candidate(turn.now, &self.requests, turn.rng);
@@ -286,6 +304,7 @@ impl<PI: PeerIdentity> State<PI> {
             if !self.request(candidate, priority, None, turn) {
                 return;
             }
+            self.introduced_in_vain = false;
         }
     }
 
@@ -424,8 +443,7 @@ impl<PI: PeerIdentity> State<PI> {
     }
 
     pub(super) fn next_refill(&self, now: At) -> Option<At> {
-        let wants =
-            self.began() && self.active.free() > self.requests.in_time() && self.may_request();
+        let wants = self.began() && self.active.free() > self.awaited() && self.may_request();
         let retry = if wants {
             self.passive.next_retry(now, &self.requests)
         } else {

@@ -51,7 +51,7 @@ struct Record {
 }
 
 impl Sink<u32> for Record {
-    fn probe(&mut self, neighbor: u32, _now: At) {
+    fn probe(&mut self, neighbor: u32) {
         assert!(
             self.neighbors.contains(&neighbor),
             "{neighbor} is no neighbor"

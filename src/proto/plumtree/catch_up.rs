@@ -4,11 +4,12 @@
 //! what waited to be announced over them is void. So whoever lost them has to hear of it over the links
 //! that come up instead. The paper has nothing for this; it counts on the lazy links that are left.
 //!
-//! Nobody is told of what was said before it joined, and only a node itself knows when that was. So it is
+//! Only a node itself knows when it has joined, and what was said before that is not for it. So it is
 //! asked for: a node that has been a member for longer than the [`WINDOW`] announces *nothing* to each new
 //! neighbor (an empty IHave, which is in order at any time), and the neighbor answers with announcements
-//! of what came to it within the window. A joiner asks nobody. A peer that takes the empty announcement
-//! for what it is answers nothing, and never asks.
+//! of what came to it within the window. A joiner does not ask. But where it sends a new neighbor a sign of life, since
+//! others have failed, that looks the same: it may hear then of what was said up to a window before it joined. A peer
+//! that takes the empty announcement for what it is answers nothing, and never asks.
 //!
 //! A link that comes up costs no more than one such question and one answer in each direction; while links
 //! stay, nothing is said.
@@ -57,19 +58,6 @@ impl<PI: PeerIdentity> State<PI> {
             let serial = neighbor.serial;
             self.ask_for_latest(serial, now, sink);
         }
-    }
-
-    /// Whether a neighbor would take a sign of life for a question, which a joiner must not ask.
-    pub(crate) fn may_not_ask(&self, peer: &PI, now: At) -> bool {
-        let since = self.member_since.get().unwrap_or(now);
-        let is_joiner = now < since.after(WINDOW);
-        // It may be that we have been its neighbor for a moment less than it has been ours.
-        let is_new = |one: &Neighbor<PI>| now < one.up_at.after(WITHIN + WITHIN / 4);
-        is_joiner
-            && self
-                .neighbors
-                .iter()
-                .any(|one| one.peer == *peer && is_new(one))
     }
 
     /// A neighbor announces nothing: if it is new, it asks for what it may have missed.

@@ -92,7 +92,7 @@ impl<PI> Neighbor<PI> {
         self.allowances.get_or_insert_default()
     }
 
-    /// The same, to be kept for when it comes up again.
+    /// What is left of them, where any were used.
     pub(super) fn into_allowances(self) -> Option<Box<Allowances>> {
         self.allowances
     }

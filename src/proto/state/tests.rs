@@ -226,8 +226,8 @@ fn a_one_off_message_is_followed_by_one_disconnect() {
     });
     node.join_with(topic(1), &[2]);
     let out = node.recv(3, topic(1), neighbor(Priority::Low));
-    let refusal = sent(&out);
-    assert!(refusal.iter().all(|one| one.0 == 3));
+    let (refusal, probes): (Vec<_>, Vec<_>) = sent(&out).into_iter().partition(|one| one.0 == 3);
+    assert!(matches!(probes[..], [(2, _, Message::Gossip(_))]));
     assert!(refusal.last().unwrap().2.is_disconnect());
     assert_eq!(disconnects(&out), [3]);
     assert_eq!(out.back(), Some(&OutEvent::DisconnectPeer(3)));

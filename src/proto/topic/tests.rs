@@ -340,26 +340,3 @@ fn item_03_introductions_fit_a_frame() {
     }
     assert!(sent > 5);
 }
-
-#[test]
-fn a_joiner_that_makes_sure_of_its_neighbors_does_not_ask_for_history() {
-    let nothing = Message::Gossip(plumtree::Message::nothing());
-    let low = || {
-        let priority = hyparview::Priority::Low;
-        Message::Swarm(hyparview::Message::Neighbor(hyparview::Neighbor {
-            priority,
-            data: None,
-        }))
-    };
-    let mut topic = Topic::with_active_view(1);
-    topic.recv(2, join());
-    topic.wait(Duration::from_secs(1));
-    let told = topic.recv(3, low());
-    assert!(!told.contains(&Told::Sent(2, nothing.clone())));
-    topic.wait(Duration::from_secs(6));
-    let told = topic.recv(4, low());
-    assert!(
-        told.contains(&Told::Sent(2, nothing)),
-        "it is no question by now"
-    );
-}

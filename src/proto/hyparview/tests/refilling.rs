@@ -287,3 +287,26 @@ fn a_node_that_knows_hardly_anyone_leaves_triangles_alone() {
     let told = node.recv(1, shuffle(1, [1, 3, 200], 1));
     assert!(!sends(&told).iter().any(|(_, message)| is_neighbor(message)));
 }
+
+#[test]
+fn introduced_peers_that_refuse_us_do_not_keep_the_view_short() {
+    let mut node = node_with(1..=4);
+    node.recv(4, shuffle(4, 50..60, 0));
+    let asked = |told: &[Told]| {
+        let neighbors = sends(told).into_iter().filter(|(_, m)| is_neighbor(m));
+        neighbors.map(|(to, _)| to).collect::<Vec<_>>()
+    };
+    let mut chosen = 0;
+    // One of them is always under way.
+    let mut under_way = asked(&node.recv(4, forward_join(999, 0)));
+    for id in 1000..1025 {
+        let mut refusing =
+            std::mem::replace(&mut under_way, asked(&node.recv(4, forward_join(id, 0))));
+        refusing.extend(asked(&node.pass(ms(400))));
+        while let Some(one) = refusing.pop() {
+            chosen += usize::from(one < 999);
+            refusing.extend(asked(&node.recv(one, disconnect(true))));
+        }
+    }
+    assert!(chosen >= 5, "{chosen} were asked of our own choice");
+}

@@ -209,6 +209,7 @@ fn answers_to_grafts_are_limited_for_each_neighbor() {
     );
     assert_eq!(node.eager(), [1, 2], "without a payload, but eager");
     assert_eq!(answered(&mut node, 2), 10, "others have their own");
+    node.down(1);
     node.up(1);
     assert_eq!(answered(&mut node, 1), 0, "coming up again buys nothing");
     node.wait(ms(500));

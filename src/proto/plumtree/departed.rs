@@ -1,0 +1,76 @@
+//! Neighbors that have left a moment ago: what they may ask for, and be asked, is what was left of it when they
+//! went. Or who has used it up would go and come back.
+
+use super::neighbors::{Allowances, Neighbor};
+use crate::proto::{PeerIdentity, clock::At, peer::is_same};
+
+/// So many are remembered. Whoever would have this forgotten needs as many identities, each of which may ask as well.
+const AT_MOST: usize = 16;
+
+/// Allowances are whole again after this long.
+const WITHIN: u64 = 1_000_000_000;
+
+#[derive(Clone, Debug)]
+struct One<PI> {
+    peer: PI,
+    at: At,
+    allowances: Box<Allowances>,
+}
+
+/// Those who left, in the order in which they did. Of most nothing is remembered, since nothing was asked.
+///
+/// Invariant: at most [`AT_MOST`], and no peer twice.
+#[derive(Clone, Debug)]
+pub(super) struct Departed<PI>(Option<Box<Vec<One<PI>>>>);
+
+impl<PI: PeerIdentity> Departed<PI> {
+    pub(super) fn new() -> Self {
+        Self(None)
+    }
+
+    /// A neighbor has left.
+    pub(super) fn note(&mut self, neighbor: Neighbor<PI>, now: At) {
+        let peer = neighbor.peer;
+        let Some(allowances) = neighbor.into_allowances() else {
+            return;
+        };
+        let all = self.0.get_or_insert_default();
+        all.retain(|one| now < one.at.after(WITHIN) && !is_same(&one.peer, &peer));
+        if all.len() >= AT_MOST {
+            all.remove(0);
+        }
+        all.push(One {
+            peer,
+            at: now,
+            allowances,
+        });
+    }
+
+    /// A peer is back: what is left of its allowances.
+    pub(super) fn take(&mut self, peer: &PI) -> Option<Box<Allowances>> {
+        let all = self.0.as_mut()?;
+        let place = all.iter().position(|one| is_same(&one.peer, peer));
+        let allowances = place.map(|place| all.remove(place).allowances);
+        if all.is_empty() {
+            self.0 = None;
+        }
+        allowances
+    }
+
+    /// Forgets those who may have come back as anyone.
+    pub(super) fn forget_old(&mut self, now: At) {
+        if let Some(all) = &mut self.0 {
+            all.retain(|one| now < one.at.after(WITHIN));
+            if all.is_empty() {
+                self.0 = None;
+            }
+        }
+    }
+
+    /// Checks the bound.
+    #[cfg(all(test, feature = "net"))]
+    pub(super) fn check(&self) {
+        let all = self.0.as_ref().map_or(0, |all| all.len());
+        assert!(all <= AT_MOST, "departed neighbors");
+    }
+}
