@@ -151,7 +151,8 @@ metrics! {
         peer_data_too_large,
         /// Introductions dropped that named ourselves, or messages that claimed a false origin.
         bogus_introduction,
-        /// Entries of Shuffle and ShuffleReply messages beyond what is ever asked for.
+        /// Entries of Shuffle and ShuffleReply messages beyond what is ever asked for, and Shuffles that were not
+        /// answered because there were too many of them.
         shuffle_excess,
         /// ShuffleReplies that nobody asked for.
         shuffle_unsolicited,
@@ -159,8 +160,8 @@ metrics! {
         shuffle_not_relayed,
         /// Introduced peers that were not contacted because too many requests were under way.
         pending_full,
-        /// Joins and urgent requests of peers that had come and gone too often lately: not answered
-        /// again, not made room for, and not told to others.
+        /// Joins and requests of peers that had come and gone too often lately: not answered again, not made
+        /// room for, and not told to others; where there is room, they are taken in all the same.
         joins_limited,
     }
 }

@@ -286,7 +286,6 @@ pub(crate) fn is_membership(body: &[u8]) -> bool {
     body.first() != Some(&GOSSIP)
 }
 
-/// Makes room for a body of `len` bytes, which fits into `u32`, and writes the length.
 /// Whether a body of `len` bytes may be written.
 fn check_len(len: usize, max_message_size: usize) -> Result<(), EncodeError> {
     if len >= max_message_size || u32::try_from(len).is_err() {
@@ -298,6 +297,7 @@ fn check_len(len: usize, max_message_size: usize) -> Result<(), EncodeError> {
     Ok(())
 }
 
+/// Writes the length of a body, which fits into `u32`.
 #[inline]
 fn begin_frame(len: usize, out: &mut impl BufMut) {
     out.put_u32(len as u32);

@@ -26,8 +26,10 @@ impl<PI: PeerIdentity> State<PI> {
         sink: &mut impl Sink<PI>,
     ) {
         let (limit, neighbor_count) = (self.settings.missing_ids, self.neighbors.len());
-        self.missing
-            .clear_orphans(ihaves.len(), limit, &mut self.neighbors);
+        if self.neighbors.find(&from).is_some() {
+            let neighbors = &mut self.neighbors;
+            counters.missing_full += self.missing.clear_orphans(ihaves.len(), limit, neighbors);
+        }
         let at_rest = self.missing.is_empty() && self.neighbors.are_settled(now);
         let Some(neighbor) = self.neighbors.find(&from) else {
             counters.stranger_control += 1;
