@@ -20,7 +20,7 @@ use super::{
     PeerIdentity, Sink, State, Ttl, Turn,
     time::{after, jittered},
 };
-use crate::proto::clock::At;
+use crate::proto::clock::{At, MaybeAt};
 
 /// The time between two Shuffles of a survey.
 const SURVEY_STEP: Duration = Duration::from_millis(200);
@@ -29,9 +29,9 @@ const SURVEY_STEP: Duration = Duration::from_millis(200);
 #[derive(Clone, Debug)]
 pub(super) struct Alarm<PI> {
     /// When the neighbors were last probed.
-    probed_at: Option<At>,
+    probed_at: MaybeAt,
     /// When a neighbor was last lost.
-    lost_at: Option<At>,
+    lost_at: MaybeAt,
     survey: Option<Box<Survey<PI>>>,
 }
 
@@ -47,8 +47,8 @@ struct Survey<PI> {
 impl<PI: Copy + Eq> Alarm<PI> {
     pub(super) fn new() -> Self {
         Self {
-            probed_at: None,
-            lost_at: None,
+            probed_at: MaybeAt::NONE,
+            lost_at: MaybeAt::NONE,
             survey: None,
         }
     }
@@ -85,8 +85,8 @@ impl<PI: PeerIdentity> State<PI> {
     pub(super) fn probe_neighbors<R: Rng, S: Sink<PI>>(&mut self, turn: &mut Turn<'_, R, S>) {
         let gap = self.answer_window();
         let due = |at| turn.now.passed_since(at) >= gap;
-        if self.alarm.probed_at.is_none_or(due) {
-            self.alarm.probed_at = Some(turn.now);
+        if self.alarm.probed_at.get().is_none_or(due) {
+            self.alarm.probed_at = MaybeAt::some(turn.now);
             for id in self.active.ids() {
                 turn.sink.probe(*id);
             }
@@ -96,7 +96,7 @@ impl<PI: PeerIdentity> State<PI> {
     /// Whether a neighbor has failed a moment ago.
     pub(super) fn failed_lately<R: Rng, S: Sink<PI>>(&self, turn: &Turn<'_, R, S>) -> bool {
         let since = |at| turn.now.passed_since(at);
-        let lost_at = self.alarm.lost_at;
+        let lost_at = self.alarm.lost_at.get();
         lost_at.is_some_and(|at| since(at) < self.answer_window())
     }
 
@@ -104,7 +104,7 @@ impl<PI: PeerIdentity> State<PI> {
     pub(super) fn on_neighbor_failed<R: Rng, S: Sink<PI>>(&mut self, turn: &mut Turn<'_, R, S>) {
         self.probe_neighbors(turn);
         let second = self.failed_lately(turn);
-        self.alarm.lost_at = Some(turn.now);
+        self.alarm.lost_at = MaybeAt::some(turn.now);
         if second && self.alarm.survey.is_none() {
             let mut left: Vec<PI> = self.passive.ids().copied().collect();
             // The latest to come are the likeliest to live.

@@ -40,6 +40,11 @@ pub(super) struct Questions(Option<Box<Latest>>);
 struct Latest(VecDeque<Question>);
 
 impl Questions {
+    /// Whether nobody was asked lately.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Notes that a neighbor is asked for what it announced, and when anyone did first.
     pub(super) fn note(&mut self, to: Serial, wanted: IHave, announced: At, now: At) {
         self.forget_old(now);

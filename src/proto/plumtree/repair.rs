@@ -223,11 +223,16 @@ impl<PI: PeerIdentity> State<PI> {
 
     /// The same from one that is here already: it may be the answer of one more neighbor that was asked, or what the
     /// tree has brought after all.
+    #[inline]
     pub(super) fn measure_duplicate(&mut self, id: &MessageId, from: &PI, now: At) {
-        let sender = self.neighbors.find(from).map(|one| one.serial);
-        match sender.and_then(|sender| self.questions.answered(id, sender)) {
-            Some((asked, _)) => self.delays.answer.sample(now.since(asked)),
-            None => self.delays.brought_again(id, now),
+        // As a rule nobody was asked.
+        if !self.questions.is_empty()
+            && let Some(sender) = self.neighbors.find(from)
+            && let Some((asked, _)) = self.questions.answered(id, sender.serial)
+        {
+            self.delays.answer.sample(now.since(asked));
+        } else {
+            self.delays.brought_again(id, now);
         }
     }
 
