@@ -21,7 +21,10 @@ struct One<PI> {
 ///
 /// Invariant: at most [`AT_MOST`], and no peer twice.
 #[derive(Clone, Debug)]
-pub(super) struct Departed<PI>(Option<Box<Vec<One<PI>>>>);
+pub(super) struct Departed<PI>(Option<Box<Few<PI>>>);
+
+#[derive(Clone, Debug)]
+struct Few<PI>(Vec<One<PI>>);
 
 impl<PI: PeerIdentity> Departed<PI> {
     pub(super) fn new() -> Self {
@@ -34,7 +37,7 @@ impl<PI: PeerIdentity> Departed<PI> {
         let Some(allowances) = neighbor.into_allowances() else {
             return;
         };
-        let all = self.0.get_or_insert_default();
+        let Few(all) = &mut **self.0.get_or_insert_with(|| Box::new(Few(Vec::new())));
         all.retain(|one| now < one.at.after(WITHIN) && !is_same(&one.peer, &peer));
         if all.len() >= AT_MOST {
             all.remove(0);
@@ -48,7 +51,7 @@ impl<PI: PeerIdentity> Departed<PI> {
 
     /// A peer is back: what is left of its allowances.
     pub(super) fn take(&mut self, peer: &PI) -> Option<Box<Allowances>> {
-        let all = self.0.as_mut()?;
+        let Few(all) = &mut **self.0.as_mut()?;
         let place = all.iter().position(|one| is_same(&one.peer, peer));
         let allowances = place.map(|place| all.remove(place).allowances);
         if all.is_empty() {
@@ -59,7 +62,8 @@ impl<PI: PeerIdentity> Departed<PI> {
 
     /// Forgets those who may have come back as anyone.
     pub(super) fn forget_old(&mut self, now: At) {
-        if let Some(all) = &mut self.0 {
+        if let Some(few) = &mut self.0 {
+            let Few(all) = &mut **few;
             all.retain(|one| now < one.at.after(WITHIN));
             if all.is_empty() {
                 self.0 = None;
@@ -70,7 +74,7 @@ impl<PI: PeerIdentity> Departed<PI> {
     /// Checks the bound.
     #[cfg(all(test, feature = "net"))]
     pub(super) fn check(&self) {
-        let all = self.0.as_ref().map_or(0, |all| all.len());
+        let all = self.0.as_ref().map_or(0, |few| few.0.len());
         assert!(all <= AT_MOST, "departed neighbors");
     }
 }

@@ -270,3 +270,28 @@ fn what_a_stranger_says_of_others_puts_nobody_out() {
     let stayed = before.iter().filter(|id| after.contains(id)).count();
     assert!(stayed >= before.len() - 1, "{before:?}, {after:?}");
 }
+
+#[test]
+fn what_others_say_of_a_peer_is_passed_on_and_not_remembered_in_place_of_its_own_word() {
+    let mut node = node_with(2..=3);
+    node.recv(1, Message::Join(Some(data(8))));
+    node.recv(1, disconnect(true));
+    assert!(node.passive().contains(&1));
+    let misleading = Shuffle {
+        origin: 2,
+        nodes: vec![PeerInfo {
+            id: 1,
+            data: Some(data(9)),
+        }],
+        ttl: Ttl(0),
+    };
+    let told = node.recv(2, Message::Shuffle(misleading));
+    assert!(told.contains(&Told::Data(1, data(9))), "a dial tries it");
+    assert_eq!(
+        node.state.data.get(&1),
+        Some(&data(8)),
+        "others are told this"
+    );
+    node.recv(1, Message::Join(Some(data(10))));
+    assert_eq!(node.state.data.get(&1), Some(&data(10)));
+}
