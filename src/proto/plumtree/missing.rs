@@ -161,28 +161,21 @@ impl Missing {
 
     /// Makes room where it may be needed for `more` messages, and some were announced by neighbors that have left:
     /// what nobody else has announced is waited for in vain. Others who have announced the rest
-    /// take it over, as far as they have [a share left](Self::has_room). Says how many others have announced in
-    /// vain.
+    /// take it over, as far as they have [a share left](Self::has_room).
     #[inline]
     pub(super) fn clear_orphans<PI: Copy + Ord>(
         &mut self,
         more: usize,
         limit: usize,
         neighbors: &mut Neighbors<PI>,
-    ) -> u64 {
-        if !self.orphaned || self.len() + more <= limit / 2 {
-            return 0;
+    ) {
+        if self.orphaned && self.len() + more > limit / 2 {
+            self.orphaned = false;
+            self.hand_over_orphans(limit, neighbors);
         }
-        self.orphaned = false;
-        self.hand_over_orphans(limit, neighbors)
     }
 
-    fn hand_over_orphans<PI: Copy + Ord>(
-        &mut self,
-        limit: usize,
-        neighbors: &mut Neighbors<PI>,
-    ) -> u64 {
-        let mut given_up = 0;
+    fn hand_over_orphans<PI: Copy + Ord>(&mut self, limit: usize, neighbors: &mut Neighbors<PI>) {
         let own = own_share(limit, neighbors.len());
         let mut ids: Vec<_> = self.queue.iter().map(|Reverse(entry)| *entry).collect();
         ids.sort_unstable();
@@ -203,16 +196,11 @@ impl Missing {
                     wanted.first = heir.serial;
                 }
                 None => {
-                    let mut claims = wanted.claims.iter();
-                    let is_announced =
-                        claims.any(|one| neighbors.by_serial(one.claimant).is_some());
-                    given_up += u64::from(is_announced);
                     self.wanted.remove(&id);
                 }
             }
         }
         self.drop_stale();
-        given_up
     }
 
     /// Whether one of `neighbors` that was the first to announce `used` missing messages may be

@@ -27,8 +27,8 @@ impl<PI: PeerIdentity> State<PI> {
     ) {
         let (limit, neighbor_count) = (self.settings.missing_ids, self.neighbors.len());
         if self.neighbors.find(&from).is_some() {
-            let neighbors = &mut self.neighbors;
-            counters.missing_full += self.missing.clear_orphans(ihaves.len(), limit, neighbors);
+            self.missing
+                .clear_orphans(ihaves.len(), limit, &mut self.neighbors);
         }
         let at_rest = self.missing.is_empty() && self.neighbors.are_settled(now);
         let Some(neighbor) = self.neighbors.find(&from) else {
