@@ -276,7 +276,7 @@ impl Gossip {
     /// ```
     pub fn incoming_filter(&self) -> IncomingFilter {
         let admission = self.node.admission.clone();
-        Arc::new(move |incoming| admission.decide(incoming, false))
+        Arc::new(move |incoming| admission.decide(incoming))
     }
 
     /// Leaves all topics, tells the neighbors, and ends the node.

@@ -112,9 +112,11 @@ impl GossipAddressLookup {
         infos.cloned().collect()
     }
 
-    /// Whether anything is known of a peer.
-    pub(crate) fn knows(&self, peer: &EndpointId) -> bool {
-        self.read().peers.contains_key(peer)
+    /// Whether anything is known of a peer from this teller.
+    pub(crate) fn knows(&self, peer: &EndpointId, teller: Teller) -> bool {
+        let known = self.read();
+        let entry = known.peers.get(peer);
+        entry.is_some_and(|entry| entry.infos[teller as usize] != AddrInfo::default())
     }
 
     /// Checks that everything is within its bounds.

@@ -70,6 +70,8 @@ struct Sources {
     used_until: IndexMap<Share, Instant, RandomState>,
     unproven_rate: Rate,
     unproven_until: Option<Instant>,
+    /// Whether everyone has to prove its address.
+    crowded: bool,
     swept_at: Option<Instant>,
     /// Who makes room next.
     next_out: usize,
@@ -83,26 +85,27 @@ impl Admission {
         }
     }
 
-    /// What to do with a connection attempt. It is counted as one that is let in, if it is. Where it is `crowded`,
-    /// only who has proven its address is.
+    /// What to do with a connection attempt. It is counted as one that is let in, if it is.
     #[expect(
         clippy::disallowed_methods,
         reason = "a router calls it, which knows of no clock"
     )]
-    pub(crate) fn decide(&self, incoming: &Incoming, crowded: bool) -> IncomingFilterOutcome {
+    pub(crate) fn decide(&self, incoming: &Incoming) -> IncomingFilterOutcome {
         let now = Instant::now();
         let source = Source::from(incoming.remote_addr());
         let proven = incoming.remote_addr_validated();
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcome = if crowded && !proven {
-            IncomingFilterOutcome::Retry
-        } else {
-            sources.decide(source, proven, now)
-        };
+        let outcome = sources.decide(source, proven, now);
         if outcome != IncomingFilterOutcome::Accept {
             self.metrics.handshakes_limited.inc();
         }
         outcome
+    }
+
+    /// Whether it is crowded: then only who has proven its address is let in.
+    pub(super) fn set_crowded(&self, crowded: bool) {
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        sources.crowded = crowded;
     }
 }
 
@@ -150,6 +153,7 @@ impl Sources {
             used_until: IndexMap::default(),
             unproven_rate: Rate::new(per_second.saturating_mul(UNPROVEN)),
             unproven_until: None,
+            crowded: false,
             swept_at: None,
             next_out: 0,
         }
@@ -157,6 +161,9 @@ impl Sources {
 
     /// Who is over its rate has to prove its address; who has proven it is ignored.
     fn decide(&mut self, source: Source, proven: Proven, now: Instant) -> IncomingFilterOutcome {
+        if self.crowded && !proven {
+            return IncomingFilterOutcome::Retry;
+        }
         let (rate, outcome_if_over) = if proven {
             (self.rate, IncomingFilterOutcome::Ignore)
         } else {

@@ -84,12 +84,12 @@ impl<T: Transport, R: Runtime> Node<T, R> {
 
     /// Waits for the next connection where the accept loop paused and there is room again.
     fn accept_more(&mut self) {
+        let under_way = self.handshakes.len();
+        let is_crowded = under_way > 0 && 2 * under_way >= self.limits.handshakes;
+        self.transport.set_crowded(is_crowded);
         if self.accept == Accept::Full && self.handshakes.len() < self.limits.handshakes {
             self.accept = Accept::Waiting;
-            let under_way = self.handshakes.len();
-            let is_crowded = under_way > 0 && 2 * under_way >= self.limits.handshakes;
-            self.events
-                .spawn(wait_for_connection(&self.transport, is_crowded));
+            self.events.spawn(wait_for_connection(&self.transport));
         }
         let due = self.next_handshake_expiry();
         if due == self.handshakes.timer.map(|(at, _)| at) {

@@ -215,7 +215,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         let changes = transport.local_data_changes();
         events.spawn(watch_local_data::<T>(changes));
         if accept {
-            events.spawn(wait_for_connection(&transport, false));
+            events.spawn(wait_for_connection(&transport));
         }
         let now = events.now();
         let burden_per_second = limits.burden_per_second;
@@ -323,11 +323,8 @@ pub(crate) fn watch_local_data<T: Transport>(
     })
 }
 
-/// Waits for the next connection to us, which must prove its address first where it is crowded.
-pub(crate) fn wait_for_connection<T: Transport>(
-    transport: &T,
-    is_crowded: bool,
-) -> BoxFuture<Done<T>> {
-    let accept = transport.accept(is_crowded);
+/// Waits for the next connection to us.
+pub(crate) fn wait_for_connection<T: Transport>(transport: &T) -> BoxFuture<Done<T>> {
+    let accept = transport.accept();
     Box::pin(async move { Done::Incoming(accept.await) })
 }

@@ -119,7 +119,8 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             self.metrics.send_queue_dropped.inc();
             #[cfg(test)]
             self.crowded.push((to, Crowded::Dropped));
-            if lane == Lane::Control {
+            // Else there is nothing that is stuck: the connection is made, or was just lost.
+            if lane == Lane::Control && !peer.connections.is_empty() {
                 debug!(peer = %to.fmt_short(), "queue full: dropped");
                 self.metrics.peers_backlogged.inc();
                 self.watchers.tell(|| Diagnostic::StuckPeer { peer: to });
@@ -168,9 +169,16 @@ impl<T: Transport, R: Runtime> Node<T, R> {
     /// Remembers again how to reach a peer that is about to be dialed. What gossip taught of it may
     /// have expired, or have made room for others; but the topics that know the peer still know it.
     pub(crate) fn recall_addresses(&mut self, id: EndpointId) {
-        if !self.transport.knows(id)
-            && let Some(data) = self.state.peer_data(&id)
-            && let Some(learnt) = self.transport.learn(id, data, Teller::Others, self.now)
+        let Some((data, is_own)) = self.state.peer_data(&id) else {
+            return;
+        };
+        let teller = if is_own {
+            Teller::Itself
+        } else {
+            Teller::Others
+        };
+        if !self.transport.knows(id, teller)
+            && let Some(learnt) = self.transport.learn(id, data, teller, self.now)
         {
             // What was left out was counted when the data came.
             let evicted = learnt.evicted as u64;

@@ -71,8 +71,8 @@ pub(crate) trait Transport: Send + 'static {
     fn connect(&self, peer: EndpointId) -> Handshake<Self::Connection>;
 
     /// Waits for the next connection that others make to us, and begins its handshake. `None`
-    /// means that there will not be any more. Where it is `crowded`, who connects has to prove its address first.
-    fn accept(&self, crowded: bool) -> BoxFuture<Option<Handshake<Self::Connection>>>;
+    /// means that there will not be any more.
+    fn accept(&self) -> BoxFuture<Option<Handshake<Self::Connection>>>;
 
     /// Remembers how to reach a peer, for later dials. `None` where it was of no use.
     fn learn(
@@ -83,8 +83,11 @@ pub(crate) trait Transport: Send + 'static {
         now: Instant,
     ) -> Option<Learnt>;
 
-    /// Whether anything that was learnt of a peer is still remembered.
-    fn knows(&self, peer: EndpointId) -> bool;
+    /// Whether anything that was learnt of a peer from this teller is still remembered.
+    fn knows(&self, peer: EndpointId, teller: Teller) -> bool;
+
+    /// Whether it is crowded: from then on, whoever connects has to prove its address first.
+    fn set_crowded(&mut self, crowded: bool);
 
     /// Forgets what was learnt too long ago; returns when to call again, if at all.
     fn forget_stale(&mut self, now: Instant) -> Option<Instant>;

@@ -182,10 +182,10 @@ impl<PI: PeerIdentity> State<PI> {
         self.active.contains(id)
     }
 
-    /// What introduces a peer that is known.
+    /// What introduces a peer that is known, and whether it says so itself.
     #[cfg(feature = "net")]
-    pub(crate) fn peer_data(&self, id: &PI) -> Option<&PeerData> {
-        self.data.get(id)
+    pub(crate) fn peer_data(&self, id: &PI) -> Option<(&PeerData, bool)> {
+        Some((self.data.get(id)?, self.data.is_own(id)))
     }
 
     /// Checks that everything is within its bounds.

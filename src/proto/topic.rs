@@ -158,7 +158,7 @@ impl<PI: PeerIdentity> State<PI> {
 
     /// What introduces a peer that is known.
     #[cfg(feature = "net")]
-    pub(crate) fn peer_data(&self, peer: &PI) -> Option<&PeerData> {
+    pub(crate) fn peer_data(&self, peer: &PI) -> Option<(&PeerData, bool)> {
         self.membership.peer_data(peer)
     }
 

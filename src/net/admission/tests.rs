@@ -130,3 +130,20 @@ fn no_rate_makes_it_panic() {
         }
     }
 }
+
+/// Who has proven its address gets in where it is crowded, and is held to its rate as ever.
+#[test]
+fn where_it_is_crowded_an_address_has_to_be_proven() {
+    let (mut sources, now) = (Sources::new(PER_SECOND), origin());
+    sources.crowded = true;
+    for n in 0..100 {
+        let outcome = sources.decide(site(n), false, now);
+        assert_eq!(outcome, IncomingFilterOutcome::Retry);
+        assert!(accepted(sources.decide(site(n), true, now)));
+    }
+    sources.crowded = false;
+    assert!(
+        accepted(sources.decide(site(1), false, now)),
+        "nothing was used up"
+    );
+}

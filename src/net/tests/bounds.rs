@@ -242,12 +242,14 @@ fn handshakes_that_do_not_end_keep_nobody_waiting() {
     }
     world.run_for(secs(1));
     assert_eq!(world.nodes[&0].node.handshakes.len(), 2);
+    assert!(world.nodes[&0].node.transport.crowded);
     world.start(1);
     world.join(1, 0, &[0]);
     let joined = |world: &mut World| check::is_connected(world, 0);
     world.run_until("it is let in", secs(6), joined);
     world.run_for(secs(20));
     assert_eq!(world.nodes[&0].node.handshakes.len(), 0);
+    assert!(!world.nodes[&0].node.transport.crowded);
     assert!(world.nodes[&0].metrics.handshakes_timed_out.get() >= 2);
 }
 

@@ -9,7 +9,7 @@ use super::{
     check,
     world::{World, id, message, ms, secs, topic},
 };
-use crate::net::transport::memory::DialFault;
+use crate::net::{address_lookup::Teller, transport::memory::DialFault};
 
 /// The peer comes to us while we dial it in vain, and goes again before all it said is read.
 #[test]
@@ -60,6 +60,25 @@ fn what_a_lost_connection_has_not_carried_is_told_again_while_the_rest_is_read()
     assert_eq!(waits, [topic(0)]);
     world.run_for(secs(20));
     assert!(world.received(1, 0, 1).is_some());
+}
+
+#[test]
+fn what_a_peer_says_itself_is_recalled_as_that() {
+    let mut world = World::new(3);
+    world.start_all(2);
+    for n in 0..2 {
+        world.join(n, 0, &[0]);
+    }
+    world.run_for(secs(3));
+    let knows = |world: &mut World| {
+        let book = &world.running(0).node.transport.book;
+        [Teller::Itself, Teller::Others].map(|teller| book.knows(&id(1), teller))
+    };
+    assert_eq!(knows(&mut world), [true, false]);
+    world.run_for(secs(400));
+    assert_eq!(knows(&mut world), [false, false], "it has expired");
+    world.running(0).node.recall_addresses(id(1));
+    assert_eq!(knows(&mut world), [true, false]);
 }
 
 #[test]

@@ -101,14 +101,10 @@ impl IrohTransport {
 const TURNED_AWAY_AT_ONCE: u32 = 16;
 
 /// The next connection attempt that is let in.
-async fn admitted(
-    endpoint: &Endpoint,
-    admission: &Admission,
-    crowded: bool,
-) -> Option<endpoint::Incoming> {
+async fn admitted(endpoint: &Endpoint, admission: &Admission) -> Option<endpoint::Incoming> {
     for turned_away in 1.. {
         let incoming = endpoint.accept().await?;
-        match admission.decide(&incoming, crowded) {
+        match admission.decide(&incoming) {
             IncomingFilterOutcome::Accept => return Some(incoming),
             // Fails where the address is proven, and nobody is asked to prove that again.
             IncomingFilterOutcome::Retry => drop(incoming.retry()),
@@ -152,12 +148,12 @@ impl Transport for IrohTransport {
         })
     }
 
-    fn accept(&self, crowded: bool) -> BoxFuture<Option<Handshake<endpoint::Connection>>> {
+    fn accept(&self) -> BoxFuture<Option<Handshake<endpoint::Connection>>> {
         let endpoint = self.endpoint.clone();
         let alpn = self.alpn.clone();
         let admission = self.admission.clone();
         Box::pin(async move {
-            let incoming = admitted(&endpoint, &admission, crowded).await?;
+            let incoming = admitted(&endpoint, &admission).await?;
             let handshake: Handshake<endpoint::Connection> = Box::pin(async move {
                 let connection = incoming
                     .accept()
@@ -186,8 +182,12 @@ impl Transport for IrohTransport {
         Some(Learnt { evicted, left_out })
     }
 
-    fn knows(&self, peer: EndpointId) -> bool {
-        self.lookup.knows(&peer)
+    fn knows(&self, peer: EndpointId, teller: Teller) -> bool {
+        self.lookup.knows(&peer, teller)
+    }
+
+    fn set_crowded(&mut self, crowded: bool) {
+        self.admission.set_crowded(crowded);
     }
 
     fn forget_stale(&mut self, now: Instant) -> Option<Instant> {

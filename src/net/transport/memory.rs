@@ -195,6 +195,7 @@ impl MemoryNetwork {
             network: self.clone(),
             id,
             book: GossipAddressLookup::new(known_addresses),
+            crowded: false,
         }
     }
 
@@ -404,6 +405,8 @@ pub(crate) struct MemoryTransport {
     id: EndpointId,
     /// What gossip taught of addresses.
     pub(crate) book: GossipAddressLookup,
+    /// Whether the node has said that it is crowded.
+    pub(crate) crowded: bool,
 }
 
 impl Transport for MemoryTransport {
@@ -434,7 +437,7 @@ impl Transport for MemoryTransport {
         Box::pin(Dialing::new(self.network.clone(), conn, Side::Dialer, peer))
     }
 
-    fn accept(&self, _crowded: bool) -> BoxFuture<Option<Handshake<MemoryConnection>>> {
+    fn accept(&self) -> BoxFuture<Option<Handshake<MemoryConnection>>> {
         let (network, id) = (self.network.clone(), self.id);
         Box::pin(async move {
             loop {
@@ -461,8 +464,12 @@ impl Transport for MemoryTransport {
         Some(Learnt { evicted, left_out })
     }
 
-    fn knows(&self, peer: EndpointId) -> bool {
-        self.book.knows(&peer)
+    fn knows(&self, peer: EndpointId, teller: Teller) -> bool {
+        self.book.knows(&peer, teller)
+    }
+
+    fn set_crowded(&mut self, crowded: bool) {
+        self.crowded = crowded;
     }
 
     fn forget_stale(&mut self, now: Instant) -> Option<Instant> {

@@ -36,8 +36,15 @@ impl<PI: Copy + Ord> Introductions<PI> {
         self.0.get(place).map(|(_, data, _)| data)
     }
 
+    /// A peer was not to be reached by what it said itself: from now on what others say counts as much.
+    pub(super) fn doubt(&mut self, id: &PI) {
+        if let Ok(place) = self.place(id) {
+            self.0[place].2 = Word::Told;
+        }
+    }
+
     /// Whether the data of a peer is what it says itself.
-    fn is_own(&self, id: &PI) -> bool {
+    pub(super) fn is_own(&self, id: &PI) -> bool {
         let place = self.place(id).ok();
         let known = place.and_then(|place| self.0.get(place));
         known.is_some_and(|(_, _, word)| *word == Word::Own)
@@ -104,7 +111,8 @@ impl<PI: PeerIdentity> State<PI> {
     }
 
     /// Remembers the data of a peer that is known, or is about to be. What others say of it is passed on, for
-    /// dials, and remembered only where it has not said anything itself.
+    /// dials, and remembered only where it has not said anything itself by which it
+    /// can be reached.
     pub(super) fn learn_data<R: Rng, S: Sink<PI>>(
         &mut self,
         id: PI,
@@ -116,11 +124,13 @@ impl<PI: PeerIdentity> State<PI> {
         let Some(data) = data.filter(|data| !data.as_bytes().is_empty()) else {
             return;
         };
+        let (is_own, says_itself) = (self.data.is_own(&id), word == Word::Own);
         let is_known = self.data.get(&id) == Some(&data);
-        if !is_known {
-            turn.sink.peer_data(id, data.clone());
+        if is_known && (is_own || !says_itself) {
+            return;
         }
-        if !self.data.is_own(&id) || !is_known && word == Word::Own {
+        turn.sink.peer_data(id, data.clone());
+        if says_itself || !is_own {
             self.data.insert(id, data, word);
         }
     }

@@ -247,6 +247,7 @@ impl<PI: PeerIdentity> State<PI> {
     ) -> bool {
         let failed = self.end_request(id, turn);
         if failed {
+            self.data.doubt(id);
             self.peer_unreachable(id, turn);
         }
         failed

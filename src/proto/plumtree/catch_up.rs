@@ -11,8 +11,8 @@
 //! others have failed, that looks the same: it may hear then of what was said up to a window before it joined. A peer
 //! that takes the empty announcement for what it is answers nothing, and never asks.
 //!
-//! A link that comes up costs no more than one such question and one answer in each direction; while links
-//! stay, nothing is said.
+//! A link that comes up costs no more than one such question and one answer in each direction, and one more question
+//! where what was sent over it may be lost; while links stay, nothing is said.
 
 use super::{
     Message, Sink, State, announce,

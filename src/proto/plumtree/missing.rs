@@ -20,7 +20,7 @@ use crate::proto::{MessageId, clock::At, hash::Keyed};
 /// and ask one whose allowance is used up for ever.
 const SHORTEST_TIMEOUT: u64 = 1_000_000;
 
-/// How often a message is put off because everyone who could be asked was asked too much lately.
+/// By how many timeouts a message is put off because everyone who could be asked was asked too much lately.
 const PATIENCE: u8 = 50;
 
 /// Someone says that it has a message.
@@ -43,17 +43,17 @@ pub(super) struct Wanted {
     pub(super) claims: SmallVec<[Claim; 2]>,
     /// How many were asked.
     asked: usize,
-    /// How often it may still be put off without anyone being asked.
+    /// By how many timeouts it may still be put off without anyone being asked.
     patience: u8,
     /// Whose share of the room is used: who announced it first, unless that one has left.
     pub(super) first: Serial,
 }
 
 impl Wanted {
-    /// Whether it may be put off once more without anyone being asked.
-    pub(super) fn waits_patiently(&mut self) -> bool {
+    /// Whether it may be put off once more without anyone being asked, by so many timeouts.
+    pub(super) fn waits_patiently(&mut self, timeouts: u8) -> bool {
         let waits = self.patience > 0;
-        self.patience = self.patience.saturating_sub(1);
+        self.patience = self.patience.saturating_sub(timeouts);
         waits
     }
 
@@ -235,7 +235,17 @@ impl Missing {
         (has_room, claims_limit): (bool, usize),
     ) -> Outcome {
         match self.wanted.entry(id) {
-            Entry::Occupied(entry) => entry.into_mut().note(claim, claims_limit),
+            Entry::Occupied(entry) => {
+                let wanted = entry.into_mut();
+                let outcome = wanted.note(claim, claims_limit);
+                // It was put off for others: whoever else has it need not wait for them.
+                if wanted.patience < PATIENCE && due < wanted.due {
+                    wanted.due = due;
+                    self.enqueue(due, id);
+                    self.drop_stale();
+                }
+                outcome
+            }
             Entry::Vacant(_) if !has_room => Outcome::Full,
             Entry::Vacant(entry) => {
                 entry.insert(Wanted {

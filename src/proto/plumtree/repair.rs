@@ -10,9 +10,8 @@ use crate::proto::{Counters, MessageId, PeerIdentity, clock::At};
 
 const SECOND: u64 = 1_000_000_000;
 
-/// A message that nobody may be asked for now is put off for so many timeouts at the most: someone else may announce
-/// it meanwhile.
-const MOST_TURNS: u64 = 8;
+/// A message that nobody may be asked for now is put off for so many timeouts at the most, at a time.
+const MOST_TURNS: u8 = 8;
 
 impl<PI: PeerIdentity> State<PI> {
     /// A neighbor announces messages (section 3.8, "Fault Tolerance and Tree Repair"). Whether it
@@ -137,14 +136,15 @@ impl<PI: PeerIdentity> State<PI> {
                 );
                 sink.send(claimant.peer, Message::Graft(graft));
             }
+            // Until those before it have had their turn.
+            let turns = (refused + 1) * SECOND / u64::from(rate) / timeout.max(1);
+            let turns = turns.clamp(1, MOST_TURNS.into()) as u8;
             if claim.is_some() {
                 self.missing.put_off(id, timeout, now);
-            } else if limited && wanted.waits_patiently() {
-                // Until those before it have had their turn.
+            } else if limited && wanted.waits_patiently(turns) {
                 refused += 1;
-                let turns = refused * SECOND / u64::from(rate) / timeout.max(1);
-                self.missing
-                    .put_off(id, timeout.saturating_mul(turns.clamp(1, MOST_TURNS)), now);
+                let wait = timeout.saturating_mul(turns.into());
+                self.missing.put_off(id, wait, now);
             } else {
                 counters.missing_full += u64::from(limited);
                 self.stop_waiting_for(&id);

@@ -181,10 +181,16 @@ impl<PI: PeerIdentity> State<PI> {
         self.peers.is_held(peer)
     }
 
-    /// What introduces a peer, as the first topic that knows says.
+    /// What introduces a peer, and whether it says so itself: as the first topic knows where it does, or else as
+    /// the first that knows anything.
     #[cfg(feature = "net")]
-    pub(crate) fn peer_data(&self, peer: &PI) -> Option<&PeerData> {
-        let mut topics = self.topics.iter();
-        topics.find_map(|(_, topic)| topic.state.peer_data(peer))
+    pub(crate) fn peer_data(&self, peer: &PI) -> Option<(&PeerData, bool)> {
+        let known = || {
+            let topics = self.topics.iter();
+            topics.filter_map(|(_, topic)| topic.state.peer_data(peer))
+        };
+        known()
+            .find(|(_, is_own)| *is_own)
+            .or_else(|| known().next())
     }
 }

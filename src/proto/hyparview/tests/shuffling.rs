@@ -274,7 +274,24 @@ fn what_a_stranger_says_of_others_puts_nobody_out() {
 #[test]
 fn what_others_say_of_a_peer_is_passed_on_and_not_remembered_in_place_of_its_own_word() {
     let mut node = node_with(2..=3);
-    node.recv(1, Message::Join(Some(data(8))));
+    let introduced = ForwardJoin {
+        peer: PeerInfo {
+            id: 1,
+            data: Some(data(8)),
+        },
+        ttl: Ttl(0),
+    };
+    let told = node.recv(2, Message::ForwardJoin(introduced));
+    assert!(told.contains(&Told::Data(1, data(8))));
+    let neighbor = Neighbor {
+        priority: Priority::High,
+        data: Some(data(8)),
+    };
+    let told = node.recv(1, Message::Neighbor(neighbor));
+    assert!(
+        told.contains(&Told::Data(1, data(8))),
+        "this is its own word"
+    );
     node.recv(1, disconnect(true));
     assert!(node.passive().contains(&1));
     let misleading = Shuffle {

@@ -271,3 +271,28 @@ fn who_may_not_be_asked_now_is_not_thought_of_all_the_time() {
     let tries = node.state.missing.put_off;
     assert!(tries <= 8 * missing, "{tries} tries for {missing} messages");
 }
+
+#[test]
+fn what_waits_for_who_may_not_be_asked_does_not_wait_where_another_has_it() {
+    let limits = Limits {
+        graft_replies_per_second: 100,
+        ..Limits::default()
+    };
+    let mut node = Node::with(Config::default(), &limits);
+    node.up(1);
+    node.up(2);
+    for first in (0..400).step_by(100) {
+        node.recv(1, fake_ihaves(first..first + 100));
+    }
+    node.recv(1, ihave(b"hello", 0));
+    // All that may be asked of the first is used up with what it makes up.
+    node.wait(ms(150));
+    node.recv(2, ihave(b"hello", 0));
+    let output = node.wait(ms(100));
+    let asked = output.grafts().into_iter();
+    assert!(
+        asked
+            .map(|(_, wanted)| wanted)
+            .any(|one| one == Some(id(b"hello")))
+    );
+}
