@@ -60,7 +60,7 @@ impl<PI: PeerIdentity> Departed<PI> {
         allowances
     }
 
-    /// Forgets those who may have come back as anyone.
+    /// Forgets those whose allowances are whole again.
     pub(super) fn forget_old(&mut self, now: At) {
         if let Some(few) = &mut self.0 {
             let Few(all) = &mut **few;

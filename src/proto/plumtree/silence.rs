@@ -25,13 +25,13 @@ impl<PI: PeerIdentity> State<PI> {
         if !self.unchecked {
             return None;
         }
-        let latest = self.history.latest();
-        let silent_from = latest.map(|latest| latest.after(SILENCE));
+        let silent_from = self.history.latest().map(|latest| latest.after(SILENCE));
         if silent_from.is_some_and(|from| from > now) {
             return silent_from;
         }
         self.unchecked = false;
-        latest?;
+        // Of what was forgotten meanwhile nobody is waiting for a sign.
+        silent_from?;
         if let Some(neighbor) = self.neighbors.latest_to_bring() {
             sink.send(neighbor.peer, Message::nothing());
         }

@@ -261,7 +261,12 @@ fn a_neighbor_that_comes_and_goes_leaves_nothing_behind() {
 
 #[test]
 fn who_may_not_be_asked_now_is_not_thought_of_all_the_time() {
-    let mut node = Node::among([1]);
+    let limits = Limits {
+        graft_replies_per_second: 100,
+        ..Limits::default()
+    };
+    let mut node = Node::with(Config::default(), &limits);
+    node.up(1);
     for first in (0..4000).step_by(100) {
         node.recv(1, fake_ihaves(first..first + 100));
     }
