@@ -168,15 +168,15 @@ impl GossipApi {
 
     /// Takes part in a topic, and does not wait until it has joined.
     ///
-    /// Messages can be sent at once: what is sent before there is a neighbor is kept, within
-    /// bounds, and offered to the first one.
+    /// Messages can be sent at once: what is [broadcast](GossipSender::broadcast) to the swarm before there is a
+    /// neighbor is kept, within bounds, and offered to the first one.
     ///
     /// There may be several subscriptions to a topic; each receives every event from when it
     /// began, starting with the neighbors that are there already.
     ///
-    /// This waits only while a thousand other subscriptions are new to the driver, or for the
-    /// connection to a node in another process. Dropping the future means that there is no
-    /// subscription.
+    /// This waits only while a thousand other subscriptions are new to the driver; or, with a node in another
+    /// process, for the connection to it, and for another subscription to end where there are as many as its
+    /// endpoint allows streams (100 unless configured). Dropping the future means that there is no subscription.
     ///
     /// ```
     /// # use smol_gossip::{TopicId, api::{ApiError, GossipApi, JoinOptions}};
@@ -266,7 +266,8 @@ impl GossipSender {
 
     /// Sends a message to the direct neighbors, who do not pass it on.
     ///
-    /// It is sent however often the same bytes were sent before.
+    /// It is sent however often the same bytes were sent before, and to those who are neighbors now: nothing is
+    /// kept for later ones, and without any it reaches nobody.
     ///
     /// ```
     /// # use smol_gossip::{api::{ApiError, GossipSender, Published}};

@@ -127,7 +127,8 @@ metrics! {
         invalid_id,
         /// Payloads that were delivered but are too large to be sent on.
         not_forwarded_too_large,
-        /// Orders to broadcast a message that is too large.
+        /// Orders of clients in other processes to broadcast a message that is too large. In this process that is an
+        /// error, and no order.
         broadcast_too_large,
         /// Swarm broadcasts of bytes that were broadcast or received already.
         broadcast_duplicate,

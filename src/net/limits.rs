@@ -36,7 +36,7 @@ pub struct Limits {
     /// is dropped.
     pub header_timeout: Duration,
     /// How long a dial may take until it counts as failed; and a handshake of a connection that is made
-    /// to us, where the driver accepts it itself. Where as many as may be are under way, the oldest has two seconds.
+    /// to us, where the driver accepts it itself. Where as many as may be are under way, the oldest has one second.
     pub dial_timeout: Duration,
     /// How long [`Gossip::shutdown`](super::Gossip::shutdown) waits at the most for peers to take
     /// what was broadcast before, for half of this time, and our farewell. Nobody waits for peers that have been a
