@@ -14,7 +14,7 @@
 //!
 //! | exit code | |
 //! |---|---|
-//! | 0 | all was sent, or nobody reads the output any more, or Ctrl-C |
+//! | 0 | all that was read was sent, or nobody reads the output any more, or Ctrl-C |
 //! | 1 | something failed; stderr says what |
 //! | 2 | the command line is wrong |
 //! | 3 | nobody of the ticket was there within `--timeout` |
@@ -22,7 +22,7 @@
 
 mod support;
 
-use std::{io, process::ExitCode, str, time::Duration};
+use std::{cell::Cell, io, process::ExitCode, str, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use iroh::EndpointId;
@@ -49,7 +49,7 @@ const NOT_ALL: u8 = 4;
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  all was sent, or nobody reads the output any more, or Ctrl-C
+  0  all that was read was sent, or nobody reads the output any more, or Ctrl-C
   1  something failed; stderr says what
   2  the command line is wrong
   3  nobody of the ticket was there within --timeout
@@ -163,22 +163,24 @@ async fn pipe(
     };
     let (up, joined) = async_channel::bounded::<()>(1);
 
-    let receiving = receive(heard, options, up);
+    // Whichever of the two comes to its end first.
+    let sent = Cell::new(Sent::Nothing);
+    let receiving = async {
+        receive(heard, options, up).await?;
+        Ok(sent.get().exit_code())
+    };
     let sending = async {
         let in_time = wait_until_joined(&joined, options.timeout).await;
         if !in_time {
             note("gossip_cat: nobody is there");
             return Ok(ExitCode::from(NOBODY));
         }
-        let sent = send(&sender, BufReader::new(Unblock::new(io::stdin()))).await?;
+        send(&sender, BufReader::new(Unblock::new(io::stdin())), &sent).await?;
         // Who opens a topic and says nothing wants to hear.
-        if options.stay || options.count.is_some() || (opens && sent == Sent::Nothing) {
+        if options.stay || options.count.is_some() || (opens && sent.get() == Sent::Nothing) {
             future::pending::<()>().await;
         }
-        Ok(match sent {
-            Sent::All | Sent::Nothing => ExitCode::SUCCESS,
-            Sent::NotAll => ExitCode::from(NOT_ALL),
-        })
+        Ok(sent.get().exit_code())
     };
     let warning = async {
         node.warn_if_nobody_answers().await;
@@ -246,7 +248,7 @@ async fn receive(
     mut heard: impl Stream<Item = Result<Heard, ApiError>> + Unpin,
     options: &Options,
     up: async_channel::Sender<()>,
-) -> Outcome<ExitCode> {
+) -> Outcome<()> {
     let mut left = options.count;
     while left != Some(0) {
         let Some(event) = heard.next().await else {
@@ -270,7 +272,7 @@ async fn receive(
             Heard::Message(content, _) => write_line(&content)?,
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// The bytes as they are: they may be no text.
@@ -337,8 +339,20 @@ enum Sent {
     NotAll,
 }
 
-async fn send(sender: &Sender, mut lines: impl AsyncBufRead + Unpin) -> Outcome<Sent> {
-    let mut sent = Sent::Nothing;
+impl Sent {
+    fn exit_code(self) -> ExitCode {
+        match self {
+            Self::All | Self::Nothing => ExitCode::SUCCESS,
+            Self::NotAll => ExitCode::from(NOT_ALL),
+        }
+    }
+}
+
+async fn send(
+    sender: &Sender,
+    mut lines: impl AsyncBufRead + Unpin,
+    sent: &Cell<Sent>,
+) -> Outcome<()> {
     loop {
         let mut content = Vec::new();
         let read = (&mut lines)
@@ -346,7 +360,7 @@ async fn send(sender: &Sender, mut lines: impl AsyncBufRead + Unpin) -> Outcome<
             .read_until(b'\n', &mut content)
             .await?;
         if read == 0 {
-            return Ok(sent);
+            return Ok(());
         }
         if content.last() == Some(&b'\n') {
             content.pop();
@@ -363,9 +377,9 @@ async fn send(sender: &Sender, mut lines: impl AsyncBufRead + Unpin) -> Outcome<
                 rest.clear();
             }
         }
-        sent = match (sender.send(content).await?, sent) {
+        sent.set(match (sender.send(content).await?, sent.get()) {
             (false, _) | (_, Sent::NotAll) => Sent::NotAll,
             (true, _) => Sent::All,
-        };
+        });
     }
 }

@@ -81,6 +81,49 @@ async fn when_the_node_ends_the_streams_of_its_clients_do() {
     }
 }
 
+/// An endpoint of a client that holds little on the way, so that the daemon notices early.
+fn slow_endpoint() -> noq::Endpoint {
+    let mut config = configure_client_insecure().expect("a provider");
+    let mut transport = noq::TransportConfig::default();
+    transport.stream_receive_window(4096u32.into());
+    config.transport_config(Arc::new(transport));
+    let endpoint = client_endpoint();
+    endpoint.set_default_client_config(config);
+    endpoint
+}
+
+#[tokio::test]
+async fn when_the_node_ends_its_clients_still_hear_what_came_before() {
+    for kind in [Kind::Ours, Kind::Upstream] {
+        for sends_late in [false, true] {
+            println!("{kind:?}, which sends late: {sends_late}");
+            let book = MemoryLookup::new();
+            let (daemon, gossip) = Daemon::ours(1, &book).await;
+            let node = Node::start(2, &book).await;
+            let there = node.subscribe(topic(1), &[]).await;
+            let client = AnyClient::connect_from(slow_endpoint(), kind, &daemon);
+            let mut here = client.subscribe(topic(1), &[node.id()]).await;
+            here.events.joined().await;
+            let mut local = subscribe(&gossip, topic(1), &[]).await;
+            // A hundred times what the client holds.
+            let large = |n| Bytes::from(format!("{n:04000}"));
+            let messages: BTreeSet<Bytes> = (0..100).map(large).collect();
+            for message in &messages {
+                there.broadcast(message.clone()).await;
+            }
+            local.events.receive(&messages).await;
+            within("shutdown", gossip.shutdown()).await.expect("it ran");
+            if sends_late {
+                here.sender.broadcast("late").await;
+            }
+            here.events.receive(&messages).await;
+            here.events.end().await;
+            daemon.stop().await;
+            node.stop().await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn when_the_connection_is_lost_the_stream_says_so_once() {
     for kind in [Kind::Ours, Kind::Upstream] {
@@ -189,14 +232,7 @@ async fn a_slow_client_hurts_nobody_and_finds_its_neighbors_exact() {
     let mut local = subscribe(&gossip, topic(1), &[node.id()]).await;
     local.events.joined().await;
 
-    // Holds little on the way, so that the daemon notices early.
-    let mut config = configure_client_insecure().expect("a provider");
-    let mut transport = noq::TransportConfig::default();
-    transport.stream_receive_window(4096u32.into());
-    config.transport_config(Arc::new(transport));
-    let endpoint = client_endpoint();
-    endpoint.set_default_client_config(config);
-    let api = iroh_gossip::api::GossipApi::connect(endpoint, daemon.addr());
+    let api = iroh_gossip::api::GossipApi::connect(slow_endpoint(), daemon.addr());
     let slow = api.subscribe_and_join((*topic(1).as_bytes()).into(), vec![]);
     let slow = within("a neighbor", slow).await.expect("the daemon runs");
     let (_slow_sender, mut slow) = slow.split();

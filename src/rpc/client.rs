@@ -152,13 +152,13 @@ async fn carry(
     let mut commands = FrameWriter::new(send);
     let receiving = receive(FrameReader::new(recv), events);
     match future::try_zip(receiving, send_orders(&mut inbox, &mut commands)).await {
-        Ok(_) => {}
+        Ok(_) => debug!("the subscription ended on the other side"),
         Err(End::Released) => {
             // What was accepted arrives, even if this is the last use of the connection.
             commands.finish().await;
             debug!("unsubscribed");
         }
-        Err(End::Lost) => debug!("the subscription ended on the other side"),
+        Err(End::Lost) => debug!("the connection was lost"),
     }
 }
 
@@ -176,7 +176,7 @@ async fn open(
 enum End {
     /// All its handles are gone.
     Released,
-    /// The other side, or the connection to it, is.
+    /// The connection is.
     Lost,
 }
 
@@ -201,17 +201,20 @@ async fn receive(mut stream: FrameReader<Event>, events: EventSender) -> Result<
     }
 }
 
-/// Sends out what the handles ask for, until they are gone.
+/// Sends out what the handles ask for, until they are gone. If the other side takes no more, senders get an error;
+/// what has happened before is still on its way then.
 async fn send_orders(inbox: &mut Inbox, stream: &mut FrameWriter<Command>) -> Result<(), End> {
     let mut stopped = Box::pin(stream.stopped());
     let mut replies = Vec::new();
     loop {
         let lost = async {
             stopped.as_mut().await;
-            Err(End::Lost)
+            Err(())
         };
         let work = poll_fn(|cx| inbox.poll_work(cx));
-        let mut next = future::or(async { Ok(Some(work.await)) }, lost).await?;
+        let Ok(mut next) = future::or(async { Ok(Some(work.await)) }, lost).await else {
+            break;
+        };
         let mut released = false;
         while let Some(work) = next {
             match work {
@@ -231,7 +234,9 @@ async fn send_orders(inbox: &mut Inbox, stream: &mut FrameWriter<Command>) -> Re
                 _ => None,
             };
         }
-        stream.flush().await.map_err(|_| End::Lost)?;
+        if stream.flush().await.is_err() {
+            break;
+        }
         for reply in replies.drain(..) {
             let reply: Sender<Published> = reply;
             // Whoever asked may not wait any more.
@@ -240,7 +245,13 @@ async fn send_orders(inbox: &mut Inbox, stream: &mut FrameWriter<Command>) -> Re
         if released {
             return Err(End::Released);
         }
+        // However much there is to send, what comes in has its turn.
+        future::yield_now().await;
     }
+    inbox.refuse();
+    // Whoever waits for an answer gets none.
+    while ready(inbox).is_some() {}
+    Ok(())
 }
 
 /// What there is to do right now.

@@ -116,10 +116,12 @@ async fn next_request(connection: &Connection) -> Option<(Request, RecvStream, S
     }
 }
 
-/// The node has ended.
+/// The node has ended, and the client has been told all that happened before.
 struct NodeStopped;
 
 /// Serves a subscription until the client has dropped both ends of it, or the node has ended.
+///
+/// A node that is about to end takes no commands any more, and still has events: these decide on the end.
 async fn serve_topic(gossip: Gossip, join: JoinRequest, recv: RecvStream, send: SendStream) {
     let JoinRequest {
         topic_id,
@@ -132,7 +134,9 @@ async fn serve_topic(gossip: Gossip, join: JoinRequest, recv: RecvStream, send: 
     debug!("subscribed");
     let (sender, receiver) = topic.split();
     let events = forward_events(receiver, FrameWriter::new(send));
-    let commands = carry_out(&gossip, sender, FrameReader::new(recv));
+    // Where the node takes no more this keeps the stream while there are events: what tells the client to stop
+    // would overtake them.
+    let commands = async { Ok(carry_out(&gossip, sender, FrameReader::new(recv)).await) };
     match future::try_zip(events, commands).await {
         Ok(_) => debug!("unsubscribed"),
         Err(NodeStopped) => debug!("the node has ended"),
@@ -169,29 +173,30 @@ async fn forward_events(
                 None => break false,
             }
         };
-        let flushed = stream.flush().await;
-        if ended {
-            return Err(NodeStopped);
-        }
-        if flushed.is_err() {
+        if stream.flush().await.is_err() {
             return Ok(());
+        }
+        if ended {
+            stream.finish().await;
+            return Err(NodeStopped);
         }
     }
 }
 
-/// Does what the client asks for, until it has dropped its senders.
+/// Does what the client asks for, until it has dropped its senders; or until the node takes no more, which leaves
+/// the stream open.
 async fn carry_out(
     gossip: &Gossip,
     sender: GossipSender,
     mut stream: FrameReader<Command>,
-) -> Result<(), NodeStopped> {
+) -> Option<FrameReader<Command>> {
     loop {
         let command = match stream.next().await {
             Ok(Some(command)) => command,
-            Ok(None) => return Ok(()),
+            Ok(None) => return None,
             Err(error) => {
                 debug!(%error, "no more commands");
-                return Ok(());
+                return None;
             }
         };
         let done = match command {
@@ -204,7 +209,7 @@ async fn carry_out(
             Err(ApiError::TooLarge { .. }) => {
                 gossip.metrics().broadcast_too_large.inc();
             }
-            Err(ApiError::Closed { .. } | ApiError::Rpc { .. }) => return Err(NodeStopped),
+            Err(ApiError::Closed { .. } | ApiError::Rpc { .. }) => return Some(stream),
         }
     }
 }

@@ -128,7 +128,11 @@ pub enum AnySender {
 
 impl AnyClient {
     pub fn connect(kind: Kind, daemon: &Daemon) -> Self {
-        let (endpoint, addr) = (client_endpoint(), daemon.addr());
+        Self::connect_from(client_endpoint(), kind, daemon)
+    }
+
+    pub fn connect_from(endpoint: noq::Endpoint, kind: Kind, daemon: &Daemon) -> Self {
+        let addr = daemon.addr();
         match kind {
             Kind::Ours => Self::Ours(GossipApi::connect(endpoint, addr)),
             Kind::Upstream => Self::Upstream(iroh_gossip::api::GossipApi::connect(endpoint, addr)),
