@@ -105,6 +105,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     // Says farewell to the neighbors, and closes the endpoint. The streams of clients end with it.
     router.shutdown().await?;
+    // Clients that do not read fast have a moment for what they were told before.
+    let _ = tokio::time::timeout(Duration::from_millis(500), listening.wait_idle()).await;
     listening.close(0u8.into(), b"stopped");
     serving.await?;
     listening.wait_idle().await;

@@ -27,6 +27,14 @@ mod server;
 /// Frames that are ready are written at once until they come to this many bytes.
 const BATCH: usize = 64 * 1024;
 
+/// What a command takes besides the message: its kind, and the length of the message.
+const COMMAND_OVERHEAD: usize = 1 + 5;
+
+/// The longest command that a node takes, in bytes, unless messages may be longer. Longer ones are passed over, and
+/// counted.
+#[cfg(any(feature = "net", test))]
+const MAX_COMMAND: usize = 64 * 1024;
+
 /// What a client asks for.
 #[rpc_requests(message = RequestMessage)]
 #[derive(Debug, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use irpc::util::{configure_client_insecure, configure_server, make_server_endpoi
 use rpc_setup::*;
 use smol_gossip::{
     Gossip, TopicId,
-    api::{ApiError, Event, GossipApi, JoinOptions},
+    api::{ApiError, Command, Event, GossipApi, JoinOptions},
 };
 
 #[tokio::test]
@@ -455,6 +455,39 @@ async fn what_is_no_command_ends_the_subscription_of_its_sender_alone() {
         }
     };
     within("the topic to be left", left).await;
+    daemon.stop().await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_command_of_any_length_is_passed_over_and_not_held() {
+    const LENGTH: usize = 8 << 20;
+    let book = MemoryLookup::new();
+    let (daemon, gossip) = Daemon::ours(1, &book).await;
+    let node = Node::start(2, &book).await;
+    let mut there = node.subscribe(topic(2), &[daemon.id()]).await;
+    let endpoint = client_endpoint();
+    let connecting = endpoint.connect(daemon.addr(), "localhost");
+    let connection = connecting
+        .expect("a way there")
+        .await
+        .expect("there is room");
+    let (mut send, _recv) = connection.open_bi().await.expect("connected");
+    send.write_all(&request(2)).await.expect("connected");
+    there.events.up(daemon.id()).await;
+    // If it were read, it would be found to be no command.
+    let length = [0x80, 0x80, 0x80, 0x04];
+    let sent = async {
+        send.write_all(&length).await?;
+        send.write_all(&vec![0xff; LENGTH]).await?;
+        let command = Command::Broadcast("after it".into());
+        let command = postcard::to_stdvec(&command).expect("it can be written");
+        send.write_all(&[command.len() as u8]).await?;
+        send.write_all(&command).await
+    };
+    within("all to be read", sent).await.expect("still wanted");
+    assert_eq!(there.events.message().await.content, "after it");
+    assert_eq!(gossip.metrics().broadcast_too_large.get(), 1);
     daemon.stop().await;
     node.stop().await;
 }

@@ -18,8 +18,8 @@ use tokio::runtime::Handle;
 use tracing::{Instrument, debug, debug_span};
 
 use super::{
-    BATCH, JoinRequest, Request,
-    frames::{FrameReader, FrameWriter},
+    BATCH, COMMAND_OVERHEAD, JoinRequest, Request,
+    frames::{FrameReader, FrameWriter, TooLong},
 };
 use crate::api::{
     ApiError, Command, Event, GossipApi, Published,
@@ -28,8 +28,8 @@ use crate::api::{
     remote::{BoxFuture, Remote},
 };
 
-/// What a command takes besides the message: its kind, and the length of the message.
-const COMMAND_OVERHEAD: usize = 1 + 5;
+/// The most peers of one command: a node does not take commands of any length.
+const JOIN_PEERS: usize = 1024;
 
 impl GossipApi {
     /// Subscribes to topics of a node in another process, which listens at `addr`.
@@ -150,7 +150,7 @@ async fn carry(
     drop(opened);
     debug!("subscribed");
     let mut commands = FrameWriter::new(send);
-    let receiving = receive(FrameReader::new(recv), events);
+    let receiving = receive(FrameReader::new(recv, MAX_MESSAGE_SIZE), events);
     match future::try_zip(receiving, send_orders(&mut inbox, &mut commands)).await {
         Ok(_) => debug!("the subscription ended on the other side"),
         Err(End::Released) => {
@@ -184,7 +184,8 @@ enum End {
 async fn receive(mut stream: FrameReader<Event>, events: EventSender) -> Result<(), End> {
     loop {
         match stream.next().await {
-            Ok(Some(event)) => {
+            Ok(Some(Err(TooLong))) => {}
+            Ok(Some(Ok(event))) => {
                 // Without a receiver there is no use for events. Senders go on while they can.
                 if events.push(event) == Pushed::Unwanted {
                     return Ok(());
@@ -219,12 +220,13 @@ async fn send_orders(inbox: &mut Inbox, stream: &mut FrameWriter<Command>) -> Re
         while let Some(work) = next {
             match work {
                 Work::Command(_, order) => {
-                    let (command, reply) = command(order);
-                    if stream.push(&command).is_err() {
-                        debug!("left out a command that is too large");
-                    } else {
-                        replies.extend(reply);
+                    let (commands, reply) = commands(order);
+                    for command in commands {
+                        if stream.push(&command).is_err() {
+                            debug!("left out a command that is too large");
+                        }
                     }
+                    replies.extend(reply);
                 }
                 Work::Unsubscribe(_) | Work::Stop => released = true,
                 Work::Subscribe { .. } => {}
@@ -263,13 +265,49 @@ fn ready(inbox: &mut Inbox) -> Option<Work> {
     }
 }
 
-fn command(order: Order) -> (Command, Option<Sender<Published>>) {
-    match order {
+/// What is sent for an order, and who waits until it is.
+fn commands(order: Order) -> (Vec<Command>, Option<Sender<Published>>) {
+    let (command, reply) = match order {
         Order::Broadcast(payload) => (Command::Broadcast(payload.into_content()), None),
         Order::BroadcastNeighbors(payload) => {
             (Command::BroadcastNeighbors(payload.into_content()), None)
         }
-        Order::JoinPeers(peers) => (Command::JoinPeers(peers), None),
         Order::Publish(payload, reply) => (Command::Broadcast(payload.into_content()), Some(reply)),
+        Order::JoinPeers(peers) => {
+            let some = peers.chunks(JOIN_PEERS).map(<[_]>::to_vec);
+            return (some.map(Command::JoinPeers).collect(), None);
+        }
+    };
+    (vec![command], reply)
+}
+
+#[cfg(test)]
+mod tests {
+    use iroh_base::SecretKey;
+
+    use super::{super::MAX_COMMAND, *};
+
+    #[test]
+    fn no_command_names_more_peers_than_a_node_takes() {
+        let peers: Vec<_> = (0..2500u32)
+            .map(|n| {
+                let mut seed = [0; 32];
+                seed[..4].copy_from_slice(&n.to_be_bytes());
+                SecretKey::from_bytes(&seed).public()
+            })
+            .collect();
+        let (commands, reply) = commands(Order::JoinPeers(peers.clone()));
+        assert!(reply.is_none());
+        let mut named = Vec::new();
+        for command in &commands {
+            let size = postcard::experimental::serialized_size(command).expect("a command");
+            assert!(size <= MAX_COMMAND, "{size}");
+            let Command::JoinPeers(peers) = command else {
+                panic!("{command:?}");
+            };
+            named.extend_from_slice(peers);
+        }
+        assert_eq!(named, peers);
+        assert!(commands.len() > 1);
     }
 }

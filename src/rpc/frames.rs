@@ -89,19 +89,30 @@ impl<T: Serialize> FrameWriter<T> {
     }
 }
 
+/// A value takes more bytes than a reader wants. It is passed over without being held.
+#[derive(Debug)]
+pub(super) struct TooLong;
+
 /// Reads values of one type. Dropping it tells the other side that no more are wanted.
 #[derive(Debug)]
 pub(super) struct FrameReader<T> {
     stream: RecvStream,
     buffer: BytesMut,
+    /// The most bytes of a value.
+    limit: u64,
+    /// Bytes to come of a value that is too long.
+    passed_over: u64,
     values: PhantomData<fn() -> T>,
 }
 
 impl<T: DeserializeOwned> FrameReader<T> {
-    pub(super) fn new(stream: RecvStream) -> Self {
+    /// Reads values of `limit` bytes at the most.
+    pub(super) fn new(stream: RecvStream, limit: u64) -> Self {
         Self {
             stream,
             buffer: BytesMut::new(),
+            limit: limit.min(MAX_MESSAGE_SIZE),
+            passed_over: 0,
             values: PhantomData,
         }
     }
@@ -111,14 +122,14 @@ impl<T: DeserializeOwned> FrameReader<T> {
     /// # Errors
     ///
     /// The connection was lost, or what came is not a value. The stream is of no more use.
-    pub(super) async fn next(&mut self) -> Result<Option<T>, RecvError> {
+    pub(super) async fn next(&mut self) -> Result<Option<Result<T, TooLong>>, RecvError> {
         loop {
             if let Some(value) = self.take()? {
                 return Ok(Some(value));
             }
             match self.stream.read_chunk(READ).await {
                 Ok(Some(chunk)) => self.buffer.extend_from_slice(&chunk),
-                Ok(None) if self.buffer.is_empty() => return Ok(None),
+                Ok(None) if self.buffer.is_empty() && self.passed_over == 0 => return Ok(None),
                 Ok(None) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
                 Err(error) => return Err(io::Error::from(error).into()),
             }
@@ -126,7 +137,10 @@ impl<T: DeserializeOwned> FrameReader<T> {
     }
 
     /// Takes a value out of what was read.
-    fn take(&mut self) -> Result<Option<T>, RecvError> {
+    fn take(&mut self) -> Result<Option<Result<T, TooLong>>, RecvError> {
+        let passed_over = self.passed_over.min(self.buffer.len() as u64);
+        self.buffer.advance(passed_over as usize);
+        self.passed_over -= passed_over;
         let Some((size, header)) = length(&self.buffer)? else {
             return Ok(None);
         };
@@ -137,6 +151,11 @@ impl<T: DeserializeOwned> FrameReader<T> {
                 .stop(ERROR_CODE_MAX_MESSAGE_SIZE_EXCEEDED.into());
             return Err(e!(RecvError::MaxMessageSizeExceeded));
         }
+        if size > self.limit {
+            self.buffer.advance(header);
+            self.passed_over = size;
+            return Ok(Some(Err(TooLong)));
+        }
         let end = header + size as usize;
         let Some(value) = self.buffer.get(header..end) else {
             return Ok(None);
@@ -146,7 +165,7 @@ impl<T: DeserializeOwned> FrameReader<T> {
         if self.buffer.is_empty() {
             self.buffer = BytesMut::new();
         }
-        Ok(Some(value))
+        Ok(Some(Ok(value)))
     }
 }
 

@@ -9,8 +9,8 @@ use tokio::{runtime::Handle, task::JoinSet};
 use tracing::{Instrument, debug, debug_span, error};
 
 use super::{
-    BATCH, JoinRequest, Request,
-    frames::{FrameReader, FrameWriter},
+    BATCH, COMMAND_OVERHEAD, JoinRequest, MAX_COMMAND, Request,
+    frames::{FrameReader, FrameWriter, TooLong},
 };
 use crate::{
     api::{ApiError, Command, Event, GossipReceiver, GossipSender},
@@ -31,7 +31,8 @@ impl Gossip {
     /// A client that reads slowly slows down nobody; it finds [`Event::Lagged`] as a slow receiver
     /// in this process does. A topic is left when the last of its subscriptions is gone, here or
     /// there. The commands of clients have no answer, so a message that is too large is dropped and
-    /// counted as [`broadcast_too_large`](crate::metrics::Metrics::broadcast_too_large).
+    /// counted as [`broadcast_too_large`](crate::metrics::Metrics::broadcast_too_large). So is a command of more
+    /// than 64 KiB that messages may not have: some 1,900 peers to join.
     /// A client that sends what is no request loses its connection, and all subscriptions in it.
     ///
     /// This has to be polled in a tokio runtime, or [wrapped](smol_gossip_runtime::Context::wrap)
@@ -134,9 +135,11 @@ async fn serve_topic(gossip: Gossip, join: JoinRequest, recv: RecvStream, send: 
     debug!("subscribed");
     let (sender, receiver) = topic.split();
     let events = forward_events(receiver, FrameWriter::new(send));
+    let longest = MAX_COMMAND.max(gossip.max_message_size() + COMMAND_OVERHEAD);
+    let commands = FrameReader::new(recv, longest as u64);
     // Where the node takes no more this keeps the stream while there are events: what tells the client to stop
     // would overtake them.
-    let commands = async { Ok(carry_out(&gossip, sender, FrameReader::new(recv)).await) };
+    let commands = async { Ok(carry_out(&gossip, sender, commands).await) };
     match future::try_zip(events, commands).await {
         Ok(_) => debug!("unsubscribed"),
         Err(NodeStopped) => debug!("the node has ended"),
@@ -192,7 +195,11 @@ async fn carry_out(
 ) -> Option<FrameReader<Command>> {
     loop {
         let command = match stream.next().await {
-            Ok(Some(command)) => command,
+            Ok(Some(Ok(command))) => command,
+            Ok(Some(Err(TooLong))) => {
+                gossip.metrics().broadcast_too_large.inc();
+                continue;
+            }
             Ok(None) => return None,
             Err(error) => {
                 debug!(%error, "no more commands");

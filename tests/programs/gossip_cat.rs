@@ -109,6 +109,15 @@ fn exit_codes_are_what_the_help_says() {
     assert_eq!(status.code(), Some(4), "{notes:#?}");
     assert_eq!(sorted(receiver.succeed()), ["short", "short too"]);
 
+    // Also where it ends as it has heard enough.
+    let (mut hearing, other) = open(&["--count", "1"]);
+    let mut sender = join(&other, &["--stay"]);
+    hearing.type_line(&"x".repeat(3_000_000));
+    hearing.expect_note("is not sent");
+    sender.type_line("enough");
+    let (status, _, notes) = hearing.finish();
+    assert_eq!(status.code(), Some(4), "{notes:#?}");
+
     // 3: whoever gave the ticket is gone.
     drop(_first);
     let (status, ..) = join(&ticket, &["--timeout", "1"]).finish();
