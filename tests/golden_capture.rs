@@ -238,7 +238,7 @@ async fn capture() -> TestResult<BTreeMap<&'static str, Bytes>> {
         })
         .broadcast_config(iroh_gossip::proto::PlumtreeConfig {
             // Time for a payload to overtake the Graft.
-            graft_timeout_1: Duration::from_secs(1),
+            graft_timeout_1: Duration::from_secs(3),
             ..Default::default()
         })
         .spawn(upstream.clone());

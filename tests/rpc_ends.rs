@@ -475,10 +475,16 @@ async fn a_command_of_any_length_is_passed_over_and_not_held() {
     let (mut send, _recv) = connection.open_bi().await.expect("connected");
     send.write_all(&request(2)).await.expect("connected");
     there.events.up(daemon.id()).await;
-    // If it were read, it would be found to be no command.
     let length = [0x80, 0x80, 0x80, 0x04];
+    send.write_all(&length).await.expect("connected");
+    let is_passed_over = async {
+        while gossip.metrics().broadcast_too_large.get() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("its length to be enough", is_passed_over).await;
+    // If it were read, it would be found to be no command.
     let sent = async {
-        send.write_all(&length).await?;
         send.write_all(&vec![0xff; LENGTH]).await?;
         let command = Command::Broadcast("after it".into());
         let command = postcard::to_stdvec(&command).expect("it can be written");

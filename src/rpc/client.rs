@@ -305,6 +305,7 @@ mod tests {
             let Command::JoinPeers(peers) = command else {
                 panic!("{command:?}");
             };
+            assert!(peers.len() <= JOIN_PEERS);
             named.extend_from_slice(peers);
         }
         assert_eq!(named, peers);

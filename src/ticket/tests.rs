@@ -390,6 +390,7 @@ proptest! {
         let peers: Vec<_> = peers.collect();
         let ticket = Ticket::fitting(TOPIC, peers.clone());
         prop_assert_eq!(parse(&ticket.to_string()), Ok(ticket.clone()));
+        prop_assert_eq!(ticket.peers().len(), peers.len().min(MAX_PEERS));
         for (one, given) in ticket.peers().iter().zip(&peers) {
             prop_assert_eq!(one.id, given.id);
             prop_assert!(one.addrs.is_subset(&given.addrs));

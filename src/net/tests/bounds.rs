@@ -12,8 +12,11 @@ use super::{
 };
 use crate::{
     api::ApiError,
-    net::transport::{Connection, SendStream, Transport, memory::DialFault},
-    proto::{Message, PeerData, hyparview},
+    net::{
+        hold::STREAMS_AT_FIRST,
+        transport::{Connection, SendStream, Transport, memory::DialFault},
+    },
+    proto::{Message, PeerData, hyparview, wire::StreamHeader},
 };
 
 fn with_limits(change: impl FnOnce(&mut crate::net::Limits)) -> World {
@@ -210,6 +213,50 @@ fn streams_of_a_peer_are_bounded() {
     let link = world.nodes[&0].node.links.values().next().unwrap();
     assert!(link.header.is_some() && link.readers.is_empty());
     assert!(!link.accepting, "one header at a time is waited for");
+}
+
+/// How many streams a peer gets that opens as many as it may, each for another topic.
+fn streams_of_one_with_topics(
+    world: &mut World,
+    topics: impl Iterator<Item = usize> + 'static,
+) -> usize {
+    let connection = raw::dial(world, 10, 0);
+    let opened = Rc::new(Cell::new(0));
+    let count = opened.clone();
+    world.spawn(async move {
+        let mut streams = Vec::new();
+        for topic_id in topics.map(topic) {
+            let Ok(mut stream) = connection.open_stream().await else {
+                break;
+            };
+            count.set(count.get() + 1);
+            let header = StreamHeader { topic_id }.encode();
+            stream.write_all(&mut [header]).await.unwrap();
+            streams.push(stream);
+        }
+        connection.closed().await;
+    });
+    world.run_for(secs(30));
+    opened.get()
+}
+
+#[test]
+fn a_peer_gets_more_streams_only_for_topics_that_we_are_in() {
+    let patient = |limits: &mut crate::net::Limits| limits.idle_timeout = secs(3600);
+    let mut world = with_limits(patient);
+    world.start(0);
+    world.join(0, 0, &[]);
+    let of_others = streams_of_one_with_topics(&mut world, 1..400);
+    assert_eq!(of_others, STREAMS_AT_FIRST as usize);
+
+    let mut world = with_limits(patient);
+    world.start(0);
+    for topic in 0..400 {
+        world.join(0, topic, &[]);
+    }
+    assert_eq!(streams_of_one_with_topics(&mut world, 0..400), 400);
+    let link = world.nodes[&0].node.links.values().next().unwrap();
+    assert_eq!(link.readers.len(), 400, "all are open");
 }
 
 #[test]

@@ -196,6 +196,7 @@ fn payloads_under_false_ids_are_dear() {
         foe.write(&mut world, topic(0), lie.repeat(1000).into());
     }
     let lies = world.nodes[&0].metrics.invalid_id.get();
+    assert!(lies > 100, "{lies} were looked at");
     assert!(lies <= (AT_ONCE + 11 * RATE) / 64, "{lies} were looked at");
 }
 

@@ -3,11 +3,14 @@
 use super::{
     check,
     raw::Raw,
-    world::{World, id, message, secs, topic},
+    world::{World, id, message, ms, secs, topic},
 };
-use crate::proto::{
-    Message,
-    hyparview::{self, Disconnect},
+use crate::{
+    net::streams::MAX_OPEN_STREAMS,
+    proto::{
+        Message,
+        hyparview::{self, Disconnect},
+    },
 };
 
 /// Joins two nodes in so many topics, with a limit to the streams each way.
@@ -16,11 +19,14 @@ fn joined(topics: usize, limit: u64) -> World {
     world.network.pin_stream_limit(id(0), limit);
     world.network.pin_stream_limit(id(1), limit);
     world.start_all(2);
-    for topic in 0..topics {
-        world.join(0, topic, &[]);
-    }
-    for topic in 0..topics {
-        world.join(1, topic, &[0]);
+    for (n, bootstrap) in [(0, &[][..]), (1, &[0])] {
+        for topic in 0..topics {
+            world.join(n, topic, bootstrap);
+            if topic % 512 == 511 {
+                // No more subscriptions are taken at once.
+                world.run_for(ms(1));
+            }
+        }
     }
     let all = |world: &mut World| {
         (0..topics).all(|topic| {
@@ -78,6 +84,21 @@ fn as_many_streams_stay_open_as_the_peer_allows() {
         let peer = node.peers.get(id(other).as_bytes()).expect("a neighbor");
         assert_eq!(peer.streams.len(), 100, "node {n} finished none");
     }
+}
+
+#[test]
+fn no_more_streams_are_open_to_a_peer_than_are_kept() {
+    let topics = MAX_OPEN_STREAMS + 76;
+    let mut world = joined(topics, 4096);
+    for topic in 0..topics {
+        world.broadcast(0, topic, message(topic as u64, 300));
+    }
+    world.run_until("all is delivered", secs(20), |world| {
+        (0..topics).all(|topic| world.received(1, topic, topic as u64).is_some())
+    });
+    let node = &world.running(0).node;
+    let peer = node.peers.get(id(1).as_bytes()).expect("a neighbor");
+    assert_eq!(peer.streams.len(), MAX_OPEN_STREAMS);
 }
 
 #[test]

@@ -200,6 +200,8 @@ impl Node {
     fn check(&self) {
         let (active, passive) = (self.active(), self.passive());
         let state = &self.state;
+        #[cfg(feature = "net")]
+        state.check_bounds();
         assert!(active.len() <= state.settings.config.active_view_capacity);
         assert!(passive.len() <= state.settings.config.passive_view_capacity);
         let all: BTreeSet<u32> = active.iter().chain(&passive).copied().collect();

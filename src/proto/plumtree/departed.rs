@@ -78,3 +78,30 @@ impl<PI: PeerIdentity> Departed<PI> {
         assert!(all <= AT_MOST, "departed neighbors");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::neighbors::Neighbors, *};
+
+    #[test]
+    fn the_latest_few_are_remembered_and_none_for_long() {
+        let mut departed = Departed::new();
+        let mut neighbors = Neighbors::new();
+        let now = At::default();
+        for peer in 0..40u32 {
+            neighbors.add(peer, None, now);
+            let neighbor = neighbors.find(&peer).expect("it was added");
+            // Something was asked of it.
+            let _ = neighbor.allowances();
+            let neighbor = neighbors.remove(&peer).expect("it was added");
+            departed.note(neighbor, now);
+        }
+        let few = departed.0.as_ref().expect("some left");
+        assert_eq!(few.0.len(), AT_MOST);
+        assert!(departed.take(&23).is_none(), "the first have made room");
+        assert!(departed.take(&24).is_some());
+        assert!(departed.take(&24).is_none(), "it is back");
+        departed.forget_old(now.after(WITHIN));
+        assert!(departed.take(&39).is_none());
+    }
+}

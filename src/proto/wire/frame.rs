@@ -270,3 +270,24 @@ impl fmt::Display for FrameError {
 }
 
 impl std::error::Error for FrameError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_alone_allocates_no_more_than_a_small_frame() {
+        let mut parser = FrameParser::new(usize::MAX);
+        let mut chunk = Bytes::from_static(&[0x7f, 0xff, 0xff, 0xff, 1]);
+        assert_eq!(parser.take_frame(&mut chunk), Ok(None));
+        assert!(parser.partial.capacity() <= TRUSTED_LEN);
+        // More only as it comes.
+        for n in 1..=200 {
+            let mut chunk = Bytes::from_static(&[7; 1024]);
+            assert_eq!(parser.take_frame(&mut chunk), Ok(None));
+            let trusted = TRUSTED_LEN.max(2 * (n * 1024 + 1));
+            assert!(parser.partial.capacity() <= trusted, "after {n} KiB");
+        }
+        assert_eq!(parser.finish(), Err(FrameError::Unfinished));
+    }
+}

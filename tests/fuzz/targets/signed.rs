@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use smol_gossip::{
     TopicId,
-    signed::{OVERHEAD, SignedMessage, Signer},
+    signed::{OVERHEAD, STAMPED_OVERHEAD, SignedMessage, Signer, Stamp},
 };
 
 use super::bytes::Bytes as Choices;
@@ -17,16 +17,24 @@ pub fn run(data: &[u8]) {
     if choices.flag() {
         let envelope = Bytes::copy_from_slice(choices.rest());
         if let Ok(message) = SignedMessage::verify(TOPIC, &envelope) {
-            assert_eq!(message.payload()[..], envelope[OVERHEAD..]);
+            let overhead = overhead(message.stamp());
+            assert_eq!(message.payload()[..], envelope[overhead..]);
         }
         return;
     }
     let (at, change) = (choices.u16(), choices.u8());
     let signer = Signer::from_bytes(&[choices.u8(); 32]);
     let other_topic = choices.flag();
+    let stamp = choices
+        .flag()
+        .then(|| Stamp::from_micros(choices.u16().into()));
     let payload = choices.rest();
-    let mut envelope = signer.sign(TOPIC, payload).to_vec();
-    assert_eq!(envelope.len(), OVERHEAD + payload.len());
+    let envelope = match stamp {
+        Some(stamp) => signer.sign_stamped(TOPIC, stamp, payload),
+        None => signer.sign(TOPIC, payload),
+    };
+    let mut envelope = envelope.to_vec();
+    assert_eq!(envelope.len(), overhead(stamp) + payload.len());
     let at = usize::from(at) % envelope.len();
     envelope[at] ^= change;
     let topic = if other_topic {
@@ -38,6 +46,12 @@ pub fn run(data: &[u8]) {
     assert_eq!(opened.is_ok(), change == 0 && !other_topic, "{opened:?}");
     if let Ok(message) = opened {
         assert_eq!(message.author(), signer.author());
+        assert_eq!(message.stamp(), stamp);
         assert_eq!(message.payload()[..], payload[..]);
     }
+}
+
+/// What stands before the payload.
+fn overhead(stamp: Option<Stamp>) -> usize {
+    stamp.map_or(OVERHEAD, |_| STAMPED_OVERHEAD)
 }

@@ -82,6 +82,8 @@ fn ten_thousand_contacts_are_joined_a_few_at_a_time_and_not_all_remembered() {
     let mut node = Node::new(0, 1);
     let told = node.handle(Input::Join((1..=10_000).collect()));
     assert_eq!(sends(&told).len(), 128);
+    let tried = (1..=10_000).filter(|one| node.state.joins.contains(one));
+    assert_eq!(tried.count(), 1024);
     for id in node.record.held.clone() {
         node.handle(Input::DialFailed(id));
     }

@@ -33,8 +33,10 @@ fn two_nodes_never_answer_each_other_for_ever() {
             }
             node.pass(ms(delay));
         }
+        // Those that are far apart are requests of their own.
+        let most = if delay > 5_000 { 100 } else { 1 };
         assert!(
-            answers == 1 || delay > 5_000,
+            (1..=most).contains(&answers),
             "{answers} answers at {delay} ms"
         );
     }

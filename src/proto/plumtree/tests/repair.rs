@@ -94,9 +94,15 @@ fn item_17_one_graft_timer_per_id() {
 fn item_17_a_message_that_arrived_leaves_no_deadline() {
     let mut node = Node::among([1, 2]);
     node.recv(1, ihave(b"one", 0));
+    let of_one = node.state.next_deadline().get();
+    node.wait(ms(10));
     node.recv(1, ihave(b"two", 0));
-    node.recv(2, payload(b"two", 0));
     node.recv(2, payload(b"one", 0));
+    let of_two = node.state.next_deadline().get();
+    assert_eq!(of_two, of_one.map(|due| due + ms(10)));
+    node.recv(2, payload(b"two", 0));
+    // Nothing but the sign of life of a topic that falls silent.
+    assert!(node.state.next_deadline().get() >= Some(node.now + ms(4_999)));
     assert!(node.wait(ms(4_999)).sent.is_empty());
     assert!(node.wait(Duration::from_secs(20)).grafts().is_empty());
     assert!(node.state.next_deadline().get() > Some(node.now + ms(4_000)));
