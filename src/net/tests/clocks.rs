@@ -2,10 +2,19 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use iroh_base::EndpointId;
+
 use super::{
     check,
+    raw::Raw,
     recovery::{delivers, swarm},
-    world::{World, ms, secs},
+    world::{World, message, ms, secs, topic},
+};
+use crate::proto::{
+    DeliveryScope, Message, MessageId, Round,
+    plumtree::{self, Gossip, IHave},
+    wire,
 };
 
 /// Long enough to be noticed by nobody, by the network, by a topic, and by all that expires.
@@ -26,6 +35,57 @@ fn a_jump_of_the_clock_harms_nobody() {
         delivers(&mut world, jump.as_secs() * 10);
     }
     check::mostly_quiet(&mut world);
+}
+
+/// A node that is in a topic, and a peer that has announced a message to it.
+fn announced(content: &Bytes) -> (World, Raw) {
+    let mut world = World::new(33);
+    world.network.set_latency(ms(1)..ms(2));
+    world.start_all(1);
+    world.join(0, 0, &[]);
+    let mut raw = Raw::joined(&mut world, 10, 0, topic(0));
+    let id = MessageId::from_content(content);
+    let round = Round::from(1);
+    let announcement = plumtree::Message::IHave([IHave { id, round }].into());
+    let frame = wire::encode::<EndpointId>(&Message::Gossip(announcement), 4096);
+    raw.begin_to_write(&mut world, topic(0), frame.expect("it fits"));
+    (world, raw)
+}
+
+/// What was sent while the loop was held up is on its way: nobody is asked for it.
+#[test]
+fn a_loop_that_was_held_up_waits_for_what_is_on_its_way() {
+    let content = message(1, 100);
+    let (mut world, raw) = announced(&content);
+    let begin = world.now();
+    let is_asked = |_: &mut World| raw.take_heard(topic(0)).iter().any(is_graft);
+    world.run_until("it is asked for", secs(5), is_asked);
+    let timeout = world.now() - begin;
+
+    for comes in [true, false] {
+        let (mut world, mut raw) = announced(&content);
+        world.run_for(timeout - ms(10));
+        // The Graft is due in a moment, and the payload comes a moment after the machine has stood still.
+        world.network.set_latency(ms(60)..ms(61));
+        if comes {
+            let gossip = plumtree::Message::Gossip(Gossip {
+                id: MessageId::from_content(&content),
+                content: content.clone(),
+                scope: DeliveryScope::Swarm(Round::from(1)),
+            });
+            let frame = wire::encode::<EndpointId>(&Message::Gossip(gossip), 4096);
+            raw.begin_to_write(&mut world, topic(0), frame.expect("it fits"));
+        }
+        world.jump(ms(50));
+        world.run_for(ms(200));
+        assert_eq!(world.received(0, 0, 1).is_some(), comes);
+        let asked = raw.take_heard(topic(0)).iter().any(is_graft);
+        assert_eq!(asked, !comes, "what does not come is asked for");
+    }
+}
+
+fn is_graft(message: &Message<EndpointId>) -> bool {
+    matches!(message, Message::Gossip(plumtree::Message::Graft(_)))
 }
 
 #[test]

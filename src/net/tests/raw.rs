@@ -85,8 +85,14 @@ impl Raw {
         this
     }
 
-    /// Writes bytes to the stream of a topic, which begins with a header.
+    /// Writes bytes to the stream of a topic, which begins with a header, and gives them a second.
     pub(super) fn write(&mut self, world: &mut World, topic: TopicId, bytes: Bytes) {
+        self.begin_to_write(world, topic, bytes);
+        world.run_for(secs(1));
+    }
+
+    /// The same, before any time passes.
+    pub(super) fn begin_to_write(&mut self, world: &mut World, topic: TopicId, bytes: Bytes) {
         let connection = self.connection.clone();
         let stream = self.streams.entry(topic).or_insert_with(|| {
             let (sender, receiver) = async_channel::unbounded();
@@ -106,7 +112,6 @@ impl Raw {
         });
         // Fails where the node has hung up.
         let _ = stream.try_send(bytes);
-        world.run_for(secs(1));
     }
 
     pub(super) fn send(&mut self, world: &mut World, topic: TopicId, message: Message<EndpointId>) {
