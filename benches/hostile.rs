@@ -270,7 +270,7 @@ async fn run(attack: Attack, time: Duration) -> Run {
         topic: TOPIC.into(),
         book: arena.book.clone(),
         honest: ids[1..].to_vec(),
-        expelled: Arc::default(),
+        foes: Arc::default(),
     };
     let start = || Ignoring::start(arena.book.clone());
     let (elsewhere, here) = (arena.processors.elsewhere(start), target(ids[0]));

@@ -1,23 +1,18 @@
 //! A node, its honest neighbors, and an attack on it.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use iroh::{EndpointId, address_lookup::memory::MemoryLookup};
 use smol_gossip::{
     Gossip,
-    metrics::Metrics,
     net::{Limits, TopicStats},
     proto,
 };
 
 use crate::{
     attacks::{Assault, Attack, Target},
-    common::{Node, Topic, bind, id, topic, within},
+    common::{Node, Topic, before, bind, id, topic, within},
 };
 
 /// Content of hostile peers begins with this byte, and honest content never does.
@@ -25,6 +20,9 @@ const HOSTILE: u8 = 0xff;
 
 /// What an attack has to be noticed for until the test goes on.
 const NOTICED: u64 = 3;
+
+/// Some are noticed by what takes seconds each.
+const NOTICED_WITHIN: Duration = Duration::from_secs(120);
 
 /// Messages of each honest node in a round.
 const MESSAGES: usize = 8;
@@ -85,20 +83,22 @@ impl Arena {
             topic: topic(1),
             book: self.book.clone(),
             honest: (2..=4).map(id).collect(),
-            expelled: Arc::default(),
+            foes: Arc::default(),
         };
-        let expelled = target.expelled.clone();
+        let foes = target.foes.clone();
         let metrics = self.nodes[0].gossip.metrics().clone();
-        let noticed =
-            |metrics: &Metrics| (attack.noticed)(metrics, expelled.load(Ordering::Relaxed));
-        let before = noticed(&metrics);
+        let noticed = || (attack.noticed)(&metrics, &foes);
+        let enough = noticed() + NOTICED;
 
         let assault = Assault::start(attack, target);
-        while noticed(&metrics) < before + NOTICED {
-            assert!(assault.goes_on(), "{attack:?} goes on");
-            self.round().await;
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let until_noticed = async {
+            while noticed() < enough {
+                assert!(assault.goes_on(), "{attack:?} goes on");
+                self.round().await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        before(NOTICED_WITHIN, "the attack to be noticed", until_noticed).await;
         for _ in 0..3 {
             self.round().await;
         }

@@ -1,6 +1,6 @@
 //! A hostile peer: an endpoint that nobody holds to the protocol.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use iroh::{
@@ -19,7 +19,7 @@ use smol_gossip::{
     },
 };
 
-use super::Target;
+use super::{Foes, Target};
 
 /// Something that the node did not put up with.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ impl Foe {
             let connection = self.connect().await;
             match deed(&connection).await {
                 Ok(()) => connection.close(0u32.into(), b""),
-                Err(Expelled) => self.target.note_expelled(),
+                Err(Expelled) => self.target.foes.note_expelled(),
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -107,6 +107,7 @@ impl Foe {
     pub async fn as_member(&self, deed: impl AsyncFn(&mut Member) -> Result<(), Expelled>) {
         self.again_and_again(async |connection| {
             let mut member = Member::join(connection, self.target.topic).await?;
+            member.foes = self.target.foes.clone();
             deed(&mut member).await
         })
         .await;
@@ -117,6 +118,7 @@ impl Foe {
 pub struct Member {
     pub connection: Connection,
     pub stream: SendStream,
+    foes: Arc<Foes>,
     reading: tokio::task::JoinHandle<()>,
 }
 
@@ -134,18 +136,20 @@ impl Member {
         Ok(Self {
             connection: connection.clone(),
             stream,
+            foes: Arc::default(),
             reading,
         })
     }
 
     pub async fn say(&mut self, message: &Message<EndpointId>) -> Result<(), Expelled> {
-        let frame = frame(message);
-        Ok(self.stream.write_all(&frame).await?)
+        self.write(&frame(message)).await
     }
 
     /// Writes frames as they are.
     pub async fn write(&mut self, frames: &[u8]) -> Result<(), Expelled> {
-        Ok(self.stream.write_all(frames).await?)
+        self.stream.write_all(frames).await?;
+        self.foes.note_said();
+        Ok(())
     }
 }
 

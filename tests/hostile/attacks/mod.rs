@@ -39,13 +39,34 @@ pub struct Target {
     pub book: MemoryLookup,
     /// Its honest neighbors.
     pub honest: Vec<EndpointId>,
-    /// How often the attackers were shown the door.
-    pub expelled: Arc<AtomicU64>,
+    /// How the attackers fare.
+    pub foes: Arc<Foes>,
 }
 
-impl Target {
+/// How attackers fare.
+#[derive(Debug, Default)]
+pub struct Foes {
+    expelled: AtomicU64,
+    said: AtomicU64,
+}
+
+impl Foes {
+    /// How often they were shown the door.
+    pub fn expelled(&self) -> u64 {
+        self.expelled.load(Ordering::Relaxed)
+    }
+
+    /// How often they got something written as members of the topic.
+    pub fn said(&self) -> u64 {
+        self.said.load(Ordering::Relaxed)
+    }
+
     fn note_expelled(&self) {
         self.expelled.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn note_said(&self) {
+        self.said.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -55,8 +76,9 @@ pub struct Attack {
     /// What it is called.
     pub name: &'static str,
     run: fn(Target) -> Pin<Box<dyn Future<Output = ()>>>,
-    /// What tells that the node has noticed: what it counts, and how often it showed the door.
-    pub noticed: fn(&Metrics, u64) -> u64,
+    /// What tells that the node has noticed: what it counts, and how the attackers fare where honest peers have it
+    /// count as well.
+    pub noticed: fn(&Metrics, &Foes) -> u64,
 }
 
 impl fmt::Debug for Attack {
@@ -80,15 +102,17 @@ attacks! {
     garbage_frames in streams, noticed by |metrics, _| metrics.frames_invalid.get();
     length_of_four_gigabytes in streams, noticed by |metrics, _| metrics.frames_invalid.get();
     frames_of_one_byte in streams, noticed by |metrics, _| metrics.frames_invalid.get();
-    a_byte_at_a_time in streams, noticed by |metrics, _| metrics.msgs_ctrl_recv.get() / 100;
+    a_byte_at_a_time in streams, noticed by |metrics, foes| {
+        (metrics.msgs_ctrl_recv.get() / 100).min(foes.said() / 100)
+    };
     half_a_header in streams, noticed by |metrics, _| metrics.headers_timed_out.get();
-    headers_and_never_a_frame in streams, noticed by |_, expelled| expelled;
+    headers_and_never_a_frame in streams, noticed by |_, foes| foes.expelled();
     half_frames_and_silence in streams, noticed by |metrics, _| 3 * metrics.neighbor_up.get();
     a_thousand_streams in streams, noticed by |metrics, _| metrics.unknown_topic.get();
     streams_of_one_topic in streams, noticed by |metrics, _| metrics.stranger_control.get();
-    streams_reset_midway in streams, noticed by |_, expelled| expelled;
+    streams_reset_midway in streams, noticed by |_, foes| foes.expelled();
     streams_in_a_loop in streams, noticed by |metrics, _| metrics.peers_held.get();
-    streams_stopped in streams, noticed by |_, expelled| expelled;
+    streams_stopped in streams, noticed by |_, foes| foes.expelled();
     reads_nothing in streams, noticed by |metrics, _| 3 * metrics.peers_stuck.get();
     reads_nothing_and_asks in streams, noticed by |metrics, _| metrics.peers_backlogged.get();
 
@@ -114,16 +138,24 @@ attacks! {
         metrics.shuffle_not_relayed.get().min(metrics.addresses_evicted.get())
     };
     peer_data_of_all_sizes in membership, noticed by |metrics, _| metrics.peer_data_too_large.get();
-    peer_data_always_new in membership, noticed by |metrics, _| metrics.msgs_ctrl_recv.get() / 100;
+    peer_data_always_new in membership, noticed by |metrics, foes| {
+        (metrics.msgs_ctrl_recv.get() / 100).min(foes.said() / 10)
+    };
 
     made_up_announcements in broadcast, noticed by |metrics, _| metrics.missing_full.get();
     strangers_grafts in broadcast, noticed by |metrics, _| metrics.stranger_control.get();
     grafts_of_the_unknown in broadcast, noticed by |metrics, _| metrics.graft_unknown.get();
     grafts_of_the_known in broadcast, noticed by |metrics, _| metrics.graft_limited.get();
-    prunes_and_grafts in broadcast, noticed by |metrics, _| metrics.msgs_ctrl_recv.get() / 500;
+    prunes_and_grafts in broadcast, noticed by |metrics, foes| {
+        (metrics.msgs_ctrl_recv.get() / 500).min(foes.said())
+    };
     false_hashes in broadcast, noticed by |metrics, _| metrics.invalid_id.get();
-    the_same_again in broadcast, noticed by |metrics, _| metrics.duplicates.get();
-    rounds_at_the_end in broadcast, noticed by |metrics, _| metrics.msgs_data_recv.get() / 100;
+    the_same_again in broadcast, noticed by |metrics, foes| {
+        metrics.duplicates.get().min(foes.said())
+    };
+    rounds_at_the_end in broadcast, noticed by |metrics, foes| {
+        (metrics.msgs_data_recv.get() / 100).min(foes.said() / 100)
+    };
     frames_of_the_maximum in broadcast, noticed by |metrics, _| {
         metrics.not_forwarded_too_large.get()
     };
