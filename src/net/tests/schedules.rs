@@ -42,6 +42,9 @@ const STEADY: Duration = secs(8);
 /// Messages sent once all is well have numbers from here on.
 const LAST_MESSAGES: u64 = 1 << 32;
 
+/// What is counted of messages that had to have arrived.
+const OWED: &str = "messages owed";
+
 /// Says what was tried when it fails.
 struct Failing<'a>(&'a Plan);
 
@@ -87,7 +90,9 @@ fn run(plan: &Plan) -> (u64, Met) {
     }
     settle(plan, &mut world, &mut delivery);
     part(plan, &mut world);
-    (world.trace(), small::met(&world))
+    let mut met = small::met(&world);
+    met.insert(OWED, delivery.owed());
+    (world.trace(), met)
 }
 
 /// All is well again: the swarm has to be whole.
@@ -280,9 +285,15 @@ fn run_share(share: u64) {
     }
     let count = number_from_env("SMOL_GOSSIP_SEEDS").unwrap_or(SEEDS);
     let first = number_from_env("SMOL_GOSSIP_FIRST_SEED").unwrap_or(0);
-    let seeds = first..first + count;
-    let (failed, _) = run_seeds(seeds.filter(|seed| seed % SHARES == share));
+    let seeds = (first..first + count).filter(|seed| seed % SHARES == share);
+    let tried = seeds.clone().count() as u64;
+    let (failed, reached) = run_seeds(seeds);
     assert_eq!(failed, [0; 0], "seeds of {count} that failed");
+    let proving = reached.get(OWED).copied().unwrap_or(0);
+    assert!(
+        proving >= tried / 2,
+        "messages were owed in {proving} of {tried} seeds"
+    );
 }
 
 /// As many seeds as are asked for, and all that there are where none is: until it is stopped. It

@@ -8,7 +8,7 @@
 //! cost, to the one link that it has cost it.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
     rc::Rc,
     time::{Duration, Instant},
@@ -52,6 +52,8 @@ pub(super) struct Delivery {
     links: BTreeMap<Link, (Instant, [u64; 2])>,
     /// What each node ever received, in any subscription since it started.
     ever: BTreeSet<(usize, Instant, u64)>,
+    /// How often a message was looked for that had to have gone over a link.
+    owed: Cell<u64>,
 }
 
 impl Delivery {
@@ -62,6 +64,7 @@ impl Delivery {
             published: Rc::default(),
             links: BTreeMap::new(),
             ever: BTreeSet::new(),
+            owed: Cell::new(0),
         }
     }
 
@@ -104,6 +107,11 @@ impl Delivery {
         self.published.borrow_mut().clear();
     }
 
+    /// How often a message was looked for that had to have gone over a link. Not at all would prove nothing.
+    pub(super) fn owed(&self) -> u64 {
+        self.owed.get()
+    }
+
     /// Looks at all links and all messages.
     pub(super) fn sample(&mut self, world: &World) {
         let now = world.now();
@@ -139,7 +147,11 @@ impl Delivery {
         let announced = world.announced.get(&(from, to)).copied();
         let owed = had.max(since).max(announced.unwrap_or(had));
         let in_time = owed < had + KEPT && owed + PATIENCE <= world.now();
-        if !in_time || holds_since(world, message, to, keys[1]).is_some() {
+        if !in_time {
+            return;
+        }
+        self.owed.set(self.owed.get() + 1);
+        if holds_since(world, message, to, keys[1]).is_some() {
             return;
         }
         if !keeps_up(world, to, keys[1]) || came_before(world, message, to, keys[1]) {

@@ -67,6 +67,11 @@ pub(super) fn check_quiet(
             work.polls <= work.explained() + 16,
             "node {n} was woken for nothing: {work:?}"
         );
+        // A timer explains a poll, and itself only where there is a reason for it.
+        assert!(
+            work.timers <= 16 * shuffles + 4 * work.connections + 64,
+            "node {n}: timers in a quiet while of {shuffles} Shuffles: {work:?}"
+        );
         sent += work.sent;
     }
     // A Shuffle walks six hops and is answered; the rest is for asking around once an interval where
