@@ -3,7 +3,7 @@
 //!
 //! Both are queues in order of arrival, and so in order of expiry. Every payload belongs to an id,
 //! and the payloads are always those of the youngest ids; so one lookup finds both. The index into
-//! the queue is a table of eight bytes a slot. A general map would hold every id a second time: 31
+//! the queue is a table of eight bytes a place. A general map would hold every id a second time: 31
 //! instead of 15 MB at the default limit of ids.
 
 use std::{collections::VecDeque, ops::Range, sync::Arc};
@@ -220,7 +220,7 @@ impl History {
             self.forget_oldest(count);
             counters.seen_evicted += count as u64;
         }
-        self.index.insert(&id);
+        self.index.insert(&id, |place| &self.seen[place].id);
         self.seen.push_back(Seen { id, at: now });
         let payload = Payload {
             content,
@@ -251,7 +251,7 @@ impl History {
         }
         shrink(&mut self.payloads);
         shrink(&mut self.seen);
-        self.index.shrink();
+        self.index.shrink(|place| &self.seen[place].id);
     }
 
     /// When the latest message came.

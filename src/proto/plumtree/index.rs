@@ -4,181 +4,219 @@ use std::hash::BuildHasher;
 
 use crate::proto::{MessageId, hash::Keyed};
 
-/// How many slots are looked through for each id that is forgotten, so that at most one slot of so many
-/// is taken by an id that is no longer known, and half as many as a rule.
-const SWEPT_PER_ID: usize = 4;
+/// Places for ids in a bucket.
+const LANES: usize = 8;
 
-/// A hash table with open addressing from message ids to the low 32 bits of message numbers.
+/// How many ids there are to a bucket at the most, in the mean of all.
+const FULL: usize = 5;
+
+/// One in each of the four places of a word.
+const ONES: u64 = 0x0001_0001_0001_0001;
+
+/// A hash table in buckets, from message ids to the low 32 bits of message numbers.
 ///
-/// A slot holds 32 bits of the id's hash above the number, so an id that is not in the table is
-/// told apart without a look at the queue, and the table grows without hashing anything again.
-/// Zero is an empty slot; the top bit of the hash is always set.
+/// A bucket is a line of the processor's cache, and looked at as a whole: where in it an id stands would be a
+/// guess each time. It holds 16 bits of each id's hash beside the number, so most ids that are not in the
+/// table are told apart without a look at the queue.
 ///
-/// Ids are forgotten in the order in which they came, so a number tells whether its id is still known. A
-/// slot that is out of date stays until the table is swept past it, from one end to the other and in small
-/// steps: to look for each of them would be a wait for memory.
+/// Ids are forgotten in the order in which they came, so a number tells whether its id is still known, and the
+/// places of a bucket are taken in turn: the next is that of the oldest, and free if that is out of date. What
+/// finds it taken goes into the next bucket, and leaves its number behind: as long as that is known, who
+/// looks goes on there.
 ///
 /// Only ids that were found to be the hash of their content get in, and they are hashed under
-/// secret keys; so nobody can aim for one slot, not even by grinding contents.
+/// secret keys; so nobody can aim for one bucket, not even by grinding contents.
 #[derive(Clone, Debug)]
 pub(super) struct Index {
     keys: [u64; 2],
-    /// Invariant: empty, or of a length that is a power of two with a slot of four free.
-    slots: Vec<u64>,
-    /// Slots that are not empty.
-    used: usize,
+    /// Invariant: none, or as many as a power of two; and at most [`FULL`] times as many ids are known.
+    buckets: Vec<Bucket>,
     /// The number of the oldest id that is known.
     oldest: u32,
     /// Ids that are known; their numbers follow each other.
     known: usize,
-    /// Where sweeping goes on.
-    hand: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+struct Bucket {
+    /// Of each place the tag of its id.
+    tags: [u16; LANES],
+    numbers: [u32; LANES],
+    /// The place that is taken next.
+    next: usize,
+    /// The number of the youngest id that found the bucket full.
+    overflown: u32,
 }
 
 impl Index {
     pub(super) fn new(keyed: &Keyed) -> Self {
         Self {
             keys: [keyed.hash_one(0u8), keyed.hash_one(1u8)],
-            slots: Vec::new(),
-            used: 0,
+            buckets: Vec::new(),
             oldest: 0,
             known: 0,
-            hand: 0,
         }
     }
 
-    /// Reads the slots of these ids, all at once as far as the processor can.
+    /// Reads the buckets of these ids, all at once as far as the processor can.
     #[inline]
     pub(super) fn touch(&self, ids: impl Iterator<Item = MessageId>) {
-        let Some(mask) = self.slots.len().checked_sub(1) else {
+        let Some(mask) = self.buckets.len().checked_sub(1) else {
             return;
         };
-        let slots = ids.map(|id| self.slots[self.tag(&id) as usize & mask]);
-        std::hint::black_box(slots.fold(0, |all, slot| all ^ slot));
+        let places = ids.map(|id| self.buckets[self.hash(&id) as usize & mask].next);
+        std::hint::black_box(places.fold(0, |all, place| all ^ place));
     }
 
     /// The place of an id among those that are known, the oldest first. `is_it` looks whether the id at a
     /// place is this one.
+    #[inline]
     pub(super) fn find(&self, id: &MessageId, is_it: impl Fn(usize) -> bool) -> Option<usize> {
-        let mask = self.slots.len().checked_sub(1)?;
-        let tag = self.tag(id);
-        let mut slot = tag as usize & mask;
-        loop {
-            let content = self.slots[slot];
-            if content == 0 {
-                return None;
-            }
-            if content >> 32 == tag
-                && let Some(place) = self.place(content)
-                && is_it(place)
-            {
-                return Some(place);
-            }
-            slot = (slot + 1) & mask;
+        let mask = self.buckets.len().checked_sub(1)?;
+        let hash = self.hash(id);
+        let bucket = &self.buckets[hash as usize & mask];
+        let tags = bucket.tags.as_chunks().0.iter();
+        let same = tags.map(|tags| same(*tags, tag(hash)));
+        // So it is with almost all that are new.
+        if same.fold(0, |all, same| all | same) == 0 && self.place(bucket.overflown).is_none() {
+            return None;
         }
+        self.search(hash, is_it)
     }
 
-    /// Puts in an id that is not known, as the youngest.
+    /// Puts in an id that is not known, as the youngest. `id_at` says which the known ones are.
     #[inline]
-    pub(super) fn insert(&mut self, id: &MessageId) {
-        if (self.used + 1) * 4 > self.slots.len() * 3 {
-            // Room for what is out of date as well, or it would be made anew all the time.
-            let is_enough = (self.known + 1) * 8 <= self.slots.len() * 5;
-            self.resize(if is_enough {
-                self.slots.len()
-            } else {
-                (self.slots.len() * 2).max(8)
-            });
+    pub(super) fn insert<'a>(&mut self, id: &MessageId, id_at: impl Fn(usize) -> &'a MessageId) {
+        if self.known >= self.buckets.len() * FULL {
+            self.resize((self.buckets.len() * 2).max(1), id_at);
         }
-        let number = self.oldest.wrapping_add(self.known as u32);
-        self.used += 1;
         self.known += 1;
-        let content = self.tag(id) << 32 | u64::from(number);
-        put(&mut self.slots, content);
+        self.put(id, self.known - 1);
     }
 
     /// Forgets the oldest ids, of which there must be so many.
     pub(super) fn forget(&mut self, count: usize) {
         self.oldest = self.oldest.wrapping_add(count as u32);
         self.known -= count;
-        self.sweep(count.saturating_mul(SWEPT_PER_ID));
     }
 
-    /// Gives memory back once it is far too large.
-    pub(super) fn shrink(&mut self) {
+    /// Gives memory back once it is far too large. `id_at` says which ids are known.
+    pub(super) fn shrink<'a>(&mut self, id_at: impl Fn(usize) -> &'a MessageId) {
         if self.known == 0 {
-            self.resize(0);
-        } else if self.known * 8 < self.slots.len() {
-            self.resize((self.known * 2).next_power_of_two().max(8));
+            self.buckets = Vec::new();
+        } else if self.known < self.buckets.len() {
+            self.resize((self.known / 2).next_power_of_two(), id_at);
         }
     }
 
-    fn tag(&self, id: &MessageId) -> u64 {
+    #[inline]
+    fn hash(&self, id: &MessageId) -> u64 {
         let [first, second, ..] = id.as_bytes().as_chunks::<8>().0 else {
             return 0;
         };
         let left = u64::from_le_bytes(*first) ^ self.keys[0];
         let right = u64::from_le_bytes(*second) ^ self.keys[1];
         let product = u128::from(left) * u128::from(right);
-        (((product >> 64) as u64 ^ product as u64) & 0xffff_ffff) | 1 << 31
+        (product >> 64) as u64 ^ product as u64
     }
 
-    /// The place that a slot leads to, unless it is out of date.
-    fn place(&self, content: u64) -> Option<usize> {
-        let place = (content as u32).wrapping_sub(self.oldest) as usize;
+    /// What [`Self::find`] does where the bucket has more to be looked at.
+    #[inline(never)]
+    fn search(&self, hash: u64, is_it: impl Fn(usize) -> bool) -> Option<usize> {
+        let mask = self.buckets.len() - 1;
+        let mut at = hash as usize & mask;
+        for _ in 0..self.buckets.len() {
+            let bucket = &self.buckets[at];
+            let numbers = bucket.numbers.as_chunks::<4>().0;
+            for (tags, numbers) in bucket.tags.as_chunks().0.iter().zip(numbers) {
+                let mut same = same(*tags, tag(hash));
+                while same != 0 {
+                    let number = numbers[same.trailing_zeros() as usize / 16];
+                    if let Some(place) = self.place(number)
+                        && is_it(place)
+                    {
+                        return Some(place);
+                    }
+                    same &= same - 1;
+                }
+            }
+            self.place(bucket.overflown)?;
+            at = (at + 1) & mask;
+        }
+        None
+    }
+
+    /// The place that a number leads to, unless it is out of date.
+    #[inline]
+    fn place(&self, number: u32) -> Option<usize> {
+        let place = number.wrapping_sub(self.oldest) as usize;
         (place < self.known).then_some(place)
     }
 
-    /// Empties what is out of date in at least the next so many slots.
-    fn sweep(&mut self, slots: usize) {
-        let Some(mask) = self.slots.len().checked_sub(1) else {
-            return;
-        };
-        let mut left = slots.min(self.slots.len());
-        let mut has_gap = false;
-        // What follows a gap without an empty slot between has to move up, so it ends at an empty one. There
-        // is one among any so many slots.
-        loop {
-            let content = self.slots[self.hand];
-            if content == 0 {
-                has_gap = false;
-                if left == 0 {
-                    break;
-                }
-            } else if self.place(content).is_none() {
-                self.slots[self.hand] = 0;
-                self.used -= 1;
-                has_gap = true;
-            } else if has_gap {
-                self.slots[self.hand] = 0;
-                put(&mut self.slots, content);
+    /// Puts in the id at a place, which is younger than all that are in. There is room for it, since a bucket has
+    /// more places than [`FULL`].
+    #[inline]
+    fn put(&mut self, id: &MessageId, place: usize) {
+        let mask = self.buckets.len() - 1;
+        let number = self.oldest.wrapping_add(place as u32);
+        let hash = self.hash(id);
+        let mut at = hash as usize & mask;
+        for _ in 0..self.buckets.len() {
+            let bucket = &self.buckets[at];
+            let is_taken = self.place(bucket.numbers[bucket.next % LANES]).is_some();
+            let bucket = &mut self.buckets[at];
+            if !is_taken {
+                bucket.take(tag(hash), number);
+                break;
             }
-            self.hand = (self.hand + 1) & mask;
-            left = left.saturating_sub(1);
+            bucket.overflown = number;
+            at = (at + 1) & mask;
         }
     }
 
-    /// Makes a table of another length, or of the same, without what is out of date.
-    fn resize(&mut self, len: usize) {
-        let old = std::mem::replace(&mut self.slots, vec![0; len]);
-        for content in old {
-            if content != 0 && self.place(content).is_some() {
-                put(&mut self.slots, content);
-            }
+    /// Makes a table of so many buckets, without what is out of date.
+    #[cold]
+    fn resize<'a>(&mut self, buckets: usize, id_at: impl Fn(usize) -> &'a MessageId) {
+        let out_of_date = self.oldest.wrapping_sub(1);
+        let empty = Bucket {
+            tags: [0; LANES],
+            numbers: [out_of_date; LANES],
+            next: 0,
+            overflown: out_of_date,
+        };
+        // The old ones go first: there may be megabytes of them.
+        self.buckets = Vec::new();
+        self.buckets = vec![empty; buckets];
+        for place in 0..self.known {
+            self.put(id_at(place), place);
         }
-        self.used = self.known;
-        self.hand = 0;
     }
 }
 
-/// Puts something into the slot that its hash wants, or into the next that is empty.
-fn put(slots: &mut [u64], content: u64) {
-    let mask = slots.len() - 1;
-    let mut slot = (content >> 32) as usize & mask;
-    while slots[slot] != 0 {
-        slot = (slot + 1) & mask;
+impl Bucket {
+    /// Puts something into the next place.
+    #[inline]
+    fn take(&mut self, tag: u16, number: u32) {
+        let lane = self.next % LANES;
+        self.tags[lane] = tag;
+        self.numbers[lane] = number;
+        self.next = lane + 1;
     }
-    slots[slot] = content;
+}
+
+/// What a bucket holds of a hash. The bucket is found by its other end.
+fn tag(hash: u64) -> u16 {
+    (hash >> 48) as u16
+}
+
+/// Four tags in a word, the first in its lowest bits: the top bit of each that is this one, and perhaps of
+/// others above such a one.
+#[inline]
+fn same(tags: [u16; 4], tag: u16) -> u64 {
+    let word = |all, one: &u16| all << 16 | u64::from(*one);
+    let differs = tags.iter().rev().fold(0, word) ^ (u64::from(tag) * ONES);
+    differs.wrapping_sub(ONES) & !differs & ONES << 15
 }
 
 #[cfg(test)]
@@ -218,7 +256,7 @@ mod tests {
             for (inserts, forgets, shrinks) in steps {
                 for _ in 0..inserts {
                     prop_assert_eq!(find(&index, &known, &id(next)), None);
-                    index.insert(&id(next));
+                    index.insert(&id(next), |place| &known[place]);
                     known.push_back(id(next));
                     next += 1;
                 }
@@ -227,7 +265,7 @@ mod tests {
                 index.forget(forgets);
                 known.drain(..forgets);
                 if shrinks {
-                    index.shrink();
+                    index.shrink(|place| &known[place]);
                     // Memory is given back by the quarter.
                     most = known.len() * 5 / 2;
                 }
@@ -238,27 +276,59 @@ mod tests {
                 for number in first.saturating_sub(300)..first {
                     prop_assert_eq!(find(&index, &known, &id(number)), None);
                 }
-                let used = index.slots.iter().filter(|slot| **slot != 0).count();
-                prop_assert_eq!(index.used, used);
                 prop_assert_eq!(index.known, known.len());
-                let len = index.slots.len();
-                prop_assert!(used * 4 <= len * 3);
-                prop_assert!(len <= (most * 16 / 5).max(8), "{} slots, {} ids", len, most);
+                let buckets = index.buckets.len();
+                prop_assert!(known.len() <= buckets * FULL);
+                prop_assert!(buckets <= (most * 2).div_ceil(FULL), "{} buckets, {} ids", buckets, most);
             }
         }
     }
 
     #[test]
-    fn what_is_out_of_date_is_swept_in_time() {
+    fn a_tag_is_found_in_every_place_of_a_word() {
+        for tag in [0, 1, 0x7fff, 0x8000, 0xffff] {
+            for place in 0..4 {
+                let mut tags = [!tag; 4];
+                assert_eq!(same(tags, tag), 0, "{tag:x}");
+                tags[place] = tag;
+                assert_eq!(
+                    same(tags, tag).trailing_zeros() as usize / 16,
+                    place,
+                    "{tag:x}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_out_of_date_makes_room() {
         const KNOWN: usize = 1 << 10;
         let mut index = Index::new(&keyed(1));
-        for number in 0..100 * KNOWN as u64 {
-            index.insert(&id(number));
-            if index.known > KNOWN {
+        let mut known = VecDeque::new();
+        let overflown = |index: &Index| {
+            let buckets = index.buckets.iter();
+            let is_known = |one: &&Bucket| index.place(one.overflown).is_some();
+            buckets.filter(is_known).count()
+        };
+        let mut most = 0;
+        for number in 0..50 * KNOWN as u64 {
+            index.insert(&id(number), |place| &known[place]);
+            known.push_back(id(number));
+            if known.len() > KNOWN {
                 index.forget(1);
+                known.pop_front();
             }
-            assert!(index.slots.len() <= 2 * KNOWN);
-            assert!(index.used - index.known <= index.slots.len() / SWEPT_PER_ID);
+            assert!(index.buckets.len() <= 2 * KNOWN / FULL);
+            most = overflown(&index).max(most);
         }
+        // Who looks for something goes on from few buckets, and from none that nobody overflows any more.
+        assert!(most > 0, "none of {} is overflown", index.buckets.len());
+        assert!(
+            most < index.buckets.len() / 5,
+            "{most} of {}",
+            index.buckets.len()
+        );
+        index.forget(index.known);
+        assert_eq!(overflown(&index), 0);
     }
 }
