@@ -45,7 +45,7 @@ use iroh_base::EndpointId;
 use n0_error::e;
 use n0_future::Stream;
 
-use crate::proto::{Payload, TopicId};
+use crate::proto::TopicId;
 
 mod error;
 pub(crate) mod events;
@@ -261,7 +261,9 @@ impl GossipSender {
     /// How large a frame is, a node in another process does not tell: it counts what is too large
     /// and drops it. Only what could not even be carried there is an error here.
     pub async fn broadcast(&self, message: Bytes) -> Result<(), ApiError> {
-        self.send(Order::Broadcast(self.fitting(message)?)).await
+        self.check_len(&message)?;
+        let order = || Order::Broadcast(message.into());
+        Ok(self.lease.send(order).await?)
     }
 
     /// Sends a message to the direct neighbors, who do not pass it on.
@@ -281,8 +283,9 @@ impl GossipSender {
     ///
     /// As for [`broadcast`](Self::broadcast).
     pub async fn broadcast_neighbors(&self, message: Bytes) -> Result<(), ApiError> {
-        self.send(Order::BroadcastNeighbors(self.fitting(message)?))
-            .await
+        self.check_len(&message)?;
+        let order = || Order::BroadcastNeighbors(message.into());
+        Ok(self.lease.send(order).await?)
     }
 
     /// Sends a message to the whole swarm, and waits until the node has looked at it.
@@ -310,8 +313,9 @@ impl GossipSender {
     /// [`ApiError::Closed`] leaves open whether the message was sent.
     pub async fn publish(&self, message: Bytes) -> Result<Published, ApiError> {
         let (reply, answer) = async_channel::bounded(1);
-        self.send(Order::Publish(self.fitting(message)?, reply))
-            .await?;
+        self.check_len(&message)?;
+        let order = || Order::Publish(message.into(), reply);
+        self.lease.send(order).await?;
         answer.recv().await.map_err(|_| e!(ApiError::Closed))
     }
 
@@ -331,19 +335,15 @@ impl GossipSender {
     ///
     /// [`ApiError::Closed`] when the node has stopped.
     pub async fn join_peers(&self, peers: Vec<EndpointId>) -> Result<(), ApiError> {
-        self.send(Order::JoinPeers(peers)).await
+        Ok(self.lease.send(|| Order::JoinPeers(peers)).await?)
     }
 
-    fn fitting(&self, message: Bytes) -> Result<Payload, ApiError> {
+    fn check_len(&self, message: &Bytes) -> Result<(), ApiError> {
         let (len, max) = (message.len(), self.lease.max_content());
         if len > max {
             return Err(e!(ApiError::TooLarge { len, max }));
         }
-        Ok(message.into())
-    }
-
-    async fn send(&self, order: Order) -> Result<(), ApiError> {
-        Ok(self.lease.send(order).await?)
+        Ok(())
     }
 }
 

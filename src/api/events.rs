@@ -423,6 +423,7 @@ impl Events {
     }
 
     /// Adds an event at the end.
+    #[inline]
     pub(crate) fn push_back(&mut self, event: Event) {
         self.ups += usize::from(matches!(event, Event::NeighborUp(_)));
         self.queue.push_back(event);

@@ -346,8 +346,9 @@ impl Lease {
         self.shared.max_content
     }
 
-    /// Queues `order`, waiting for room. A future that is dropped has queued nothing.
-    pub(super) fn send(&self, order: Order) -> Sending<'_> {
+    /// Queues an order, waiting for room. A future that is dropped has queued nothing. It is written where it
+    /// will lie as soon as there is room, since it is large: what it is made of is moved until then.
+    pub(super) fn send<F: FnOnce() -> Order + Unpin>(&self, order: F) -> Sending<'_, F> {
         Sending {
             lease: self,
             order: Some(order),
@@ -380,13 +381,13 @@ impl Drop for Lease {
 
 /// See [`Lease::send`].
 #[must_use = "futures do nothing unless polled"]
-pub(super) struct Sending<'a> {
+pub(super) struct Sending<'a, F> {
     lease: &'a Lease,
-    order: Option<Order>,
+    order: Option<F>,
     ticket: Option<Ticket>,
 }
 
-impl Future for Sending<'_> {
+impl<F: FnOnce() -> Order + Unpin> Future for Sending<'_, F> {
     type Output = Result<(), Closed>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -407,7 +408,7 @@ impl Future for Sending<'_> {
             state.orders.reserve(usual);
         }
         if let Some(order) = this.order.take() {
-            state.orders.push_back(order);
+            state.orders.push_back(order());
         }
         let list = !mem::replace(&mut state.listed, true);
         drop(state);
@@ -420,7 +421,7 @@ impl Future for Sending<'_> {
     }
 }
 
-impl Drop for Sending<'_> {
+impl<F> Drop for Sending<'_, F> {
     fn drop(&mut self) {
         let Some(ticket) = self.ticket.take() else {
             return;

@@ -100,6 +100,11 @@ pub(crate) fn of_frame<PI>(message: &Message<PI>, len: usize) -> u32 {
         .saturating_add(of_bytes(len))
 }
 
+/// The same of a payload.
+pub(crate) fn of_payload(len: usize) -> u32 {
+    of_bytes(len).saturating_add(1)
+}
+
 /// The account of a peer.
 #[derive(Debug)]
 struct Account {

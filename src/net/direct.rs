@@ -98,10 +98,11 @@ impl<T: Transport> Outlet<EndpointId> for Direct<'_, T> {
     }
 
     fn emit(&mut self, topic: TopicId, event: Event<EndpointId>) {
-        if self.post.is_empty() && matches!(event, Event::Received(_)) {
-            self.topics.emit(&topic, event.into());
-        } else {
-            self.post.emit(topic, event);
+        match event {
+            Event::Received(message) if self.post.is_empty() => {
+                self.topics.deliver(&topic, message);
+            }
+            event => self.post.emit(topic, event),
         }
     }
 

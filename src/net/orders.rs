@@ -32,6 +32,12 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             let Some(inbox) = &mut self.inbox else {
                 return done;
             };
+            if let Some((id, order)) = inbox.next_order() {
+                self.traffic.orders += 1;
+                self.order(id, order);
+                self.work_off();
+                continue;
+            }
             let Poll::Ready(work) = inbox.poll_work(cx) else {
                 return done;
             };
@@ -108,10 +114,13 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             let ids = payloads.iter().filter_map(|payload| payload.known_id());
             self.state.anticipate(&topic, ids);
         }
-        match order {
+        match &mut order {
             Order::Broadcast(payload) => self.broadcast(topic, payload, Scope::Swarm),
             Order::BroadcastNeighbors(payload) => self.broadcast(topic, payload, Scope::Neighbors),
-            Order::JoinPeers(peers) => self.handle(InEvent::Command(topic, Command::Join(peers))),
+            Order::JoinPeers(peers) => {
+                let peers = std::mem::take(peers);
+                self.handle(InEvent::Command(topic, Command::Join(peers)));
+            }
             Order::Publish(payload, reply) => {
                 let before = self.state.counters().broadcast_duplicate;
                 self.broadcast(topic, payload, Scope::Swarm);
@@ -126,8 +135,8 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         }
     }
 
-    fn broadcast(&mut self, topic: TopicId, mut payload: Payload, scope: Scope) {
-        if payload.known_id().is_none() && is_copied(&payload) {
+    fn broadcast(&mut self, topic: TopicId, payload: &mut Payload, scope: Scope) {
+        if payload.known_id().is_none() && is_copied(payload) {
             let content = Bytes::copy_from_slice(payload.content());
             payload.move_to(content);
         }

@@ -18,7 +18,7 @@ use super::{
     peer::Link,
     transport::{Broken, Connection, Transport},
 };
-use crate::proto::{InEvent, Message, TopicId, hyparview, topic::Received, wire};
+use crate::proto::{InEvent, Message, TopicId, hyparview, plumtree, topic::Received, wire};
 
 /// Streams looked at in a pass.
 const STREAMS_PER_PASS: usize = 16;
@@ -272,34 +272,49 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         let mut result = Ok(());
         for (frames, body) in bodies() {
             self.traffic.frames += 1;
-            let (message, content) = match wire::decode_apart(body) {
-                Ok(decoded) => decoded,
+            // Each is put where it will lie, and not moved: most of them are large.
+            let content = match wire::decode_payload(body) {
+                Some(decoded) => decoded.map(|(gossip, content)| {
+                    messages.push((body.len(), Message::payload(gossip)));
+                    content
+                }),
+                None => wire::decode_apart(body).map(|(message, content)| {
+                    messages.push((body.len(), message));
+                    content
+                }),
+            };
+            let content = match content {
+                Ok(content) => body.get(content).unwrap_or_default(),
                 Err(error) => {
                     result = Err(Broken::from_error(error));
                     break;
                 }
             };
-            self.traffic
-                .count_received(payload(&message).is_some(), body.len());
-            messages.push((body.len(), message));
-            let content = body.get(content).unwrap_or_default();
             lent.push(Lent { content, frames });
+            let is_payload = messages.last().is_some_and(|one| payload(&one.1).is_some());
+            self.traffic.count_received(is_payload, body.len());
         }
         let checked = self.check_news(&topic, &mut messages, &lent);
         let evicted = self.state.counters().seen_evicted;
-        for (((size, mut message), is_hashed), lent) in messages.drain(..).zip(checked).zip(&lent) {
+        for (((size, message), is_hashed), lent) in messages.iter_mut().zip(checked).zip(&lent) {
             if !is_hashed && self.state.counters().seen_evicted > evicted {
                 // It may have been forgotten since, and be new again.
-                lent.give_to(&mut message);
+                lent.give_to(message);
             }
+            if let Message::Gossip(plumtree::Message::Gossip(gossip)) = message {
+                self.handle_payload(topic, peer, gossip, is_hashed, *size);
+                continue;
+            }
+            let nothing = Message::Gossip(plumtree::Message::Prune);
             let received = Received {
                 from: peer,
                 link: key,
-                message,
-                is_hashed,
+                message: std::mem::replace(message, nothing),
+                is_hashed: false,
             };
-            self.handle_message(topic, received, size);
+            self.handle_message(topic, received, *size);
         }
+        messages.clear();
         let count = bodies().count();
         drop(lent);
         self.messages = messages;
@@ -308,11 +323,30 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         (count, result)
     }
 
-    /// Handles a message of so many bytes.
+    /// Handles a payload of so many bytes.
+    fn handle_payload(
+        &mut self,
+        topic: TopicId,
+        from: EndpointId,
+        gossip: &mut plumtree::Gossip,
+        is_hashed: bool,
+        size: usize,
+    ) {
+        let scope = Some(gossip.scope);
+        let before = self.tally(&from, true);
+        self.speaker = Some(from);
+        let (now, mut direct) = direct!(self);
+        self.state
+            .take_payload(topic, from, gossip, is_hashed, now, &mut direct);
+        self.work_off();
+        self.speaker = None;
+        self.take_toll(&from, scope, burden::of_payload(size), &before);
+    }
+
+    /// Handles a message of so many bytes that is no payload.
     fn handle_message(&mut self, topic: TopicId, received: Received<EndpointId>, size: usize) {
         let Received { from, message, .. } = &received;
         let from = *from;
-        let scope = payload(message).map(|gossip| gossip.scope);
         let mut is_over = false;
         self.parting = match message {
             Message::Swarm(hyparview::Message::Join(_)) => {
@@ -327,7 +361,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
             }
             Message::Swarm(_) | Message::Gossip(_) => None,
         };
-        let before = self.tally(&from, scope.is_some());
+        let before = self.tally(&from, false);
         let units = burden::of_frame(message, size);
         self.speaker = Some(from);
         let (now, mut direct) = direct!(self);
@@ -336,7 +370,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
         self.work_off();
         self.parting = None;
         self.speaker = None;
-        self.take_toll(&from, scope, units, &before);
+        self.take_toll(&from, None, units, &before);
         if is_over {
             self.answer_parting(from, topic);
         }

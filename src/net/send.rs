@@ -39,7 +39,7 @@ impl<T: Transport, R: Runtime> Node<T, R> {
                         }
                         crate::proto::Event::Received(_) => {}
                     }
-                    self.topics.emit(&topic, event.into());
+                    self.topics.emit(&topic, event);
                 }
                 OutEvent::SetTimer(id, deadline) => self.set_topic_timer(id, Some(deadline)),
                 OutEvent::CancelTimer(id) => self.set_topic_timer(id, None),

@@ -5,12 +5,12 @@ use iroh::EndpointId;
 
 use crate::{
     api::{
-        Event,
+        Event, Message,
         events::{EventSender, Events},
         mailbox::SubscriptionId,
         peer_set::PeerSet,
     },
-    proto::{TopicId, hash::Local},
+    proto::{self, GossipEvent, TopicId, hash::Local},
 };
 
 /// Room for more events than this is not kept from one pass to the next.
@@ -46,6 +46,7 @@ struct Subscriber {
 
 impl Subscriber {
     /// Adds an event. Says whether the subscriber has to be listed to be woken.
+    #[inline]
     fn push(&mut self, event: Event, spare: &mut Events) -> bool {
         if self.pending.capacity() == 0 {
             self.pending = std::mem::take(spare);
@@ -142,28 +143,55 @@ impl Topics {
     }
 
     /// Hands an event to all subscribers of a topic, as soon as they are woken by [`Self::wake`].
-    pub(crate) fn emit(&mut self, id: &TopicId, event: Event) {
+    pub(crate) fn emit(&mut self, id: &TopicId, event: proto::Event<EndpointId>) {
         let Some(topic) = self.topics.get_mut(id) else {
             return;
         };
-        match &event {
-            Event::NeighborUp(peer) => {
-                topic.neighbors.insert(*peer);
+        match event {
+            proto::Event::NeighborUp(peer) => {
+                topic.neighbors.insert(peer);
             }
-            Event::NeighborDown(peer) => {
-                topic.neighbors.remove(peer);
+            proto::Event::NeighborDown(peer) => {
+                topic.neighbors.remove(&peer);
             }
-            Event::Received(_) | Event::Lagged => {}
+            proto::Event::Received(message) => return self.deliver(id, message),
         }
-        let mut others = topic.subscriptions.iter_mut();
-        let last = others.next_back();
-        for (subscription, subscriber) in others {
+        let event = Event::from(event);
+        for (subscription, subscriber) in &mut topic.subscriptions {
             if subscriber.push(event.clone(), &mut self.spare) {
                 self.unwoken.push((*id, *subscription));
             }
         }
+    }
+
+    /// The same of a message: it is put together where it will lie, field by field. What is moved as a whole right
+    /// after it was written in parts keeps the processor waiting.
+    #[inline]
+    pub(crate) fn deliver(&mut self, id: &TopicId, message: GossipEvent<EndpointId>) {
+        let Some(topic) = self.topics.get_mut(id) else {
+            return;
+        };
+        let GossipEvent {
+            content,
+            delivered_from,
+            scope,
+        } = message;
+        let event = |content| {
+            Event::Received(Message {
+                content,
+                scope,
+                delivered_from,
+            })
+        };
+        let mut others = topic.subscriptions.iter_mut();
+        let last = others.next_back();
+        for (subscription, subscriber) in others {
+            if subscriber.push(event(content.clone()), &mut self.spare) {
+                self.unwoken.push((*id, *subscription));
+            }
+        }
         if let Some((subscription, subscriber)) = last
-            && subscriber.push(event, &mut self.spare)
+            && subscriber.push(event(content), &mut self.spare)
         {
             self.unwoken.push((*id, *subscription));
         }

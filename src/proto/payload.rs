@@ -12,8 +12,10 @@ use super::MessageId;
 #[debug("{} bytes", content.len())]
 pub(crate) struct Payload {
     content: Bytes,
-    /// Invariant: the id of `content`.
-    id: Option<MessageId>,
+    /// Invariant: the id of `content`, if it is known. Not an `Option`: behind its tag an id would lie askew in
+    /// memory, and right after it was moved the processor would have to wait for it.
+    id: MessageId,
+    is_known: bool,
 }
 
 impl Payload {
@@ -25,14 +27,15 @@ impl Payload {
     /// The id, if it is known already.
     #[cfg(feature = "net")]
     pub(crate) fn known_id(&self) -> Option<MessageId> {
-        self.id
+        self.is_known.then_some(self.id)
     }
 
     /// Notes the id, which is that of the content.
     #[cfg(feature = "net")]
     pub(crate) fn set_id(&mut self, id: MessageId) {
         debug_assert_eq!(id, MessageId::from_content(&self.content));
-        self.id = Some(id);
+        self.id = id;
+        self.is_known = true;
     }
 
     /// The content, to look at.
@@ -47,12 +50,14 @@ impl Payload {
         self.content
     }
 
-    /// The content and its id.
-    pub(crate) fn into_parts(self) -> (Bytes, MessageId) {
-        let id = self
-            .id
-            .unwrap_or_else(|| MessageId::from_content(&self.content));
-        (self.content, id)
+    /// Takes the content out, and says its id. Empty content is left.
+    pub(crate) fn take(&mut self) -> (Bytes, MessageId) {
+        let id = if std::mem::take(&mut self.is_known) {
+            self.id
+        } else {
+            MessageId::from_content(&self.content)
+        };
+        (std::mem::take(&mut self.content), id)
     }
 
     /// Moves the content to another place in memory.
@@ -66,6 +71,10 @@ impl Payload {
 /// Without its id.
 impl From<Bytes> for Payload {
     fn from(content: Bytes) -> Self {
-        Self { content, id: None }
+        Self {
+            content,
+            id: MessageId::from_bytes([0; 32]),
+            is_known: false,
+        }
     }
 }

@@ -43,7 +43,6 @@ use self::{
     lazy::{Holding, LazyPush},
     missing::Missing,
     neighbors::{Neighbor, Neighbors, Serial},
-    push::{Arrived, deliver_from_neighbor},
     questions::Questions,
     silence::SILENCE,
     size::ihaves_per_frame,
@@ -321,17 +320,8 @@ impl<PI: PeerIdentity> State<PI> {
     ) {
         self.begin(now);
         match message {
-            Message::Gossip(gossip) => {
-                let scope = gossip.scope;
-                let arrived = Arrived { gossip, is_hashed };
-                match scope {
-                    DeliveryScope::Swarm(round) => {
-                        self.handle_payload(from, arrived, round, now, counters, sink);
-                    }
-                    DeliveryScope::Neighbors => {
-                        deliver_from_neighbor(from, arrived, counters, sink);
-                    }
-                }
+            Message::Gossip(mut gossip) => {
+                self.receive_payload(from, &mut gossip, is_hashed, now, counters, sink);
             }
             Message::Prune => self.handle_prune(from, now, counters),
             Message::Graft(graft) => self.handle_graft(from, &graft, now, counters, sink),

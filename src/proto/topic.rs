@@ -314,11 +314,28 @@ impl<PI: PeerIdentity> State<PI> {
         }
     }
 
+    /// A peer, neighbor or not, sends a payload. The id may be known to be the hash of the content.
+    #[cfg(feature = "net")]
+    #[inline]
+    pub(crate) fn receive_payload(
+        &mut self,
+        from: PI,
+        gossip: &mut plumtree::Gossip,
+        is_hashed: bool,
+        now: At,
+        counters: &mut Counters,
+        sink: &mut impl Sink<PI>,
+    ) {
+        let mut sink = BroadcastSink(sink);
+        self.broadcast
+            .receive_payload(from, gossip, is_hashed, now, counters, &mut sink);
+    }
+
     /// The application sends a message.
     #[inline]
     pub(crate) fn broadcast(
         &mut self,
-        payload: Payload,
+        payload: &mut Payload,
         scope: Scope,
         now: At,
         counters: &mut Counters,

@@ -262,6 +262,16 @@ pub(crate) fn decode_apart<PI: PeerIdentity>(
     }
 }
 
+/// The same of what is a payload for sure, and written as everyone writes it. Of others nothing is said.
+#[cfg(feature = "net")]
+#[inline]
+pub(crate) fn decode_payload(
+    body: &[u8],
+) -> Option<Result<(plumtree::Gossip, Range<usize>), DecodeError>> {
+    let mut reader = Reader::behind(&[GOSSIP, broadcast::PAYLOAD], body)?;
+    Some(broadcast::decode_payload(&mut reader))
+}
+
 /// The id in the body of a frame, where that looks like a payload. Nothing is checked.
 ///
 /// ```

@@ -86,6 +86,23 @@ impl Inbox {
         }
     }
 
+    /// What [`Self::poll_work`] would hand out next, if that is an order. The hot way to it: here an order
+    /// is moved once.
+    #[cfg(feature = "net")]
+    #[inline]
+    pub(crate) fn next_order(&mut self) -> Option<(SubscriptionId, Order)> {
+        let Batch {
+            subscribe,
+            orders,
+            id,
+            ..
+        } = &mut self.in_hand;
+        match subscribe {
+            None => Some((*id, orders.pop_front()?)),
+            Some(_) => None,
+        }
+    }
+
     /// Takes no new subscriptions and orders from here on. Those that were accepted are still handed out.
     pub(crate) fn refuse(&mut self) {
         let mut agenda = lock(&self.shared.agenda);

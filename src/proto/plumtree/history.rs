@@ -230,7 +230,11 @@ impl History {
         self.cache_bytes += payload.cost();
         self.unshared += usize::from(unshared);
         self.payloads.push_back(payload);
-        counters.cache_evicted += self.shrink_cache();
+        let evicted = self.shrink_cache();
+        // Mostly there is nothing to count, and what was just written is read slowly together with its neighbors.
+        if evicted > 0 {
+            counters.cache_evicted += evicted;
+        }
     }
 
     /// Forgets what is too old, and gives back memory that is no longer needed.

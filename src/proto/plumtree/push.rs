@@ -12,13 +12,6 @@ use crate::proto::{
 /// A peer that is lazy and pushes all the same is sent another Prune after this long.
 const PRUNE_AGAIN: u64 = 1_000_000_000;
 
-/// A payload as it came.
-pub(super) struct Arrived {
-    pub(super) gossip: Gossip,
-    /// Whether it is known that its id is the hash of its content.
-    pub(super) is_hashed: bool,
-}
-
 /// Lazy neighbors that do not have a message yet.
 struct Untold {
     /// Who has it already.
@@ -27,18 +20,11 @@ struct Untold {
     is_left: bool,
 }
 
-impl Arrived {
-    /// Whether the payload's id is the hash of its content.
-    fn is_genuine(&self) -> bool {
-        self.is_hashed || MessageId::from_content(&self.gossip.content) == self.gossip.id
-    }
-}
-
 impl<PI: PeerIdentity> State<PI> {
     /// Sends a message of the application.
     pub(crate) fn broadcast(
         &mut self,
-        payload: Payload,
+        payload: &mut Payload,
         scope: Scope,
         now: At,
         counters: &mut Counters,
@@ -49,7 +35,7 @@ impl<PI: PeerIdentity> State<PI> {
             counters.broadcast_too_large += 1;
             return;
         }
-        let (content, id) = payload.into_parts();
+        let (content, id) = payload.take();
         match scope {
             Scope::Neighbors => {
                 let scope = DeliveryScope::Neighbors;
@@ -76,17 +62,47 @@ impl<PI: PeerIdentity> State<PI> {
         }
     }
 
-    /// A payload for the whole swarm (section 3.7, "Gossip and Tree Construction").
-    pub(super) fn handle_payload(
+    /// Takes a payload from a peer, neighbor or not; `is_hashed` where it is known that its id is the hash of its
+    /// content. What is left of it is of no use: it is not moved, since it is large and new.
+    #[inline]
+    pub(crate) fn receive_payload(
         &mut self,
         from: PI,
-        arrived: Arrived,
-        round: Round,
+        gossip: &mut Gossip,
+        is_hashed: bool,
         now: At,
         counters: &mut Counters,
         sink: &mut impl Sink<PI>,
     ) {
-        let id = arrived.gossip.id;
+        self.begin(now);
+        match gossip.scope {
+            DeliveryScope::Swarm(round) => {
+                self.handle_payload(from, gossip, (round, is_hashed), now, counters, sink);
+            }
+            DeliveryScope::Neighbors if is_hashed || is_genuine(gossip) => {
+                // For the neighbors of its author: delivered, and that is all. It is no part of the tree, so it may
+                // come again, and from anyone.
+                sink.deliver(GossipEvent {
+                    content: std::mem::take(&mut gossip.content),
+                    delivered_from: from,
+                    scope: gossip.scope,
+                });
+            }
+            DeliveryScope::Neighbors => counters.invalid_id += 1,
+        }
+    }
+
+    /// A payload for the whole swarm (section 3.7, "Gossip and Tree Construction").
+    fn handle_payload(
+        &mut self,
+        from: PI,
+        gossip: &mut Gossip,
+        (round, is_hashed): (Round, bool),
+        now: At,
+        counters: &mut Counters,
+        sink: &mut impl Sink<PI>,
+    ) {
+        let id = gossip.id;
         // Before anything is hashed: a duplicate of any size costs no more than a look.
         if let Some(known) = self.history.find(&id) {
             counters.duplicates += 1;
@@ -94,17 +110,11 @@ impl<PI: PeerIdentity> State<PI> {
             self.handle_duplicate(from, &id, known, now, sink);
             return;
         }
-        if !arrived.is_genuine() {
+        if !is_hashed && !is_genuine(gossip) {
             counters.invalid_id += 1;
             return;
         }
-        let Arrived { gossip, .. } = arrived;
-        let sent_on = Gossip {
-            id: gossip.id,
-            content: gossip.content,
-            scope: DeliveryScope::Swarm(round.next()),
-        };
-        let (wanted, mut known_to) = self.stop_waiting_for(&gossip.id);
+        let (wanted, mut known_to) = self.stop_waiting_for(&id);
         if let Some(neighbor) = self.neighbors.find(&from) {
             known_to |= neighbor.bit();
             let sender = neighbor.serial;
@@ -117,7 +127,7 @@ impl<PI: PeerIdentity> State<PI> {
                 make_eager(neighbor, &self.lazy_push, &self.settings, sink);
             }
             let announced = wanted.as_ref().map(|wanted| wanted.announced);
-            self.measure(gossip.id, sender, announced, now);
+            self.measure(id, sender, announced, now);
             match wanted {
                 Some(wanted) => {
                     for claim in &wanted.claims {
@@ -132,23 +142,24 @@ impl<PI: PeerIdentity> State<PI> {
             }
             self.delays.broken = false;
         }
-        let fits = sent_on.content.len() <= self.settings.max_content_size;
+        let next = round.next();
+        gossip.scope = DeliveryScope::Swarm(next);
+        let fits = gossip.content.len() <= self.settings.max_content_size;
         let untold = if fits {
-            self.push(&sent_on, Some(from), known_to, sink)
+            self.push(gossip, Some(from), known_to, sink)
         } else {
             counters.not_forwarded_too_large += 1;
             None
         };
-        let (id, round) = (gossip.id, round.next());
-        let cached = fits.then(|| sent_on.content.clone());
+        let cached = fits.then(|| gossip.content.clone());
         self.history
-            .remember(id, cached, round, false, now, counters);
+            .remember(id, cached, next, false, now, counters);
         self.schedule_idle_sweep(now);
-        self.announce_later(IHave { id, round }, untold, now, counters);
+        self.announce_later(IHave { id, round: next }, untold, now, counters);
         sink.deliver(GossipEvent {
-            content: sent_on.content,
+            content: std::mem::take(&mut gossip.content),
             delivered_from: from,
-            scope: gossip.scope,
+            scope: DeliveryScope::Swarm(round),
         });
     }
 
@@ -317,21 +328,7 @@ impl<PI: PeerIdentity> State<PI> {
     }
 }
 
-/// A message for the neighbors of its author: delivered, and that is all. It is no part of the
-/// tree, so it may come again, and from anyone.
-pub(super) fn deliver_from_neighbor<PI: PeerIdentity>(
-    from: PI,
-    arrived: Arrived,
-    counters: &mut Counters,
-    sink: &mut impl Sink<PI>,
-) {
-    if !arrived.is_genuine() {
-        counters.invalid_id += 1;
-        return;
-    }
-    sink.deliver(GossipEvent {
-        content: arrived.gossip.content,
-        delivered_from: from,
-        scope: arrived.gossip.scope,
-    });
+/// Whether the payload's id is the hash of its content.
+fn is_genuine(gossip: &Gossip) -> bool {
+    MessageId::from_content(&gossip.content) == gossip.id
 }

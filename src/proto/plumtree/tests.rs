@@ -154,7 +154,7 @@ impl Node {
 
     fn broadcast(&mut self, content: &[u8], scope: Scope) -> Output {
         let mut output = Output::default();
-        let payload = Bytes::copy_from_slice(content).into();
+        let payload = &mut Bytes::copy_from_slice(content).into();
         self.state
             .broadcast(payload, scope, self.now, &mut self.counters, &mut output);
         output

@@ -91,37 +91,49 @@ impl<PI: PeerIdentity> State<PI> {
                 topic.set_timer(slot, out);
             }
             None => {
-                self.counters.unknown_topic += 1;
-                self.answer_for_unknown_topic(received.from, topic, &received.message, out);
+                let of_neighbors = is_between_neighbors(&received.message);
+                self.refuse_for_unknown_topic(received.from, topic, of_neighbors, out);
             }
         }
         self.peers.disconnect_unneeded(out);
     }
 
-    /// Tells a peer that takes us for a neighbor in a topic that we are not in it.
+    /// The same of a payload, which may be known to have the id that it should have. It is left where it is, without
+    /// its content.
+    #[cfg(feature = "net")]
+    pub(crate) fn take_payload(
+        &mut self,
+        topic: TopicId,
+        from: PI,
+        gossip: &mut plumtree::Gossip,
+        is_hashed: bool,
+        now: At,
+        out: &mut impl Outlet<PI>,
+    ) {
+        match self.slots.find(&topic) {
+            Some(slot) => self.visit(slot, out, |topic, counters, sink| {
+                topic.receive_payload(from, gossip, is_hashed, now, counters, sink);
+            }),
+            None => self.refuse_for_unknown_topic(from, topic, true, out),
+        }
+        self.peers.disconnect_unneeded(out);
+    }
+
+    /// Tells a peer that takes us for a neighbor in a topic that we are not in it: by a message as there are
+    /// between neighbors.
     ///
     /// It may have had one connection to us from before we started anew, and see only the new
     /// one: nothing else would ever tell it that this topic is over.
-    fn answer_for_unknown_topic(
+    #[cold]
+    fn refuse_for_unknown_topic(
         &mut self,
         from: PI,
         topic: TopicId,
-        message: &Message<PI>,
+        of_neighbors: bool,
         out: &mut impl Outlet<PI>,
     ) {
-        let between_neighbors = match message {
-            Message::Gossip(_) => true,
-            Message::Swarm(message) => match message {
-                hyparview::Message::ForwardJoin(_)
-                | hyparview::Message::Shuffle(_)
-                | hyparview::Message::Neighbor(_) => true,
-                // A joiner tries again by itself, and we may be in the topic by then.
-                hyparview::Message::Join(_)
-                | hyparview::Message::ShuffleReply(_)
-                | hyparview::Message::Disconnect(_) => false,
-            },
-        };
-        if between_neighbors && from != self.me {
+        self.counters.unknown_topic += 1;
+        if of_neighbors && from != self.me {
             self.peers.sent(from);
             let message = Message::Swarm(hyparview::Message::Disconnect(
                 hyparview::Disconnect::new(false),
@@ -145,18 +157,18 @@ impl<PI: PeerIdentity> State<PI> {
                 self.handle_topic(slot, topic::Input::Join(peers), now, rng, out);
             }
             (Command::Broadcast(content, scope), _) => {
-                self.take_broadcast(topic, content.into(), scope, now, out);
+                self.take_broadcast(topic, &mut content.into(), scope, now, out);
             }
             (Command::Quit, Some(slot)) => self.quit_topic(slot, now, rng, out),
             (Command::Quit, None) => {}
         }
     }
 
-    /// What [`Self::take`] does with [`Command::Broadcast`].
+    /// What [`Self::take`] does with [`Command::Broadcast`]. The content is taken out.
     pub(crate) fn take_broadcast(
         &mut self,
         topic: TopicId,
-        payload: Payload,
+        payload: &mut Payload,
         scope: Scope,
         now: At,
         out: &mut impl Outlet<PI>,
@@ -292,6 +304,22 @@ impl<PI: PeerIdentity> Topic<PI> {
             Some(deadline) => out.set_timer(timer, deadline),
             None => out.cancel_timer(timer),
         }
+    }
+}
+
+/// Whether a message is one as there are between neighbors.
+fn is_between_neighbors<PI>(message: &Message<PI>) -> bool {
+    match message {
+        Message::Gossip(_) => true,
+        Message::Swarm(message) => match message {
+            hyparview::Message::ForwardJoin(_)
+            | hyparview::Message::Shuffle(_)
+            | hyparview::Message::Neighbor(_) => true,
+            // A joiner tries again by itself, and we may be in the topic by then.
+            hyparview::Message::Join(_)
+            | hyparview::Message::ShuffleReply(_)
+            | hyparview::Message::Disconnect(_) => false,
+        },
     }
 }
 

@@ -87,7 +87,7 @@ impl Topic {
     fn broadcast(&mut self, content: &'static [u8]) -> Vec<Told> {
         let mut told = Recorder::default();
         let (now, counters) = (self.now, &mut self.counters);
-        let payload = Bytes::from_static(content).into();
+        let payload = &mut Bytes::from_static(content).into();
         self.state
             .broadcast(payload, Scope::Swarm, now, counters, &mut told);
         told.0

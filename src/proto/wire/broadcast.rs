@@ -119,16 +119,9 @@ fn decode_around(
 ) -> Result<Message, DecodeError> {
     match reader.read_u32()? {
         0 => {
-            let id = MessageId::from_bytes(reader.read_id()?);
-            let len = reader.read_usize()?;
-            *content = reader.skip(len)?;
-            let scope = match reader.read_u32()? {
-                0 => DeliveryScope::Swarm(decode_round(reader)?),
-                1 => DeliveryScope::Neighbors,
-                _ => return Err(DecodeError::Invalid),
-            };
-            let content = Bytes::new();
-            Ok(Message::Gossip(Gossip { id, content, scope }))
+            let (gossip, range) = decode_payload(reader)?;
+            *content = range;
+            Ok(Message::Gossip(gossip))
         }
         1 => Ok(Message::Prune),
         2 => {
@@ -155,6 +148,23 @@ fn decode_around(
     }
 }
 
+/// Reads what follows the kind of a payload, but for the content: that is left empty, and said where it is.
+#[inline]
+pub(super) fn decode_payload(
+    reader: &mut Reader<'_>,
+) -> Result<(Gossip, Range<usize>), DecodeError> {
+    let id = MessageId::from_bytes(reader.read_id()?);
+    let len = reader.read_usize()?;
+    let range = reader.skip(len)?;
+    let scope = match reader.read_u32()? {
+        0 => DeliveryScope::Swarm(decode_round(reader)?),
+        1 => DeliveryScope::Neighbors,
+        _ => return Err(DecodeError::Invalid),
+    };
+    let content = Bytes::new();
+    Ok((Gossip { id, content, scope }, range))
+}
+
 fn round_len(round: Round) -> usize {
     varint::encoded_len(round.hops().into())
 }
@@ -164,6 +174,7 @@ fn encode_round(round: Round, out: &mut impl BufMut) {
     varint::encode(round.hops().into(), out);
 }
 
+#[inline]
 fn decode_round(reader: &mut Reader<'_>) -> Result<Round, DecodeError> {
     reader.read_u16().map(Round::from)
 }

@@ -31,36 +31,50 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    #[inline]
     pub(super) fn new(body: &'a [u8]) -> Self {
         Self { body, at: 0 }
     }
 
+    /// Reads what comes behind `begin`, if that is how the body begins.
+    #[inline]
+    pub(super) fn behind(begin: &[u8], body: &'a [u8]) -> Option<Self> {
+        let at = begin.len();
+        body.starts_with(begin).then_some(Self { body, at })
+    }
+
     /// What has not been read yet.
+    #[inline]
     pub(super) fn remaining(&self) -> &'a [u8] {
         // Invariant: `at <= body.len()`.
         &self.body[self.at..]
     }
 
+    #[inline]
     pub(super) fn read_u8(&mut self) -> Result<u8, DecodeError> {
         let byte = *self.body.get(self.at).ok_or(DecodeError::Truncated)?;
         self.at += 1;
         Ok(byte)
     }
 
+    #[inline]
     pub(super) fn read_u16(&mut self) -> Result<u16, DecodeError> {
         self.read_varint(u16::BITS).map(|value| value as u16)
     }
 
+    #[inline]
     pub(super) fn read_u32(&mut self) -> Result<u32, DecodeError> {
         self.read_varint(u32::BITS).map(|value| value as u32)
     }
 
     /// Reads a length or a count. Nothing may be allocated on its word alone.
+    #[inline]
     pub(super) fn read_usize(&mut self) -> Result<usize, DecodeError> {
         self.read_varint(usize::BITS).map(|value| value as usize)
     }
 
     /// Copies 32 bytes out.
+    #[inline]
     pub(super) fn read_id(&mut self) -> Result<[u8; 32], DecodeError> {
         let id = *self
             .remaining()
@@ -71,6 +85,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Passes over `len` bytes, and says where they are.
+    #[inline]
     pub(super) fn skip(&mut self, len: usize) -> Result<Range<usize>, DecodeError> {
         if len > self.remaining().len() {
             return Err(DecodeError::Truncated);
@@ -84,7 +99,19 @@ impl<'a> Reader<'a> {
     ///
     /// As postcard does, this accepts a number that is written longer than it need be, as long as
     /// it takes no more bytes than the largest of its type.
+    #[inline]
     fn read_varint(&mut self, bits: u32) -> Result<u64, DecodeError> {
+        match self.body.get(self.at) {
+            Some(byte @ 0..0x80) => {
+                self.at += 1;
+                Ok(u64::from(*byte))
+            }
+            Some(_) | None => self.read_long_varint(bits),
+        }
+    }
+
+    #[inline(never)]
+    fn read_long_varint(&mut self, bits: u32) -> Result<u64, DecodeError> {
         let mut value = 0;
         let mut shift = 0;
         while shift < bits {

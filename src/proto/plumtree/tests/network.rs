@@ -81,7 +81,7 @@ impl Swarm {
         let mut output = Output::default();
         let (now, counters) = (self.now, &mut self.counters);
         self.nodes[node as usize].broadcast(
-            content.into(),
+            &mut content.into(),
             Scope::Swarm,
             now,
             counters,
