@@ -10,6 +10,9 @@ const PLACES: usize = 9;
 /// How many ids there are to a bucket at the most, in the mean of all.
 const FULL: usize = 5;
 
+/// How many ids are put into a new table after a look at all of their buckets, so that the waits for memory overlap.
+const TOGETHER: usize = 32;
+
 /// A hash table in buckets, from message ids to the low 32 bits of message numbers.
 ///
 /// A bucket is a line of the processor's cache, and looked at as a whole: where in it an id stands would be a
@@ -184,8 +187,12 @@ impl Index {
         // The old ones go first: there may be megabytes of them.
         self.buckets = Vec::new();
         self.buckets = vec![empty; buckets];
-        for place in 0..self.known {
-            self.put(id_at(place), place);
+        for first in (0..self.known).step_by(TOGETHER) {
+            let places = first..self.known.min(first + TOGETHER);
+            self.touch(places.clone().map(|place| *id_at(place)));
+            for place in places {
+                self.put(id_at(place), place);
+            }
         }
     }
 }
