@@ -119,9 +119,17 @@ fn hash_at_once<S: Simd, V: Words<S, LANES>, const LANES: usize>(
     jobs: &[Job<'_>],
     nodes: &mut [Node],
 ) {
-    let chain = chain::<S, V, LANES>(simd, jobs).map(V::to_array);
-    for (lane, job) in jobs.iter().enumerate() {
-        nodes[job.node] = chain.map(|words| words[lane]);
+    let chain = chain::<S, V, LANES>(simd, jobs);
+    let mut rows = [V::splat(simd, 0); LANES];
+    for (row, words) in rows.iter_mut().zip(chain) {
+        *row = words;
+    }
+    // Word by word out of each vector would take longer than to hash.
+    let columns = turned::<S, V, LANES>(rows).map(V::to_array);
+    for (job, words) in jobs.iter().zip(&columns) {
+        if let Some(node) = words.first_chunk() {
+            nodes[job.node] = *node;
+        }
     }
 }
 
