@@ -557,6 +557,10 @@ impl Stream for GossipReceiver {
     type Item = Result<Event, ApiError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        // As it is most often: an event is large, and is best moved once.
+        if let Some(message) = self.events.next_message() {
+            return Poll::Ready(Some(Ok(message)));
+        }
         let event = ready!(self.events.poll_next(cx));
         match &event {
             Some(Event::NeighborUp(peer)) => {

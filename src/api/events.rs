@@ -336,6 +336,12 @@ impl EventReceiver {
         Poll::Pending
     }
 
+    /// The next event, if that is a message and was taken already: what [`Self::poll_next`] would say, at once.
+    #[inline]
+    pub(super) fn next_message(&mut self) -> Option<Event> {
+        self.taken.pop_message()
+    }
+
     /// Checks that no more waits than may, with so many peers.
     #[cfg(test)]
     pub(super) fn check_bounds(&self, peers: usize) {
@@ -438,6 +444,15 @@ impl Events {
         let event = self.queue.pop_front()?;
         self.ups -= usize::from(matches!(event, Event::NeighborUp(_)));
         Some(event)
+    }
+
+    /// Takes the first event, if it is a message.
+    #[inline]
+    fn pop_message(&mut self) -> Option<Event> {
+        match self.queue.front()? {
+            Event::Received(_) => self.queue.pop_front(),
+            Event::NeighborUp(_) | Event::NeighborDown(_) | Event::Lagged => None,
+        }
     }
 
     /// Takes out the event that `peer` came, if only the coming and going of neighbors was queued
