@@ -248,6 +248,9 @@ pub fn decode<PI: PeerIdentity>(mut body: Bytes) -> Result<Message<PI>, DecodeEr
 pub(crate) fn decode_apart<PI: PeerIdentity>(
     body: &[u8],
 ) -> Result<(Message<PI>, Range<usize>), DecodeError> {
+    if let Some(payload) = decode_payload(body) {
+        return payload.map(|(gossip, content)| (Message::payload(gossip), content));
+    }
     let mut reader = Reader::new(body);
     match reader.read_u32()? {
         0 => {
@@ -262,8 +265,7 @@ pub(crate) fn decode_apart<PI: PeerIdentity>(
     }
 }
 
-/// The same of what is a payload for sure, and written as everyone writes it. Of others nothing is said.
-#[cfg(feature = "net")]
+/// The same of what is a payload, with its kind written as everyone writes it. Of others nothing is said.
 #[inline]
 pub(crate) fn decode_payload(
     body: &[u8],

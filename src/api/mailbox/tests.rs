@@ -46,6 +46,31 @@ fn broadcast(inbox: &mut Inbox) -> Bytes {
 
 #[cfg(feature = "net")]
 #[test]
+fn orders_are_handed_out_by_themselves_when_it_is_their_turn() {
+    let (api, mut inbox) = node();
+    let mut topic = block_on(api.subscribe(TOPIC, vec![])).expect("the node runs");
+    for index in 0..3 {
+        block_on(topic.broadcast(number(index))).expect("the node runs");
+    }
+    drop(topic);
+    assert!(inbox.next_order().is_none(), "nothing was taken yet");
+    let Some(Work::Subscribe { id, .. }) = next(&mut inbox) else {
+        panic!("the subscription comes before its orders")
+    };
+    for index in [0, 1] {
+        let order = inbox.next_order();
+        let Some((of, Order::Broadcast(payload))) = order else {
+            panic!("not a broadcast: {order:?}");
+        };
+        assert_eq!((of, payload.into_content()), (id, number(index)));
+    }
+    assert_eq!(broadcast(&mut inbox), number(2), "either way, in order");
+    assert!(inbox.next_order().is_none(), "that was all");
+    assert!(matches!(next(&mut inbox), Some(Work::Unsubscribe(of)) if of == id));
+}
+
+#[cfg(feature = "net")]
+#[test]
 fn messages_of_a_batch_are_shown_once_after_its_first_order() {
     let (api, mut inbox) = node();
     let mut topic = block_on(api.subscribe(TOPIC, vec![])).expect("the node runs");
