@@ -24,9 +24,10 @@ use crate::proto;
 pub struct Limits {
     /// Bounds of the protocol state of each topic.
     pub protocol: proto::Limits,
-    /// Bytes that wait to be written to one peer. From half of it on, payloads are replaced by
-    /// announcements, which the peer answers with a Graft once it reads again. When full, new
-    /// announcements are dropped, and for a control message the peer is.
+    /// Bytes that wait to be written to one peer. From half of it on, payloads for the swarm are replaced by
+    /// announcements, which the peer answers with a Graft once it reads again. When full, payloads and
+    /// announcements are dropped, and for a control message the peer is. A payload for neighbors is never
+    /// announced: what is dropped of those cannot be asked for.
     pub send_queue_bytes: usize,
     /// How long a write to a peer may be stuck until the connection is dropped.
     pub stuck_timeout: Duration,

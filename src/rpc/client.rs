@@ -38,9 +38,9 @@ impl GossipApi {
     /// The other side is a node of ours behind `Gossip::listen`, or one of `iroh_gossip`; its
     /// certificate is for the name `localhost`.
     ///
-    /// The connection lives in the tokio runtime that this is called in, or else the one that a
-    /// topic is subscribed to in. Without one, subscribing is an error. The handles work on any
-    /// executor, as all handles do.
+    /// The connection lives in the tokio runtime that this is called in. Outside of one, each topic has
+    /// to be subscribed to within a runtime, or that is an error. The handles work on any executor, as
+    /// all handles do.
     ///
     /// A connection on which nothing happens for 30 seconds counts as lost, unless the endpoint is
     /// configured to keep it alive; [`make_client_endpoint`](irpc::util::make_client_endpoint) does.

@@ -83,7 +83,7 @@ async fn serve_client(gossip: Gossip, incoming: Incoming) {
     while let Some((request, recv, send)) = next_request(&connection).await {
         while subscriptions.try_join_next().is_some() {}
         let Request::Join(join) = request;
-        let span = debug_span!("topic", topic = %join.topic_id.fmt_short());
+        let span = debug_span!("subscription", topic = %join.topic_id.fmt_short());
         let subscription = serve_topic(gossip.clone(), join, recv, send);
         subscriptions.spawn(subscription.instrument(span));
     }
