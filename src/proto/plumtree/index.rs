@@ -132,9 +132,22 @@ impl Index {
         let (mut at, wanted) = (hash as usize & mask, tag(hash));
         for _ in 0..self.buckets.len() {
             let bucket = &self.buckets[at];
-            for (tag, number) in bucket.tags.iter().zip(bucket.numbers) {
+            let (words, rest) = bucket.tags.as_chunks();
+            for (at, word) in words.iter().enumerate() {
+                let mut same = same(*word, wanted);
+                while same != 0 {
+                    let number = bucket.numbers[4 * at + same.trailing_zeros() as usize / 16];
+                    if let Some(place) = self.place(number)
+                        && is_it(place)
+                    {
+                        return Some(place);
+                    }
+                    same &= same - 1;
+                }
+            }
+            for (tag, number) in rest.iter().zip(&bucket.numbers[PLACES - rest.len()..]) {
                 if *tag == wanted
-                    && let Some(place) = self.place(number)
+                    && let Some(place) = self.place(*number)
                     && is_it(place)
                 {
                     return Some(place);
@@ -224,6 +237,16 @@ fn tag(hash: u64) -> u16 {
     (hash >> 48) as u16
 }
 
+/// Four tags as a word, the first in its lowest bits: the top bit of each that is this one, and perhaps of
+/// others above such a one.
+#[inline]
+fn same(tags: [u16; 4], tag: u16) -> u64 {
+    const ONES: u64 = 0x0001_0001_0001_0001;
+    let word = |all, one: &u16| all << 16 | u64::from(*one);
+    let differs = tags.iter().rev().fold(0, word) ^ (u64::from(tag) * ONES);
+    differs.wrapping_sub(ONES) & !differs & ONES << 15
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
@@ -285,6 +308,22 @@ mod tests {
                 let buckets = index.buckets.len();
                 prop_assert!(known.len() <= buckets * FULL);
                 prop_assert!(buckets <= (most * 2).div_ceil(FULL), "{} buckets, {} ids", buckets, most);
+            }
+        }
+    }
+
+    #[test]
+    fn a_tag_is_found_in_every_place_of_a_word() {
+        for tag in [0, 1, 0x7fff, 0x8000, 0xffff] {
+            for place in 0..4 {
+                let mut tags = [!tag; 4];
+                assert_eq!(same(tags, tag), 0, "{tag:x}");
+                tags[place] = tag;
+                assert_eq!(
+                    same(tags, tag).trailing_zeros() as usize / 16,
+                    place,
+                    "{tag:x}"
+                );
             }
         }
     }

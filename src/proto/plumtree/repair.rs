@@ -38,17 +38,23 @@ impl<PI: PeerIdentity> State<PI> {
             self.tell_latest(from, now, sink);
             return;
         }
+        // Which of many are known. One is looked up where it is handled.
+        let mut all_known = Vec::new();
         if ihaves.len() > 1 {
-            let history = &self.history;
-            let news = ihaves.iter().filter(|one| history.find(&one.id).is_none());
+            all_known.extend(ihaves.iter().map(|one| self.history.find(&one.id)));
+            let news = all_known.iter().filter(|known| known.is_none());
             self.missing.reserve(news.count(), limit);
         }
         let mut silent = false;
         let mut crowded = Vec::new();
         let (mut crossed, mut is_first) = (None, false);
         let may_be_first = !self.lazy_push.is_empty();
-        for ihave in ihaves {
-            if let Some(known) = self.history.find(&ihave.id) {
+        for (at, ihave) in ihaves.iter().enumerate() {
+            let known = match all_known.get(at) {
+                Some(known) => *known,
+                None => self.history.find(&ihave.id),
+            };
+            if let Some(known) = known {
                 self.history.mark_shared(known);
                 self.delays.heard(neighbor.serial);
                 if may_be_first {
